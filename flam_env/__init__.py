@@ -1,0 +1,1 @@
+"""Learned simulators: Factored Latent Action World Models as Gymnasium environments."""

@@ -1,0 +1,108 @@
+"""Running a learned world: state in, state out, batched, no hidden history.
+
+The environment, the vector environment, the evaluator, the labeller and the examples all roll this one class.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flam_env.frames import to_float, to_uint8
+from flam_env.models.factorizer import SlotHistory, Slots
+from flam_env.world import World
+
+
+class DreamState(NamedTuple):
+    """All that the future depends on, for a batch of dreams.
+
+    tokens: (B, N) int64 of the current frame; features: (B, N, D) float32 of its patches; slots: (B, K, S) float32;
+    masks: (B, K, N) float32, a distribution over slots at every patch; history: what the temporal attention remembers.
+    """
+
+    tokens: Tensor
+    features: Tensor
+    slots: Tensor
+    masks: Tensor
+    history: SlotHistory
+
+
+class Dream:
+    """A world on a device: a name that torch knows, or "auto" for a GPU where there is one.
+
+    Predicted tokens re-enter through the factorizer, whose temporal attention sees a fixed window, so a dream of any
+    length equals one pass over the same frames (paper 4.2).
+
+    Raises:
+        ValueError: this machine has no such device.
+    """
+
+    def __init__(self, world: World, device: torch.device | str = "cpu"):
+        self.world = world
+        self.device = find_device(device)
+        self.tokenizer = _on_device(world.tokenizer, self.device)
+        self.model = _on_device(world.model, self.device)
+
+    @torch.inference_mode()
+    def encode(self, frames: np.ndarray) -> Tensor:
+        """Frames uint8 (T, H, W, 3) -> tokens (T, N) int64."""
+        return self.tokenizer.encode(to_float(frames, self.device))
+
+    @torch.inference_mode()
+    def reset(self, context: Tensor) -> DreamState:
+        """Starts dreams from tokens (B, C, N) of C >= 1 real frames each."""
+        return self._observe(context.to(self.device), None)
+
+    @torch.inference_mode()
+    def step(self, state: DreamState, actions: Tensor) -> tuple[DreamState, Tensor]:
+        """Takes actions (B, K, A) in action units -> the next state and its frame, uint8 (B, H, W, 3)."""
+        latent_actions = self.world.units.to_model(actions.to(self.device))
+        now = (x[:, None] for x in (state.tokens, state.features, state.slots, latent_actions))
+        tokens = self.model.next_tokens(self.model.predict(*now))
+        state = self._observe(tokens, state.history)
+        return state, self.frame(state)
+
+    @torch.inference_mode()
+    def frame(self, state: DreamState) -> Tensor:
+        """The current frames, uint8 (B, H, W, 3)."""
+        return to_uint8(self.tokenizer.decode(state.tokens))
+
+    def _observe(self, tokens: Tensor, history: SlotHistory | None) -> DreamState:
+        features = self.model.embed(tokens)
+        slots: Slots = self.model.factorizer(features, history)
+        return DreamState(tokens[:, -1], features[:, -1], slots.values[:, -1], slots.masks[:, -1], slots.history)
+
+
+@torch.inference_mode()
+def replace_rows(state: DreamState, rows: Sequence[int], fresh: DreamState) -> DreamState:
+    """The state of B dreams with `rows` taken from `fresh`, a state of len(rows) dreams; all others stay untouched."""
+    index = torch.as_tensor(rows, device=state.tokens.device)
+    history = SlotHistory(
+        *(old.index_copy(0, index, new) for old, new in zip(state.history, fresh.history, strict=True))
+    )
+    rest = (old.index_copy(0, index, new) for old, new in zip(state[:-1], fresh[:-1], strict=True))
+    return DreamState(*rest, history)
+
+
+def find_device(name: torch.device | str) -> torch.device:
+    """The device of that name, with its index; "auto" is the GPU where there is one, else the CPU.
+
+    Raises:
+        ValueError: this machine has no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without the backend
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"expected a device of this machine, got {str(name)!r} ({reason}); try 'auto'") from error
+
+
+def _on_device(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network itself if it is there already, else a copy: a world may be shared, so it is never moved."""
+    here = next(network.parameters()).device
+    return network if here == device else copy.deepcopy(network).to(device)

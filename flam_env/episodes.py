@@ -1,0 +1,156 @@
+"""A batch of episodes in one dream: all that the environment and the vector environment have in common."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from gymnasium.error import ResetNeeded
+from gymnasium.spaces import Box
+
+from flam_env.acting import latent_action_space, read_actions, sample_actions
+from flam_env.dream import Dream, replace_rows
+from flam_env.scoring import find_function, has_ended, reward_of
+from flam_env.starting import Start, choose_start
+from flam_env.units import BOUND
+from flam_env.world import World, load_world
+
+Others = Literal["replay", "data", "zero"]
+
+
+class Outcome(NamedTuple):
+    """What a step brought, for every row: rewards float64 (B,), terminated and truncated bool (B,)."""
+
+    rewards: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+
+
+class Episodes:
+    """`count` episodes that run side by side, each with its own start, length and random stream.
+
+    Attributes:
+        frames: uint8 (B, H, W, 3), the current frames; never written to again, so views of it stay valid.
+        steps: int (B,), steps taken in each episode.
+        start_index: int (B,), the bundled start of each episode, -1 for frames of one's own.
+        clipped: bool (B,), whether the last action lay outside the box.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        world: World,
+        device: str = "cpu",
+        horizon: int | None = None,
+        reward_fn: Any = None,
+        termination_fn: Any = None,
+    ):
+        self.horizon = world.settings.horizon if horizon is None else horizon
+        if self.horizon < 1:
+            raise ValueError(f"expected a horizon of at least 1 step, got {self.horizon}")
+        self.count, self.world = count, world
+        self.dream = Dream(world, device)
+        self.reward_fn = find_function(reward_fn, "reward_fn")
+        self.termination_fn = find_function(termination_fn, "termination_fn")
+        size = world.tokenizer.config.image_size
+        self.action_space = latent_action_space(world)
+        self.observation_space = Box(0, 255, (size, size, 3), np.uint8)
+        self.frames = np.zeros((count, size, size, 3), np.uint8)
+        self.steps, self.start_index = np.zeros(count, int), np.full(count, -1)
+        self.clipped, self._begun = np.zeros(count, bool), np.zeros(count, bool)
+        self.replays: list[np.ndarray] = [np.zeros((0, *self.action_space.shape), np.float32)] * count
+        self._state = self.dream.reset(world.starts.tokens[:1, :1].expand(count, -1, -1))
+
+    def begin(self, rows: Sequence[int], generators: Sequence[np.random.Generator], wanted: Sequence[Any]) -> None:
+        """Starts new episodes in these rows, each where `choose_start` says; the other rows are left as they are."""
+        starts = [choose_start(self.dream, *each) for each in zip(wanted, generators, strict=True)]
+        by_length: dict[int, list[int]] = {}
+        for i, start in enumerate(starts):
+            by_length.setdefault(len(start.context), []).append(i)
+        self.frames = self.frames.copy()
+        for members in by_length.values():
+            self._begin_together([rows[i] for i in members], [starts[i] for i in members])
+
+    def _begin_together(self, rows: list[int], starts: list[Start]) -> None:
+        fresh = self.dream.reset(torch.stack([start.context for start in starts]))
+        self._state = replace_rows(self._state, rows, fresh)
+        self.frames[rows] = self.dream.frame(fresh).cpu().numpy()
+        self.steps[rows], self.clipped[rows], self._begun[rows] = 0, False, True
+        self.start_index[rows] = [start.index for start in starts]
+        for row, start in zip(rows, starts, strict=True):
+            self.replays[row] = start.replay
+
+    def advance(self, actions: np.ndarray, active: np.ndarray | None = None) -> Outcome:
+        """Takes one step.
+
+        Args:
+            actions: floating point (B, K, A); what lies outside the box is clipped, and `clipped` says so.
+            active: bool (B,), rows whose step counts; the others are about to begin anew. Default: all.
+
+        Raises:
+            ValueError: actions that `read_actions` refuses, or a reward or end that is none.
+            ResetNeeded: an episode has not begun.
+        """
+        if not self._begun.all():
+            raise ResetNeeded("expected reset() before the first step")
+        given = read_actions(actions, (self.count, *self.action_space.shape))
+        active = np.ones(self.count, bool) if active is None else active
+        taken, before = given.clip(-BOUND, BOUND), self.frames
+        self.clipped = (given != taken).any(axis=(1, 2)) & active
+        if active.any():
+            self._state, frames = self.dream.step(self._state, torch.from_numpy(taken))
+            self.frames = np.ascontiguousarray(frames.cpu().numpy())
+        self.steps += active
+        return self._judge(before, taken, active)
+
+    def _judge(self, before: np.ndarray, taken: np.ndarray, active: np.ndarray) -> Outcome:
+        rewards, terminated = np.zeros(self.count), np.zeros(self.count, bool)
+        for row in np.flatnonzero(active):
+            rewards[row] = reward_of(self.reward_fn, before[row], taken[row], self.frames[row])
+            terminated[row] = has_ended(self.termination_fn, self.frames[row], int(self.steps[row]))
+        return Outcome(rewards, terminated, (self.steps >= self.horizon) & active)
+
+    def slot_masks(self) -> np.ndarray:
+        """How much of every pixel belongs to each slot: float32 (B, K, H, W), summing to 1 over slots."""
+        grid, patch = self.world.tokenizer.config.grid, self.world.tokenizer.config.patch_size
+        masks = self._state.masks.cpu().numpy().reshape(self.count, -1, grid, grid)
+        return masks.repeat(patch, axis=2).repeat(patch, axis=3)
+
+    def other_actions(self, others: Others, generators: Sequence[np.random.Generator]) -> tuple[np.ndarray, list[str]]:
+        """What moves the slots that nobody steers, at the current step.
+
+        Args:
+            others: "replay" for the start clip's own inferred actions while they last, and then zero; "data" for
+                actions drawn from the bank; "zero" for rest.
+            generators: one for each row.
+
+        Returns:
+            Latent actions float32 (B, K, A) inside the box, and what each row got: "replay", "data" or "zero".
+
+        Raises:
+            ValueError: another way.
+        """
+        if others == "data":
+            return sample_actions(self.world, generators), ["data"] * self.count
+        if others not in get_args(Others):
+            raise ValueError(f"expected others to be one of {get_args(Others)}, got {others!r}")
+        actions = np.zeros((self.count, *self.action_space.shape), np.float32)
+        sources = ["zero"] * self.count
+        for row, (replay, step) in enumerate(zip(self.replays, self.steps, strict=True)):
+            if others == "replay" and step < len(replay):
+                actions[row], sources[row] = replay[step].clip(-BOUND, BOUND), "replay"
+        return actions, sources
+
+
+def find_live_world(checkpoint: Any, world: World | None) -> World:
+    """The world of an environment, from one of two arguments.
+
+    Raises:
+        ValueError: both or neither are given.
+    """
+    if (checkpoint is None) == (world is None):
+        raise ValueError(
+            "expected either checkpoint= (the name of a bundled world or a directory) or world= (a live World), "
+            f"got checkpoint={checkpoint!r} and {'a' if world else 'no'} world"
+        )
+    return load_world(checkpoint) if world is None else world

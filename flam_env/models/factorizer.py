@@ -1,0 +1,151 @@
+"""The factorizer: patch features of each frame to slots (paper 4.2, equations 2 and 3)."""
+
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from flam_env.models.layers import FeedForward, attend, rotary
+
+
+class SlotHistory(NamedTuple):
+    """What the temporal attention remembers of the last `window - 1` frames of each slot.
+
+    keys, values: (B, I, W - 1, K, S), the newest frame last; length: (B,) int64, how many of them are real.
+    """
+
+    keys: Tensor
+    values: Tensor
+    length: Tensor
+
+
+class Slots(NamedTuple):
+    """values: (B, T, K, S); masks: (B, T, K, N), a distribution over slots at every patch; history: after T."""
+
+    values: Tensor
+    masks: Tensor
+    history: SlotHistory
+
+
+class SlotAttention(nn.Module):
+    """One iteration of slot attention (Locatello et al. 2020): slots compete for patches, then a GRU updates.
+
+    The competition is in float32 whatever the precision around it.
+    """
+
+    def __init__(self, dim: int, feed_forward: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.project_query = nn.Linear(dim, dim, bias=False)
+        self.update_gates = nn.Linear(dim, 3 * dim)
+        self.state_gates = nn.Linear(dim, 3 * dim)
+        self.feed_forward = FeedForward(dim, feed_forward)
+
+    def forward(self, slots: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Slots (B, K, S), keys and values (B, N, S) -> slots (B, K, S), masks (B, K, N) float32."""
+        query = self.project_query(self.norm(slots)) * key.shape[-1] ** -0.5
+        logits = query @ key.transpose(1, 2)
+        masks = logits.float().softmax(dim=1)
+        weights = masks / (masks.sum(-1, keepdim=True) + 1e-8)
+        slots = self._gated_update(weights.to(value.dtype) @ value, slots)
+        return slots + self.feed_forward(slots), masks
+
+    def _gated_update(self, update: Tensor, slots: Tensor) -> Tensor:
+        update_reset, update_keep, update_new = self.update_gates(update).float().chunk(3, -1)
+        state_reset, state_keep, state_new = self.state_gates(slots).float().chunk(3, -1)
+        keep = torch.sigmoid(update_keep + state_keep)
+        new = torch.tanh(update_new + torch.sigmoid(update_reset + state_reset) * state_new)
+        return new + keep * (slots - new)
+
+
+class TemporalAttention(nn.Module):
+    """Each slot attends to its own last `window` frames: banded causal attention, rotary in time (equation 3)."""
+
+    def __init__(self, dim: int, heads: int, window: int):
+        super().__init__()
+        self.heads, self.window = heads, window
+        self.norm = nn.LayerNorm(dim)
+        self.project_in = nn.Linear(dim, 3 * dim, bias=False)
+        self.project_out = nn.Linear(dim, dim)
+
+    def forward(self, slots: Tensor, keys: Tensor, values: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Slots (B, T, K, S) and a history (B, W - 1, K, S) of which the last `length` (B,) frames are real.
+
+        Returns:
+            The residual (B, T, K, S), and keys and values (B, W - 1 + T, K, S) with those of the T frames appended.
+        """
+        batch, time, count, _ = slots.shape
+        query, key, value = self.project_in(self.norm(slots)).chunk(3, -1)
+        keys, values = torch.cat([keys.to(key.dtype), key], 1), torch.cat([values.to(value.dtype), value], 1)
+        mask = self._mask(time, length).repeat_interleave(count, 0)[:, None]
+        positions = torch.arange(self.window - 1 + time, device=slots.device)
+        attended = attend(
+            rotary(self._split(query), positions[self.window - 1 :]),
+            rotary(self._split(keys), positions),
+            self._split(values),
+            mask,
+        )
+        residual = self.project_out(rearrange(attended, "(b k) h t d -> b t k (h d)", b=batch))
+        return residual, keys, values
+
+    def _split(self, x: Tensor) -> Tensor:
+        return rearrange(x, "b t k (h d) -> (b k) h t d", h=self.heads)
+
+    def _mask(self, time: int, length: Tensor) -> Tensor:
+        """True where frame t may look: (B, T, W - 1 + T)."""
+        now = torch.arange(self.window - 1, self.window - 1 + time, device=length.device)[:, None]
+        then = torch.arange(self.window - 1 + time, device=length.device)
+        band = (then <= now) & (then > now - self.window)
+        return band & (then >= self.window - 1 - length[:, None, None])
+
+
+class Factorizer(nn.Module):
+    """Slots of every frame of a clip, all frames in parallel.
+
+    Slots start from one learned embedding each and run `iterations` of slot attention (equation 2), each followed
+    by temporal attention of every slot to its own past (equation 3); weights are shared over iterations and slots.
+    """
+
+    def __init__(self, *, dim: int, heads: int, slots: int, iterations: int, window: int, feed_forward: int):
+        super().__init__()
+        if window < 2:
+            raise ValueError(f"expected a temporal window of at least 2 frames, got window={window}")
+        self.iterations, self.window = iterations, window
+        self.slot_embedding = nn.Parameter(torch.empty(slots, dim))
+        nn.init.orthogonal_(self.slot_embedding, gain=0.5 * dim**0.5)
+        self.norm = nn.LayerNorm(dim)
+        self.project = nn.Linear(dim, 2 * dim, bias=False)
+        self.slot_attention = SlotAttention(dim, feed_forward)
+        self.temporal_attention = TemporalAttention(dim, heads, window)
+
+    def empty_history(self, batch: int, device: torch.device) -> SlotHistory:
+        """The history before the first frame."""
+        count, dim = self.slot_embedding.shape
+        blank = torch.zeros(batch, self.iterations, self.window - 1, count, dim, device=device)
+        return SlotHistory(blank, blank, torch.zeros(batch, dtype=torch.long, device=device))
+
+    def forward(self, features: Tensor, history: SlotHistory | None = None) -> Slots:
+        """Patch features (B, T, N, D) -> slots of each frame.
+
+        A clip may be given in pieces: the slots are the same when each piece gets the history of the one before.
+        """
+        batch, time = features.shape[:2]
+        history = history or self.empty_history(batch, features.device)
+        key, value = self.project(self.norm(rearrange(features, "b t n d -> (b t) n d"))).chunk(2, -1)
+        slots = self.slot_embedding.expand(batch * time, -1, -1)
+        keys, values = [], []
+        for i in range(self.iterations):
+            slots, masks = self.slot_attention(slots, key, value)
+            slots = rearrange(slots, "(b t) k s -> b t k s", b=batch)
+            past = history.keys[:, i], history.values[:, i], history.length
+            residual, new_keys, new_values = self.temporal_attention(slots, *past)
+            slots = rearrange(slots + residual, "b t k s -> (b t) k s")
+            keys.append(new_keys[:, 1 - self.window :])
+            values.append(new_values[:, 1 - self.window :])
+        length = (history.length + time).clamp(max=self.window - 1)
+        return Slots(
+            rearrange(slots, "(b t) k s -> b t k s", b=batch),
+            rearrange(masks, "(b t) k n -> b t k n", b=batch),
+            SlotHistory(torch.stack(keys, 1).float(), torch.stack(values, 1).float(), length),
+        )

@@ -1,0 +1,60 @@
+"""Encoders and decoders between pixels and patch features: IMPALA (paper, Table 5) and patchwise.
+
+IMPALA is the residual CNN of Espeholt et al. 2018, one stage for each halving of the resolution. The patchwise
+encoder looks at one patch at a time, so a patch whose pixels stand still keeps its token.
+"""
+
+from einops.layers.torch import Rearrange
+from torch import Tensor, nn
+
+
+class ResidualConv(nn.Module):
+    """Two activated convolutions with a residual connection."""
+
+    def __init__(self, channels: int, kernel: int = 3):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.GELU(),
+            nn.Conv2d(channels, channels, kernel, padding=kernel // 2),
+            nn.GELU(),
+            nn.Conv2d(channels, channels, kernel, padding=kernel // 2),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return x + self.body(x)
+
+
+def impala_encoder(widths: tuple[int, ...], blocks: int = 2) -> nn.Sequential:
+    """(B, 3, H, W) -> (B, widths[-1], H / 2^n, W / 2^n), n = number of widths."""
+    layers: list[nn.Module] = []
+    for before, width in zip((3, *widths), widths, strict=False):
+        layers += [nn.Conv2d(before, width, 3, padding=1), nn.MaxPool2d(3, stride=2, padding=1)]
+        layers += [ResidualConv(width) for _ in range(blocks)]
+    return nn.Sequential(*layers)
+
+
+def impala_decoder(widths: tuple[int, ...], blocks: int = 2) -> nn.Sequential:
+    """The encoder mirrored: (B, widths[-1], h, w) -> (B, 3, h 2^n, w 2^n)."""
+    layers: list[nn.Module] = []
+    mirrored = tuple(reversed(widths))
+    for width, after in zip(mirrored, (*mirrored[1:], 3), strict=True):
+        layers += [ResidualConv(width) for _ in range(blocks)]
+        layers += [nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(width, after, 3, padding=1)]
+    return nn.Sequential(*layers)
+
+
+def patch_encoder(patch: int, width: int, blocks: int = 2) -> nn.Sequential:
+    """(B, 3, H, W) -> (B, width, H / patch, W / patch); each output sees its own patch only."""
+    embed = nn.Conv2d(3, width, patch, stride=patch)
+    return nn.Sequential(embed, *(ResidualConv(width, kernel=1) for _ in range(blocks)))
+
+
+def patch_decoder(patch: int, width: int, blocks: int = 2) -> nn.Sequential:
+    """(B, width, h, w) -> (B, 3, h patch, w patch); neighbouring patches inform each other."""
+    return nn.Sequential(
+        *(ResidualConv(width) for _ in range(blocks)),
+        nn.GELU(),
+        nn.Conv2d(width, 3 * patch * patch, 1),
+        Rearrange("b (c p q) h w -> b c (h p) (w q)", p=patch, q=patch),
+    )

@@ -1,0 +1,104 @@
+"""Attention, feed-forward and rotary position blocks shared by all networks."""
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+
+class FeedForward(nn.Sequential):
+    """Pre-norm two-layer perceptron; the caller adds the residual."""
+
+    def __init__(self, dim: int, multiple: int):
+        super().__init__(nn.LayerNorm(dim), nn.Linear(dim, multiple * dim), nn.GELU(), nn.Linear(multiple * dim, dim))
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Softmax attention (..., T, d) to (..., S, d), the softmax in float32; mask (..., T, S) is True where allowed.
+
+    Written out because the sequences here are short (slots, a window of frames): the fused CPU kernel of
+    `scaled_dot_product_attention` is several times slower backwards on many short sequences.
+    """
+    scores = (query @ key.transpose(-2, -1)).float() * query.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return scores.softmax(-1).to(value.dtype) @ value
+
+
+class SelfAttention(nn.Module):
+    """Pre-norm multi-head self-attention over the second-to-last axis; the caller adds the residual."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(dim)
+        self.project_in = nn.Linear(dim, 3 * dim, bias=False)
+        self.project_out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, K, D) -> (B, K, D)."""
+        qkv = rearrange(self.project_in(self.norm(x)), "b k (three h d) -> three b h k d", three=3, h=self.heads)
+        return self.project_out(rearrange(attend(*qkv), "b h k d -> b k (h d)"))
+
+
+class CrossAttention(nn.Module):
+    """Pre-norm multi-head attention of one set of tokens to another; the caller adds the residual."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(dim)
+        self.norm_context = nn.LayerNorm(dim)
+        self.project_query = nn.Linear(dim, dim, bias=False)
+        self.project_context = nn.Linear(dim, 2 * dim, bias=False)
+        self.project_out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """(B, N, D) queries and (B, K, D) context -> (B, N, D)."""
+        query = rearrange(self.project_query(self.norm(x)), "b n (h d) -> b h n d", h=self.heads)
+        key_value = self.project_context(self.norm_context(context))
+        key, value = rearrange(key_value, "b k (two h d) -> two b h k d", two=2, h=self.heads)
+        return self.project_out(rearrange(attend(query, key, value), "b h n d -> b n (h d)"))
+
+
+class PairAttention(nn.Module):
+    """Each token of a private stream attends to two keys: its own context token and itself.
+
+    Token i sees nothing of token j: this is what keeps the factors apart (paper 4.2, the temporal block of the
+    inverse and forward dynamics). Two keys rather than one, because softmax over one key ignores the query.
+    """
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(dim)
+        self.norm_context = nn.LayerNorm(dim)
+        self.project_own = nn.Linear(dim, 3 * dim, bias=False)
+        self.project_context = nn.Linear(dim, 2 * dim, bias=False)
+        self.project_out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """(B, K, D) private stream and (B, K, D) context stream -> (B, K, D)."""
+        own = self.project_own(self.norm(x))
+        query, own_key, own_value = rearrange(own, "b k (three h d) -> three b k h d", three=3, h=self.heads)
+        seen = self.project_context(self.norm_context(context))
+        seen_key, seen_value = rearrange(seen, "b k (two h d) -> two b k h d", two=2, h=self.heads)
+        # A softmax over two keys is a sigmoid of the difference of their scores.
+        score = (query * (seen_key - own_key)).float().sum(-1, keepdim=True) * query.shape[-1] ** -0.5
+        weight = torch.sigmoid(score).to(own_value.dtype)
+        mixed = own_value + weight * (seen_value - own_value)
+        return self.project_out(rearrange(mixed, "b k h d -> b k (h d)"))
+
+
+def rotary(x: Tensor, positions: Tensor) -> Tensor:
+    """Rotates pairs of channels by angles that grow with the position (RoPE).
+
+    Args:
+        x: (..., T, d) queries or keys of one head, d even.
+        positions: (T,) positions; only their differences matter to attention.
+    """
+    half = x.shape[-1] // 2
+    frequencies = 100.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
+    angles = positions.float()[:, None] * frequencies
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    first, second = x[..., :half], x[..., half:]
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)

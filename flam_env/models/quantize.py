@@ -1,0 +1,58 @@
+"""Finite scalar quantisation (Mentzer et al. 2023, arXiv:2309.15505; paper 4.1 and Table 5)."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class FSQ(nn.Module):
+    """Rounds each channel of a code to one of a few levels, evenly spaced and symmetric in [-1, 1].
+
+    With four levels these are -1, -1/3, 1/3, 1. A token is the mixed-radix index of a code. There are no
+    parameters, and always float32 arithmetic.
+
+    Args:
+        levels: number of levels of each channel, e.g. (4, 4, 4, 4, 4) for 1024 tokens.
+    """
+
+    levels: Tensor
+    basis: Tensor
+
+    def __init__(self, levels: tuple[int, ...]):
+        super().__init__()
+        if not levels or min(levels) < 2:
+            raise ValueError(f"expected at least one channel of at least 2 levels, got levels={levels}")
+        self.size = math.prod(levels)
+        basis = [math.prod(levels[:i]) for i in range(len(levels))]
+        self.register_buffer("levels", torch.tensor(levels), persistent=False)
+        self.register_buffer("basis", torch.tensor(basis), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Unbounded features (..., L) -> codes (..., L) in [-1, 1], with straight-through gradients."""
+        bounded = torch.tanh(x.float())
+        return bounded + (self.round(bounded) - bounded).detach()
+
+    def round(self, codes: Tensor) -> Tensor:
+        """Anything (..., L) -> the nearest codes (..., L) in [-1, 1]."""
+        return self._from_steps(self._to_steps(codes))
+
+    def tokens(self, codes: Tensor) -> Tensor:
+        """Codes (..., L) -> tokens (...) int64 in [0, size)."""
+        return (self._to_steps(codes).long() * self.basis).sum(-1)
+
+    def steps(self, tokens: Tensor) -> Tensor:
+        """Tokens (...) -> the index of the level of each channel (..., L) int64."""
+        return tokens.long()[..., None] // self.basis % self.levels
+
+    def codes(self, tokens: Tensor) -> Tensor:
+        """Tokens (...) in [0, size) -> codes (..., L) float32 in [-1, 1]."""
+        return self._from_steps(self.steps(tokens).float())
+
+    def _to_steps(self, codes: Tensor) -> Tensor:
+        top = self.levels - 1
+        # floor(x + 1/2) rather than round: ties go one way, so equal inputs a hair apart do not flip to even.
+        return torch.floor((codes.float().clamp(-1, 1) + 1) / 2 * top + 0.5)
+
+    def _from_steps(self, steps: Tensor) -> Tensor:
+        return steps * 2 / (self.levels - 1) - 1

@@ -1,0 +1,70 @@
+"""Where an episode starts: a bundled clip, drawn or chosen, or frames of one's own."""
+
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from flam_env.dream import Dream
+from flam_env.frames import check_frames
+
+
+class Start(NamedTuple):
+    """index: of the bundled start, or -1; context: tokens (C, N); replay: the clip's own next actions (R, K, A)."""
+
+    index: int
+    context: Tensor
+    replay: np.ndarray
+
+
+def read_options(options: dict[str, Any] | None, known: tuple[str, ...] = ("start",)) -> dict[str, Any]:
+    """The options of a reset, all of them known.
+
+    Raises:
+        ValueError: an unknown option.
+    """
+    options = dict(options or {})
+    if unknown := sorted(set(options) - set(known)):
+        raise ValueError(f"expected reset options among {list(known)}, got {unknown}; leave them out")
+    return options
+
+
+def choose_start(dream: Dream, wanted: int | np.ndarray | None, generator: np.random.Generator) -> Start:
+    """The start that was asked for.
+
+    Args:
+        dream: its tokenizer encodes frames, its world holds the bundled starts.
+        wanted: an index of the bundled starts; or frames uint8 (C, H, W, 3) with 1 <= C <= window of the world, oldest
+            first; or None to draw a bundled start.
+        generator: draws, if anything is to be drawn.
+
+    Raises:
+        ValueError: none of these, an index out of range, or frames of a wrong size, type or number.
+    """
+    count = len(dream.world.starts.tokens)
+    if wanted is None:
+        return _bundled(dream, int(generator.integers(count)))
+    if isinstance(wanted, Integral) and not isinstance(wanted, bool):
+        if not 0 <= wanted < count:
+            raise ValueError(f"expected a start in [0, {count}), got {wanted}; this world bundles {count} starts")
+        return _bundled(dream, int(wanted))
+    if isinstance(wanted, np.ndarray):
+        return _from_frames(dream, wanted)
+    raise ValueError(
+        f"expected options['start'] to be an index in [0, {count}) or an array of uint8 frames (C, H, W, 3), "
+        f"got {type(wanted).__name__}; leave it out to draw a bundled start"
+    )
+
+
+def _bundled(dream: Dream, index: int) -> Start:
+    starts, context = dream.world.starts, dream.world.settings.context
+    # Action t leads from frame t to frame t + 1; the first one still to be taken leads from the last context frame.
+    return Start(index, starts.tokens[index, :context], starts.actions[index, context - 1 :].numpy())
+
+
+def _from_frames(dream: Dream, frames: np.ndarray) -> Start:
+    size, longest = dream.world.tokenizer.config.image_size, dream.world.model.config.window
+    context = dream.encode(check_frames(frames, size, shortest=1, longest=longest)).cpu()
+    slots, dim = dream.world.model.config.slots, dream.world.units.dim
+    return Start(-1, context, np.zeros((0, slots, dim), np.float32))

@@ -1,0 +1,42 @@
+"""The units of latent actions outside the networks.
+
+Dimensions that carry nothing are left out, and each remaining one is divided by its standard deviation over the
+training data, so that actions have a spread of about 1 and fit a box of +-3.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BOUND = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionUnits:
+    """Which dimensions of the networks' latent actions are used, and the spread of each."""
+
+    latent_dim: int
+    """Latent dimensions inside the networks."""
+    kept: tuple[int, ...]
+    """Indices of the dimensions that carry information, ascending."""
+    scale: tuple[float, ...]
+    """Standard deviation of each kept dimension over the training data."""
+
+    @property
+    def dim(self) -> int:
+        """A as users see it."""
+        return len(self.kept)
+
+    def to_model(self, actions: Tensor) -> Tensor:
+        """Actions (..., len(kept)) in units -> latent actions (..., latent_dim); left-out dimensions rest at 0."""
+        inside = actions.new_zeros(*actions.shape[:-1], self.latent_dim)
+        inside[..., list(self.kept)] = actions * self._scale(actions)
+        return inside
+
+    def from_model(self, latent_actions: Tensor) -> Tensor:
+        """Latent actions (..., latent_dim) -> actions (..., len(kept)) in units."""
+        return latent_actions[..., list(self.kept)] / self._scale(latent_actions)
+
+    def _scale(self, like: Tensor) -> Tensor:
+        return torch.tensor(self.scale, device=like.device, dtype=like.dtype)

@@ -1,0 +1,1 @@
+"""What a researcher runs: data, training, evaluation."""

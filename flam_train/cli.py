@@ -1,0 +1,78 @@
+"""The command line: every command is a thin shell over a function of the same name and defaults."""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from inspect import getdoc, signature
+from typing import Any
+
+try:
+    import tyro
+except ImportError as error:
+    raise ImportError("the command line needs tyro: pip install 'flam-env[train]'") from error
+
+COMMANDS = {
+    "collect": "flam_train.data.collect:collect",
+    "tokenizer": "flam_train.tokenizer:tokenizer",
+    "world-model": "flam_train.world_model:world_model",
+    "evaluate": "flam_train.evaluate.rollouts:evaluate",
+    "demo": "flam_train.demo:demo",
+}
+"""Name of each command and the function behind it; modules are imported when their command is called."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """`flam-train COMMAND ...`."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] not in COMMANDS:
+        lines = "\n".join(f"  flam-train {name} --help" for name in COMMANDS)
+        asked = bool(arguments) and arguments[0] not in ("-h", "--help")
+        print(f"{'unknown command ' + arguments[0] if asked else 'FLAM: learned simulators'}; commands:\n{lines}")
+        sys.exit(2 if asked else 0)
+    module, name = COMMANDS[arguments[0]].split(":")
+    run_command(getattr(import_module(module), name), arguments[1:])
+
+
+def run_command(function: Callable[..., Any], arguments: list[str] | None = None) -> None:
+    """Calls a function with what the command line says; a user's mistake becomes one line, not a traceback.
+
+    A function whose parameters include `model` takes `--preset small|tiny|paper`, which sets the defaults of the rest.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    program = f"flam-train {function.__name__.replace('_', '-')}"
+    try:
+        tyro.cli(_with_preset(function, arguments), args=arguments, prog=program, description=getdoc(function))
+    except (ValueError, FileNotFoundError, ImportError) as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _with_preset(function: Callable[..., Any], arguments: list[str]) -> Callable[..., Any]:
+    """The function with the defaults of the preset that the arguments name; takes the preset out of them."""
+    if "model" not in signature(function).parameters or "--preset" not in arguments:
+        return function
+    at = arguments.index("--preset")
+    name = arguments[at + 1] if at + 1 < len(arguments) else None
+    del arguments[at : at + 2]
+    return partial(function, **preset_arguments(function, name))
+
+
+def preset_arguments(function: Callable[..., Any], name: str | None) -> dict[str, Any]:
+    """The arguments of a training function (`tokenizer`, `world_model`) that a preset sets.
+
+    Raises:
+        ValueError: there is no such preset.
+    """
+    from flam_train.presets import PRESETS
+
+    if name not in PRESETS:
+        raise ValueError(f"expected a preset of {sorted(PRESETS)}, got {name!r}")
+    preset = PRESETS[name]
+    phase = function.__name__
+    chosen = {"model": getattr(preset, phase), "fit_config": getattr(preset, f"{phase}_fit"), "loss": preset.loss}
+    return {key: value for key, value in chosen.items() if key in signature(function).parameters}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Data sources, the episode store and the token cache."""

@@ -1,0 +1,30 @@
+"""A bounded sample of a store's frames in memory, for training on single frames."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from flam_train.data.store import EpisodeStore
+
+POOL_BYTES = 2**30
+
+
+def frame_pool(store: EpisodeStore, split: str, longest_bytes: int = POOL_BYTES) -> Tensor:
+    """Frames of a split at even spacing, as many as fit: uint8 (F, H, W, 3).
+
+    Neighbouring frames are nearly equal, so training on every n-th frame of each episode loses little, and memory
+    stays the same however long the video.
+
+    Raises:
+        ValueError: the split is empty.
+    """
+    records = store.episodes(split)
+    if not records:
+        raise ValueError(f"{store.root}: expected frames in split {split!r}, found none; collect some first")
+    stride = -(-store.frames(split) * 3 * store.size**2 // longest_bytes)
+    parts = [
+        store.read_frames(record, 0, record.frames)[::stride]
+        for record in tqdm(records, desc=f"reading {split}", unit=" episodes", leave=False)
+    ]
+    return torch.from_numpy(np.concatenate(parts))

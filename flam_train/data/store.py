@@ -1,0 +1,260 @@
+"""Episodes on disk: one HDF5 file per episode, readable while a collection is still writing.
+
+    root/store.json                    format, version, source, frame size, settings of the collection
+    root/<split>/<episode id>.h5       frames (gzip, chunks of 16 frames), actions, rewards; attributes
+
+Every file is written under a temporary name and renamed, so a killed process loses at most the episode in flight.
+"""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flam_train.data.episode import FORMAT, Episode, open_episode, read_episode, read_values, write_episode
+
+__all__ = ["SPLITS", "Episode", "EpisodeRecord", "EpisodeStore"]
+
+VERSION = 1
+SPLITS = ("train", "val", "test")
+_TEMPORARY = ".partial"
+_EPISODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeRecord:
+    """What the store knows of an episode without reading its frames."""
+
+    path: Path
+    split: str
+    frames: int
+    agent: str
+    level_seed: int
+
+
+class EpisodeStore:
+    """A folder of episodes; make one with `create` or `open`, not with the constructor."""
+
+    def __init__(self, root: Path, *, source: str, size: int, settings: dict[str, Any]):
+        self.root = Path(root)
+        self.source = source
+        self.size = size
+        self.settings = settings
+        self._records: dict[Path, EpisodeRecord] = {}
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits, in a fixed order."""
+        return SPLITS
+
+    @classmethod
+    def create(cls, root: Path | str, *, source: str, size: int, settings: dict[str, Any]) -> "EpisodeStore":
+        """Starts a store in an absent or empty folder, or resumes the one there if it was made alike.
+
+        Args:
+            root: folder of the store.
+            source: where the frames come from, e.g. "procgen/bigfish".
+            size: height and width of the frames in pixels.
+            settings: JSON-able; everything that decides what the episodes contain.
+
+        Raises:
+            ValueError: the folder holds something else, or a store with another source, size or settings.
+        """
+        root = Path(root)
+        wanted = {"source": source, "size": size, "settings": json.loads(json.dumps(settings))}
+        if (root / "store.json").exists():
+            found = _read_header(root)
+            for key in wanted:
+                if found[key] != wanted[key]:
+                    raise ValueError(
+                        f"expected a store with {key} {wanted[key]} in {root}, got {key} {found[key]}; "
+                        "use another folder, or repeat the arguments of the first run to resume it"
+                    )
+        elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise ValueError(
+                f"expected an absent or empty folder, got {root}, which holds something else; name another folder"
+            )
+        else:
+            root.mkdir(parents=True, exist_ok=True)
+            _write_header(root, wanted)
+        store = cls(root, **wanted)
+        store.sweep()
+        return store
+
+    @classmethod
+    def open(cls, root: Path | str) -> "EpisodeStore":
+        """Opens a store for reading; it may still be growing.
+
+        Raises:
+            ValueError: no folder, no store in it, another version, or not one episode yet.
+        """
+        root = Path(root)
+        store = cls(root, **_read_header(root))
+        if not any(True for split in SPLITS for _ in (root / split).glob("*.h5")):
+            raise ValueError(
+                f"expected at least one episode, got the empty store {root}; "
+                "fill it first, e.g. with `flam-train collect`"
+            )
+        return store
+
+    def sweep(self) -> None:
+        """Deletes what writers left half-written that are no longer alive."""
+        for stale in self.root.glob(f"**/*{_TEMPORARY}"):
+            writer = re.search(r"\.(\d+)\.", stale.name[-20:])
+            if writer and not _alive(int(writer[1])):
+                stale.unlink(missing_ok=True)
+
+    def episodes(self, split: str) -> list[EpisodeRecord]:
+        """All finished episodes of one split, sorted by file name; files seen before are not opened again.
+
+        Raises:
+            ValueError: unknown split, or a file that is no episode of this store.
+        """
+        self._check_split(split)
+        folder = self.root / split
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".h5")) if folder.is_dir() else []
+        for name in names:
+            if folder / name not in self._records:
+                self._records[folder / name] = self._inspect(folder / name, split)
+        return [self._records[folder / name] for name in names]
+
+    def frames(self, split: str) -> int:
+        """Number of frames in a split."""
+        return sum(record.frames for record in self.episodes(split))
+
+    def read(self, record: EpisodeRecord) -> Episode:
+        """Reads a whole episode.
+
+        Raises:
+            ValueError: the file is truncated or foreign.
+        """
+        return read_episode(record.path)
+
+    def read_frames(self, record: EpisodeRecord, start: int, stop: int) -> np.ndarray:
+        """Reads frames[start:stop], uint8 (stop - start, H, W, 3), decompressing only the chunks concerned.
+
+        Raises:
+            ValueError: the range leaves the episode, or the file is truncated or foreign.
+        """
+        if not 0 <= start < stop <= record.frames:
+            raise ValueError(
+                f"expected 0 <= start < stop <= {record.frames} in {record.path}, "
+                f"got start {start}, stop {stop}; ask for frames that exist"
+            )
+        with open_episode(record.path) as file:
+            return read_values(file, "frames", record.path, slice(start, stop))
+
+    def write(self, split: str, episode: Episode, *, name: str | None = None) -> EpisodeRecord:
+        """Adds one episode; it appears whole or not at all.
+
+        Args:
+            split: "train", "val" or "test".
+            episode: what to write; frames must have the size of the store.
+            name: file name without ending; by default "<agent>-<first free number>".
+
+        Raises:
+            ValueError: shapes, dtypes, split or name do not fit.
+        """
+        self._check_split(split)
+        self._check_episode(episode)
+        folder = self.root / split
+        folder.mkdir(exist_ok=True)
+        name = name or _free_name(folder, episode.agent)
+        if not _EPISODE_ID.fullmatch(name):
+            raise ValueError(f"expected a name or agent of letters, digits, - and _, got {name!r}; rename it")
+        path = folder / f"{name}.h5"
+        temporary = path.with_name(f"{path.stem}.{os.getpid()}{_TEMPORARY}")
+        try:
+            write_episode(temporary, episode)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        self._records[path] = self._inspect(path, split)
+        return self._records[path]
+
+    def _check_split(self, split: str) -> None:
+        if split not in SPLITS:
+            raise ValueError(f"expected a split out of {', '.join(SPLITS)}, got {split!r}; name one of them")
+
+    def _check_episode(self, episode: Episode) -> None:
+        length = len(episode.frames)
+        wanted = {
+            "frames": (np.uint8, (length, self.size, self.size, 3)),
+            "actions": (np.int16, (length,)),
+            "rewards": (np.float32, (length,)),
+        }
+        for key, (dtype, shape) in wanted.items():
+            array = getattr(episode, key)
+            if array.dtype != dtype or array.shape != shape or length == 0:
+                raise ValueError(
+                    f"expected {key} {np.dtype(dtype).name} {shape} with at least one frame, "
+                    f"got {array.dtype} {array.shape}; convert or resize the episode"
+                )
+
+    def _inspect(self, path: Path, split: str) -> EpisodeRecord:
+        with open_episode(path) as file:
+            shape = file["frames"].shape
+            if shape[1:] != (self.size, self.size, 3):
+                raise ValueError(
+                    f"expected frames of {self.size} x {self.size} x 3 in {path}, got {shape[1:]}; "
+                    "move the file to a store of its own size"
+                )
+            return EpisodeRecord(
+                path=path,
+                split=split,
+                frames=int(shape[0]),
+                agent=str(file.attrs["agent"]),
+                level_seed=int(file.attrs["level_seed"]),
+            )
+
+
+def _free_name(folder: Path, agent: str) -> str:
+    number = sum(1 for _ in folder.glob(f"{agent}-*.h5"))
+    while (folder / f"{agent}-{number:06d}.h5").exists():
+        number += 1
+    return f"{agent}-{number:06d}"
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's, hence alive
+        pass
+    return True
+
+
+def _read_header(root: Path) -> dict[str, Any]:
+    advice = "make a store with `flam-train collect`, or name the folder of one"
+    if not root.is_dir():
+        raise ValueError(f"expected the folder of an episode store, got {root}, which is no folder; {advice}")
+    path = root / "store.json"
+    if not path.exists():
+        raise ValueError(f"expected an episode store with a store.json, got {root} without one; {advice}")
+    try:
+        header = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"expected JSON in {path}, got something else ({error}); {advice}") from error
+    if not isinstance(header, dict) or header.pop("format", None) != FORMAT:
+        raise ValueError(f"expected a store.json with format {FORMAT!r}, got the foreign file {path}; {advice}")
+    version = header.pop("version", None)
+    if version != VERSION:
+        raise ValueError(
+            f"expected store version {VERSION}, got {version} in {path}; "
+            "collect again, or use the release of flam-env that wrote it"
+        )
+    if set(header) != {"source", "size", "settings"}:
+        raise ValueError(f"expected the keys source, size, settings in {path}, got {sorted(header)}; {advice}")
+    return header
+
+
+def _write_header(root: Path, header: dict[str, Any]) -> None:
+    temporary = root / f"store.json.{os.getpid()}{_TEMPORARY}"
+    text = json.dumps({"format": FORMAT, "version": VERSION, **header}, indent=2)
+    temporary.write_text(text + "\n", encoding="utf-8")
+    os.replace(temporary, root / "store.json")

@@ -1,0 +1,266 @@
+"""The one training loop of the project: tokenizer, world model, baselines, decoder, cloning all call `fit`.
+
+Batches and noise of a step depend on nothing but (seed, step, process), so a run that was killed and resumed
+gives the same numbers, bit for bit, as one that ran through (on a CPU; GPU kernels may reorder sums).
+"""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from flam_train.run_batches import Batch, BatchFeed, DrawBatch, Stream, step_seed
+from flam_train.run_log import METRICS_NAME, RunLog, last_metrics
+from flam_train.run_plan import Evaluate, FitConfig, Loss, Progress, adamw, ema_decay, learning_rate
+from flam_train.run_signals import Interrupts
+from flam_train.run_state import RunState, read_header, require_same_run, require_trainable
+from flam_train.run_window import NonFiniteLossError, Window
+
+try:
+    from accelerate import Accelerator
+except ImportError as error:
+    raise ImportError("training needs accelerate: pip install 'flam-env[train]'") from error
+
+__all__ = ["Batch", "FitConfig", "FitResult", "NonFiniteLossError", "Progress", "fit", "learning_rate"]
+
+RESUME_NAME = "resume.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """What `fit` leaves.
+
+    Attributes:
+        model: the network with its raw weights, on its device.
+        ema: the model's state dict under averaged weights (raw ones if ema is 0): what gets exported.
+        metrics: latest value of each metric; evaluation metrics are called "eval/...".
+        step: optimiser steps done, over all resumes.
+        seconds: time spent on training, over all resumes; evaluation is not counted.
+        trained: False if the folder held the finished run and nothing was left to do.
+    """
+
+    model: nn.Module
+    ema: dict[str, Tensor]
+    metrics: dict[str, float]
+    step: int
+    seconds: float
+    trained: bool
+
+
+def fit(
+    model: nn.Module,
+    loss: Loss,
+    batches: DrawBatch,
+    config: FitConfig,
+    out: Path,
+    *,
+    evaluate: Evaluate | None = None,
+    evaluate_every: int = 0,
+    frames_per_batch: int = 0,
+    identity: Mapping[str, Any] | None = None,
+) -> FitResult:
+    """Trains `model`, or goes on with the run that `out` holds. Several GPUs: start it with torchrun.
+
+    On SIGTERM and Ctrl-C it finishes the step, writes a checkpoint and exits; a second Ctrl-C exits at once.
+
+    Args:
+        model: fp32 network; moved to the device and trained in place.
+        loss: see `Loss`.
+        batches: (generator, number of examples) -> batch; called from a second thread, one step ahead.
+        config: how to train.
+        out: folder for resume.safetensors, metrics.jsonl and tensorboard.
+        evaluate: called with averaged weights, in eval mode, without gradient, in fp32, on the main process.
+        evaluate_every: steps between evaluations; 0 evaluates only when the run ends.
+        frames_per_batch: frames in one batch over all processes, for frames/s; 0 counts one per example.
+        identity: JSON-able description of all else that makes the run what it is (model config, fingerprint
+            of the data); a resume with another identity is refused.
+
+    Raises:
+        ValueError: if `out` holds another run or a damaged file, or the batch size does not divide.
+        NonFiniteLossError: if the loss or gradient is NaN or infinite; the last checkpoint stays as it was.
+    """
+    run = _Run(model, loss, config, Path(out), frames_per_batch or config.batch_size)
+    run.open(dict(identity or {}))
+    return run.train(batches, evaluate, evaluate_every)
+
+
+class _Objective(nn.Module):
+    """Model and loss as one module, so that data parallelism sees one forward whatever the loss calls."""
+
+    def __init__(self, model: nn.Module, loss: Loss, config: FitConfig):
+        super().__init__()
+        self.model, self.loss, self.bf16 = model, loss, config.precision == "bf16"
+        # In a tuple: registered as a submodule, the wrapper would name every parameter a second time.
+        self.called = (cast(nn.Module, torch.compile(model, dynamic=False)) if config.compile else model,)
+
+    def forward(self, batch: Batch, progress: Progress, device: str) -> tuple[Tensor, dict[str, Tensor]]:
+        # torch's own autocast: accelerate fixes one precision for the life of the process.
+        with torch.autocast(device, torch.bfloat16, enabled=self.bf16):
+            value, terms = self.loss(self.called[0], batch, progress)
+        return value.float(), terms
+
+
+class _Run:
+    """One run, from opening its folder to its result."""
+
+    def __init__(self, model: nn.Module, loss: Loss, config: FitConfig, out: Path, frames: int):
+        require_trainable(model)
+        self.config, self.out, self.frames = config, out, frames
+        # Without cpu=True, accelerate overlooks torchrun's other processes on a machine without a GPU.
+        self.accelerator = Accelerator(mixed_precision="no", cpu=not torch.accelerator.is_available())
+        self.device, self.rank = self.accelerator.device, self.accelerator.process_index
+        self.processes, self.main = self.accelerator.num_processes, self.accelerator.is_main_process
+        if config.batch_size % self.processes:
+            raise ValueError(
+                f"expected a batch size that {self.processes} processes can share, got {config.batch_size}; "
+                f"make it a multiple of {self.processes}"
+            )
+        # Over gloo, agreeing on time and signals never waits for the GPU; the timeout outlasts evaluations.
+        shared = self.processes > 1
+        self.control = dist.new_group(backend="gloo", timeout=timedelta(days=1)) if shared else None
+        self.objective = self.accelerator.prepare(_Objective(model, loss, config))
+        self.model, self.optimizer = model, adamw(model, config, self.device)
+        self.state = RunState(model, self.optimizer, average=config.ema > 0)
+        self.window = Window(out / RESUME_NAME)
+
+    def open(self, identity: dict[str, Any]) -> None:
+        """Resumes what the folder holds, or starts a run there by writing the checkpoint of step 0."""
+        record = {"fit": asdict(self.config), "identity": identity, "processes": self.processes}
+        self.record = json.loads(json.dumps(record))
+        path = self.out / RESUME_NAME
+        resumed = path.exists()
+        self.accelerator.wait_for_everyone()
+        if resumed:
+            require_same_run(path, read_header(path).record, self.record)
+            self.state.load(path)
+        elif (self.out / METRICS_NAME).exists():
+            raise ValueError(
+                f"{self.out}: expected an empty folder or a run, got {METRICS_NAME} without {RESUME_NAME}; "
+                f"choose another output folder, or delete {METRICS_NAME} to start over"
+            )
+        elif self.main:
+            self.out.mkdir(parents=True, exist_ok=True)
+            self.state.save(path, self.record)
+        self.saved_at = time.perf_counter()
+
+    def train(self, batches: DrawBatch, evaluate: Evaluate | None, evaluate_every: int) -> FitResult:
+        """Steps until the run is done, then returns its result; returns at once if it is done already."""
+        progress = self._progress()
+        if progress.share >= 1:
+            self.accelerator.print(f"{self.out}: finished at step {progress.step}, nothing left to train")
+            return self._result(last_metrics(self.out, progress.step), trained=False)
+        unit = "s" if self.config.minutes else "step"
+        with (
+            Interrupts() as interrupts,
+            RunLog(
+                self.out, step=progress.step, total=self._total(), done=self._done(), unit=unit, active=self.main
+            ) as log,
+            BatchFeed(
+                batches,
+                size=self.config.batch_size // self.processes,
+                seed=self.config.seed,
+                process=self.rank,
+                device=self.device,
+                step=progress.step,
+            ) as feed,
+        ):
+            self._loop(feed, log, interrupts, evaluate, evaluate_every)
+        return self._result(log.latest, trained=True)
+
+    def _loop(
+        self, feed: BatchFeed, log: RunLog, interrupts: Interrupts, evaluate: Evaluate | None, evaluate_every: int
+    ) -> None:
+        self.model.train()
+        self.last_tick, self.window_start = time.perf_counter(), self.state.seconds
+        progress = self._progress()
+        while progress.share < 1:
+            rate = self._step(feed.take(), progress)
+            stop = self._tick(interrupts.received)
+            progress = self._progress()
+            log.advance(self._done())
+            ends = progress.share >= 1
+            if closes := bool(ends or stop or progress.step % self.config.log_every == 0):
+                self._close_window(log, rate)
+            if evaluate and (ends or (evaluate_every and progress.step % evaluate_every == 0)):
+                self._evaluate(evaluate, log)
+            due = time.perf_counter() - self.saved_at >= 60 * self.config.checkpoint_minutes
+            if closes and (ends or stop or due):
+                self._checkpoint(log)
+            if stop:
+                interrupts.leave(stop)
+
+    def _step(self, batch: Batch, progress: Progress) -> float:
+        """One optimiser step; notes loss and terms on the device, without waiting for it."""
+        rate = learning_rate(self.config, progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(step_seed(self.config.seed, progress.step, self.rank, Stream.FORWARD))
+        loss, terms = self.objective(batch, progress, self.device.type)
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self.state.parameters, self.config.clip or math.inf)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.state.update_average(ema_decay(self.config, progress.step + 1))
+        self.window.add(loss, norm, terms)
+        return rate
+
+    def _tick(self, received: int) -> int:
+        """Counts the step and its time; returns the signal to stop for, which the main process decides."""
+        now = time.perf_counter()
+        self.state.step += 1
+        self.state.seconds += now - self.last_tick
+        self.last_tick = now
+        if self.control is None:
+            return received
+        shared = torch.tensor([self.state.seconds, received], dtype=torch.float64)
+        dist.broadcast(shared, src=0, group=self.control)
+        self.state.seconds = float(shared[0])
+        return int(shared[1])
+
+    def _close_window(self, log: RunLog, rate: float) -> None:
+        """Writes the averages since the last line, checking that every loss was finite."""
+        count = self.window.steps
+        means = self.window.close(self.state.step, lambda table: self.accelerator.reduce(table, "mean"))
+        seconds = max(self.state.seconds - self.window_start, 1e-9)
+        speed = {"frames_per_second": self.frames * count / seconds, "learning_rate": rate}
+        log.line(self.state.step, self.state.seconds, means | speed, group="train")
+        self.window_start = self.state.seconds
+
+    def _evaluate(self, evaluate: Evaluate, log: RunLog) -> None:
+        if self.main:
+            torch.manual_seed(step_seed(self.config.seed, self.state.step, 0, Stream.EVALUATION))
+            with self.state.averaged() as model, torch.no_grad():
+                model.eval()
+                metrics = {name: float(value) for name, value in evaluate(model).items()}
+            self.model.train()
+            log.line(self.state.step, self.state.seconds, metrics, group="eval")
+        if self.control is not None:
+            dist.barrier(group=self.control)
+        self.last_tick = time.perf_counter()
+
+    def _checkpoint(self, log: RunLog) -> None:
+        if self.main:
+            log.flush()
+            self.state.save(self.out / RESUME_NAME, self.record)
+        self.saved_at = time.perf_counter()
+
+    def _done(self) -> float:
+        return self.state.seconds if self.config.minutes else self.state.step
+
+    def _total(self) -> float:
+        return 60 * self.config.minutes if self.config.minutes else self.config.steps
+
+    def _progress(self) -> Progress:
+        return Progress(self.state.step, min(self._done() / self._total(), 1.0))
+
+    def _result(self, metrics: dict[str, float], *, trained: bool) -> FitResult:
+        step, seconds, ema = self.state.step, self.state.seconds, self.state.averaged_weights()
+        return FitResult(model=self.model, ema=ema, metrics=metrics, step=step, seconds=seconds, trained=trained)

@@ -1,0 +1,1 @@
+"""Measures, rollouts and reports."""

@@ -1,0 +1,53 @@
+"""Sizes and budgets that belong together. `paper` is Table 5; the code paths are the same for all."""
+
+from dataclasses import dataclass
+
+from flam_env.models.tokenizer import TokenizerConfig
+from flam_env.models.world_model import WorldModelConfig
+from flam_train.engine import FitConfig
+from flam_train.losses import WorldModelLossConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """All that the two training phases need to know."""
+
+    tokenizer: TokenizerConfig
+    tokenizer_fit: FitConfig
+    world_model: WorldModelConfig
+    world_model_fit: FitConfig
+    loss: WorldModelLossConfig
+
+
+SMALL = Preset(
+    tokenizer=TokenizerConfig(),
+    tokenizer_fit=FitConfig(
+        minutes=15, batch_size=128, learning_rate=2e-3, warmup_steps=100, decay_share=0.4, weight_decay=0.0
+    ),
+    world_model=WorldModelConfig(),
+    world_model_fit=FitConfig(minutes=60, batch_size=32, learning_rate=8e-4, warmup_steps=200, decay_share=0.4),
+    loss=WorldModelLossConfig(),
+)
+"""64 px, 64 patches, dim 128: what a laptop CPU trains in about an hour."""
+
+TINY = Preset(
+    tokenizer=TokenizerConfig(width=32, blocks=1),
+    tokenizer_fit=FitConfig(steps=400, batch_size=64, learning_rate=4e-3, warmup_steps=20, decay_share=0.4, ema=0.98),
+    world_model=WorldModelConfig(slots=6, latent_dim=6, dim=48, layers=1, iterations=1),
+    world_model_fit=FitConfig(steps=300, batch_size=16, learning_rate=2e-3, warmup_steps=20, decay_share=0.4, ema=0.98),
+    loss=WorldModelLossConfig(),
+)
+"""What the tests and `make train-tiny` train."""
+
+PAPER = Preset(
+    tokenizer=TokenizerConfig(image_size=224, patch_size=8, architecture="impala", width=128),
+    tokenizer_fit=FitConfig(steps=100_000, batch_size=64, learning_rate=1e-4, warmup_steps=1000),
+    world_model=WorldModelConfig(
+        grid=28, latent_dim=32, dim=256, heads=8, feed_forward=4, iterations=3, target="code", patch_context=False
+    ),
+    world_model_fit=FitConfig(steps=100_000, batch_size=32, learning_rate=1e-4, warmup_steps=1000),
+    loss=WorldModelLossConfig(information_price=2e-4 * 28**2, free_share=0.0, ramp_share=0.0),
+)
+"""Table 5 for Procgen: 224 px, 784 patches, L2 on codes with beta 2e-4."""
+
+PRESETS = {"small": SMALL, "tiny": TINY, "paper": PAPER}

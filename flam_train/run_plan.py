@@ -1,0 +1,110 @@
+"""What a training run is told: its config, and the schedules that follow from it in closed form."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from flam_train.run_batches import Batch
+
+FINAL_DECAY = 0.02  # share of the learning rate that is left when the linear decay ends
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """How a network is fitted."""
+
+    steps: int = 0
+    """optimiser steps; ignored where `minutes` is set"""
+    batch_size: int
+    """examples per step, over all processes together"""
+    learning_rate: float
+    warmup_steps: int = 0
+    """steps of linear rise to the learning rate"""
+    decay_share: float = 0.0
+    """last share of the run in which the learning rate falls linearly to 2 %; 0 keeps it constant"""
+    weight_decay: float = 0.01
+    """of AdamW; applies to the weights that `is_decayed` names"""
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip: float = 1.0
+    """largest norm of the gradient; 0 does not clip"""
+    ema: float = 0.999
+    """decay of the averaged weights, which are what gets exported; 0 exports the raw weights"""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """of matrix products in the loss call; weights stay fp32"""
+    compile: bool = False
+    """run the model's forward through torch.compile"""
+    seed: int = 0
+    checkpoint_minutes: float = 3.0
+    """a checkpoint is written with the first log line after this time"""
+    log_every: int = 50
+    """steps per log line; a loss that is not finite is noticed there"""
+    minutes: float = 0.0
+    """if above 0, schedule and end follow the time spent on training, evaluation not counted"""
+
+    def __post_init__(self):
+        bounds = {
+            "steps or minutes": self.steps > 0 or self.minutes > 0,
+            "batch_size": self.batch_size > 0,
+            "learning_rate": self.learning_rate > 0,
+            "warmup_steps": self.warmup_steps >= 0,
+            "decay_share": 0 <= self.decay_share <= 1,
+            "clip": self.clip >= 0,
+            "ema": 0 <= self.ema < 1,
+            "precision": self.precision in ("fp32", "bf16"),
+            "seed": self.seed >= 0,
+            "checkpoint_minutes": self.checkpoint_minutes >= 0,
+            "log_every": self.log_every > 0,
+            "minutes": self.minutes >= 0,
+        }
+        wrong = [name for name, holds in bounds.items() if not holds]
+        if wrong:
+            raise ValueError(f"expected {wrong[0]} in range, got {self}; see FitConfig for what each means")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: optimiser steps done, and the share of the whole run, 0 to 1."""
+
+    step: int
+    share: float
+
+
+Loss = Callable[[nn.Module, Batch, Progress], tuple[Tensor, dict[str, Tensor]]]
+"""(model, batch, progress) -> (scalar to minimise, named scalars to log: the same names in every step).
+
+Called under autocast: take logarithms, exponentials and squared differences of `.float()` tensors.
+"""
+Evaluate = Callable[[nn.Module], dict[str, float]]
+
+
+def is_decayed(name: str, parameter: Tensor) -> bool:
+    """Weight decay applies to matrices and kernels, unless their name has "embedding" or "position" in it."""
+    return parameter.ndim >= 2 and "embedding" not in name and "position" not in name
+
+
+def learning_rate(config: FitConfig, progress: Progress) -> float:
+    """Linear warm-up by steps, times linear decay to 2 % over the last `decay_share` of the run."""
+    warm = min(1.0, (progress.step + 1) / max(config.warmup_steps, 1))
+    into_decay = progress.share - (1 - config.decay_share)
+    if config.decay_share == 0 or into_decay <= 0:
+        return config.learning_rate * warm
+    return config.learning_rate * warm * (1 - (1 - FINAL_DECAY) * into_decay / config.decay_share)
+
+
+def ema_decay(config: FitConfig, step: int) -> float:
+    """Decay of the average after `step` steps: min(ema, (1 + step) / (10 + step)), to forget the start."""
+    return min(config.ema, (1 + step) / (10 + step))
+
+
+def adamw(model: nn.Module, config: FitConfig, device: torch.device) -> torch.optim.AdamW:
+    """AdamW over the parameters that require a gradient, with weight decay where `is_decayed` says so."""
+    named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    groups = [
+        {"params": [w for name, w in named if is_decayed(name, w)], "weight_decay": config.weight_decay},
+        {"params": [w for name, w in named if not is_decayed(name, w)], "weight_decay": 0.0},
+    ]
+    fused = device.type in ("cpu", "cuda", "mps", "xpu")
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)

@@ -1,0 +1,194 @@
+"""What a training run is at one moment, and the one file it is kept in: `resume.safetensors`.
+
+The file holds tensors and JSON, never pickles, so a file from a stranger can be wrong but not run code.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+FORMAT = "flam-resume-1"
+MAY_CHANGE = frozenset({"fit.steps", "fit.minutes", "fit.log_every", "fit.checkpoint_minutes"})
+"""Keys of a run's record that a resumed run may set differently."""
+
+
+class ResumeHeader(NamedTuple):
+    """Progress and description of a saved run."""
+
+    step: int
+    seconds: float
+    record: dict[str, Any]
+
+
+class RunState:
+    """Model, EMA, AdamW moments, step and training seconds of one run.
+
+    Args:
+        model: the network in training, fp32, already on its device.
+        optimizer: AdamW over the model's trainable parameters.
+        average: whether an exponential moving average of the weights is kept.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.AdamW, *, average: bool):
+        self.model, self.optimizer = model, optimizer
+        named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+        self.names = list(named)
+        self.weights = [weight.data for weight in named.values()]
+        self.parameters = list(named.values())
+        self.average = [weight.clone() for weight in self.weights] if average else None
+        self.step, self.seconds = 0, 0.0
+
+    @torch.no_grad()
+    def update_average(self, decay: float) -> None:
+        """EMA <- decay * EMA + (1 - decay) * weights; nothing if no average is kept."""
+        if self.average is not None:
+            torch._foreach_lerp_(self.average, self.weights, 1 - decay)
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[nn.Module]:
+        """Puts the EMA weights into the model while the context is open; the raw ones return bit for bit."""
+        if self.average is None:
+            yield self.model
+            return
+        raw = [weight.clone() for weight in self.weights]
+        torch._foreach_copy_(self.weights, self.average)
+        try:
+            yield self.model
+        finally:
+            torch._foreach_copy_(self.weights, raw)
+
+    def averaged_weights(self) -> dict[str, Tensor]:
+        """A copy of the model's state dict under EMA weights (raw ones if no average is kept)."""
+        with self.averaged() as model:
+            return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    def save(self, path: Path, record: dict[str, Any]) -> None:
+        """Writes the state and the run's record under a temporary name, then renames it to `path`."""
+        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in self._tensors().items()}
+        header = {"step": self.step, "seconds": self.seconds, "record": record}
+        metadata = {"format": FORMAT, "run": json.dumps(header)}
+        temporary = path.with_name(path.name + ".tmp")
+        save_file(tensors, temporary, metadata=metadata)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+    def load(self, path: Path) -> None:
+        """Restores what `save` wrote, in place.
+
+        Raises:
+            ValueError: if the file cannot be read, or does not fit the model.
+        """
+        header = read_header(path)
+        with _opened(path) as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        part = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+        try:
+            self.model.load_state_dict(part)
+            self._restore_average(tensors)
+            self._restore_moments(tensors)
+        except (RuntimeError, KeyError) as error:
+            raise ValueError(
+                f"{path}: expected the weights of this {type(self.model).__name__}, got others; "
+                f"use the model that the run was started with, or another output folder: {error}"
+            ) from error
+        self.step, self.seconds = header.step, header.seconds
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"ema.{name}": value for name, value in zip(self.names, self.average, strict=True)}
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            moments = self.optimizer.state.get(parameter, {})
+            tensors |= {f"adamw.{name}.{key}": value for key, value in moments.items()}
+        return tensors
+
+    def _restore_average(self, tensors: dict[str, Tensor]) -> None:
+        for name, value in zip(self.names, self.average or (), strict=self.average is not None):
+            value.copy_(tensors[f"ema.{name}"])
+
+    def _restore_moments(self, tensors: dict[str, Tensor]) -> None:
+        fused = self.optimizer.defaults["fused"]
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            if f"adamw.{name}.step" not in tensors:  # this parameter has had no gradient yet
+                continue
+            self.optimizer.state[parameter] = {
+                "step": tensors[f"adamw.{name}.step"].to(parameter.device if fused else "cpu"),
+                "exp_avg": torch.zeros_like(parameter).copy_(tensors[f"adamw.{name}.exp_avg"]),
+                "exp_avg_sq": torch.zeros_like(parameter).copy_(tensors[f"adamw.{name}.exp_avg_sq"]),
+            }
+
+
+def read_header(path: Path) -> ResumeHeader:
+    """Reads step, training seconds and record of a saved run without its tensors.
+
+    Raises:
+        ValueError: if the file is damaged or not a resume file of this version.
+    """
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{path}: expected a resume file of format {FORMAT!r}, got {metadata.get('format')!r}; "
+            "choose another output folder, or delete the file to start over"
+        )
+    return ResumeHeader(**json.loads(metadata["run"]))
+
+
+def require_same_run(path: Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Compares a saved run's record with the record of the run that was asked for.
+
+    Raises:
+        ValueError: naming every key that differs and may not (see `MAY_CHANGE`).
+    """
+    old, new = dict(_flat(saved)), dict(_flat(asked))
+    keys = sorted(key for key in old | new if key not in MAY_CHANGE and old.get(key) != new.get(key))
+    if keys:
+        listing = ", ".join(
+            f"{key.removeprefix('fit.')} {old.get(key, 'absent')} there, {new.get(key, 'absent')} here" for key in keys
+        )
+        raise ValueError(
+            f"{path.parent}: expected an empty folder or a run with this config, got a run that differs in "
+            f"{listing}; choose another output folder, or use the same settings to resume"
+        )
+
+
+def require_trainable(model: nn.Module) -> None:
+    """Raises ValueError unless the model is a plain one with fp32 weights to train."""
+    named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    wrong = [name for name, weight in named.items() if weight.dtype != torch.float32 or "_orig_mod." in name]
+    if wrong or not named:
+        got = f"{wrong[0]} ({named[wrong[0]].dtype})" if wrong else "no parameter that requires a gradient"
+        raise ValueError(
+            f"expected a model with fp32 parameters, not compiled, got {got}; "
+            "convert it with .float(), and leave torch.compile to FitConfig.compile"
+        )
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"{path}: expected a whole safetensors file, got a damaged or foreign one ({error}); "
+            "restore a copy of it, or delete it to start over"
+        ) from error
+
+
+def _flat(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields ("a.b", value) for the leaves of nested dicts."""
+    for key, value in record.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,101 @@
+"""Phase one: learns the tokenizer (paper 4.1, equation 1)."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tyro.conf import Positional
+
+from flam_env.checkpoint import load_network, save_network
+from flam_env.frames import to_float
+from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
+from flam_train.cli import run_command
+from flam_train.data.frame_pool import frame_pool
+from flam_train.data.store import EpisodeStore
+from flam_train.engine import FitConfig, Progress, fit
+from flam_train.evaluate.pixels import frame_psnr
+from flam_train.losses import reconstruction_loss
+from flam_train.presets import SMALL
+
+FILE = "tokenizer.safetensors"
+
+
+def tokenizer(
+    data: Positional[Path],
+    *,
+    out: Path,
+    model: TokenizerConfig = SMALL.tokenizer,
+    fit_config: FitConfig = SMALL.tokenizer_fit,
+) -> Path:
+    """Trains a tokenizer on the frames of a store and writes `out/tokenizer.safetensors`.
+
+    Args:
+        data: a store of episodes; its train split is learned, its val split scored.
+        out: the directory of the world; training logs go to `out/training/tokenizer`. A run that was interrupted
+            goes on where it was.
+        model: sizes.
+        fit_config: budget and optimiser.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        ValueError: no such store, frames of another size, or `out` holds another run.
+    """
+    store = EpisodeStore.open(data)
+    if store.size != model.image_size:
+        raise ValueError(
+            f"{data}: expected frames of {model.image_size} px, got {store.size} px; set --model.image-size"
+        )
+    frames, held_out = frame_pool(store, "train"), frame_pool(store, "val", 2**25)
+
+    def batches(generator: torch.Generator, count: int) -> Tensor:
+        return frames[torch.randint(len(frames), (count,), generator=generator)]
+
+    def loss(network: nn.Module, batch: Tensor, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
+        images = to_float(batch, batch.device).contiguous(memory_format=torch.channels_last)
+        value = reconstruction_loss(images, network(images))
+        return value, {"mse": value.detach()}
+
+    torch.manual_seed(fit_config.seed)
+    network = Tokenizer(model).to(memory_format=torch.channels_last)
+    result = fit(
+        network,
+        loss,
+        batches,
+        fit_config,
+        Path(out) / "training" / "tokenizer",
+        evaluate=lambda averaged: tokenizer_scores(averaged, held_out),
+        evaluate_every=500,
+        identity={"model": repr(model), "source": store.source, "frames": store.frames("train")},
+    )
+    network.load_state_dict(result.ema)
+    save_network(Path(out) / FILE, network.cpu(), source=store.source, minutes=result.seconds / 60)
+    return Path(out) / FILE
+
+
+def load_tokenizer(directory: Path) -> Tokenizer:
+    """The tokenizer that a run directory holds."""
+    network, _ = load_network(Path(directory) / FILE, Tokenizer, TokenizerConfig)
+    return network
+
+
+@torch.no_grad()
+def tokenizer_scores(network: Tokenizer, frames: Tensor) -> dict[str, float]:
+    """Recon (mean over frames of the PSNR of the uint8 round trip, dB) and the number of tokens in use.
+
+    Args:
+        network: the tokenizer.
+        frames: uint8 (F, H, W, 3).
+    """
+    device = next(network.parameters()).device
+    scores, used = [], torch.zeros(network.quantizer.size, dtype=torch.bool)
+    for chunk in frames.split(256):
+        tokens = network.encode(to_float(chunk, device))
+        used[tokens.unique().cpu()] = True
+        scores.append(frame_psnr(network.decode(tokens), to_float(chunk, device)))
+    return {"recon_psnr": torch.cat(scores).mean().item(), "tokens_used": float(used.sum())}
+
+
+if __name__ == "__main__":
+    run_command(tokenizer)

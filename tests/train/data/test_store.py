@@ -1,0 +1,170 @@
+import json
+import os
+
+import numpy as np
+import pytest
+
+from flam_train.data import store as store_module
+from flam_train.data.store import Episode, EpisodeStore
+
+SETTINGS = {"seed": 3}
+
+
+def episode(length=21, size=8, agent="random", seed=0):
+    rng = np.random.default_rng(seed)
+    return Episode(
+        frames=rng.integers(0, 256, (length, size, size, 3), dtype=np.uint8),
+        actions=rng.integers(0, 15, length).astype(np.int16),
+        rewards=rng.random(length).astype(np.float32),
+        level_seed=100 + seed,
+        agent=agent,
+        terminated=True,
+    )
+
+
+@pytest.fixture
+def store(tmp_path):
+    return EpisodeStore.create(tmp_path / "store", source="procgen/bigfish", size=8, settings=SETTINGS)
+
+
+def test_what_was_written_is_read_back(store):
+    written = episode()
+    record = store.write("val", written)
+    assert (record.split, record.frames, record.agent, record.level_seed) == ("val", 21, "random", 100)
+    read = EpisodeStore.open(store.root).read(record)
+    for key in ("frames", "actions", "rewards"):
+        assert np.array_equal(getattr(read, key), getattr(written, key))
+        assert getattr(read, key).dtype == getattr(written, key).dtype
+    assert (read.level_seed, read.agent, read.terminated) == (100, "random", True)
+    assert np.array_equal(store.read_frames(record, 5, 19), written.frames[5:19])
+
+
+def test_episodes_come_sorted_and_are_opened_once(store, monkeypatch):
+    for index in (2, 0, 1):
+        store.write("train", episode(length=5 + index, seed=index), name=f"random-{index:06d}")
+    opened = []
+    original = store_module.open_episode
+    monkeypatch.setattr(store_module, "open_episode", lambda path: opened.append(path) or original(path))
+    reader = EpisodeStore.open(store.root)
+    assert [record.frames for record in reader.episodes("train")] == [5, 6, 7]
+    assert reader.frames("train") == 18 and reader.frames("test") == 0
+    assert len(opened) == 3
+
+
+def test_an_open_store_sees_what_is_added_and_nothing_half_written(store):
+    store.write("train", episode(seed=0))
+    reader = EpisodeStore.open(store.root)
+    assert len(reader.episodes("train")) == 1
+    (store.root / "train" / "random-000007.99999999.partial").write_bytes(b"half")
+    store.write("train", episode(seed=1))
+    assert len(reader.episodes("train")) == 2
+
+
+def test_a_failed_write_leaves_nothing(store, monkeypatch):
+    def explode(source, target):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", explode)
+    with pytest.raises(OSError, match="disk full"):
+        store.write("train", episode())
+    assert list((store.root / "train").iterdir()) == []
+
+
+def test_resuming_sweeps_what_a_killed_writer_left(store):
+    store.write("train", episode())
+    stale = store.root / "train" / "random-000007.99999999.partial"
+    stale.write_bytes(b"half")
+    again = EpisodeStore.create(store.root, source="procgen/bigfish", size=8, settings=SETTINGS)
+    assert not stale.exists() and len(again.episodes("train")) == 1
+    in_flight = stale.with_name(f"random-000008.{os.getpid()}.partial")
+    in_flight.write_bytes(b"half, but its writer is alive")
+    again.sweep()
+    assert in_flight.exists()
+
+
+@pytest.mark.parametrize("change", [{"source": "video"}, {"size": 16}, {"settings": {"seed": 4}}])
+def test_a_store_made_otherwise_is_refused(store, change):
+    arguments = {"source": "procgen/bigfish", "size": 8, "settings": SETTINGS, **change}
+    with pytest.raises(ValueError, match=f"expected a store with {next(iter(change))}.*another folder"):
+        EpisodeStore.create(store.root, **arguments)
+
+
+def test_a_folder_with_other_things_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("important")
+    with pytest.raises(ValueError, match="holds something else"):
+        EpisodeStore.create(tmp_path, source="video", size=8, settings={})
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "without one"),
+        ("no json", "expected JSON"),
+        (json.dumps({"format": "zarr"}), "foreign"),
+        (json.dumps(["list"]), "foreign"),
+        (json.dumps({"format": "flam-episodes", "version": 99}), "expected store version 1, got 99"),
+        (json.dumps({"format": "flam-episodes", "version": 1, "colour": 1}), "expected the keys"),
+    ],
+)
+def test_opening_what_is_no_store_says_so(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "store.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        EpisodeStore.open(tmp_path)
+
+
+def test_opening_a_missing_or_empty_store_says_so(tmp_path, store):
+    with pytest.raises(ValueError, match="no folder"):
+        EpisodeStore.open(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"at least one episode.*flam-train collect"):
+        EpisodeStore.open(store.root)
+
+
+@pytest.mark.parametrize("keep", [0, 0.3, 0.9])
+def test_a_truncated_episode_is_named(store, keep):
+    path = store.write("train", episode()).path
+    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+    with pytest.raises(ValueError, match=f"{path.name}.*delete"):
+        EpisodeStore.open(store.root).episodes("train")
+
+
+def test_a_damaged_episode_is_named(store):
+    record = store.write("train", episode())
+    content = bytearray(record.path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 64] = bytes(64)
+    record.path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{record.path.name}.*delete"):
+        EpisodeStore.open(store.root).read(record)
+
+
+def test_a_foreign_file_is_named(store):
+    import h5py
+
+    store.write("train", episode())
+    with h5py.File(store.root / "train" / "other.h5", "w") as file:
+        file["frames"] = np.zeros(3)
+    with pytest.raises(ValueError, match=r"other\.h5"):
+        store.episodes("train")
+
+
+def test_an_episode_that_does_not_fit_is_refused(store):
+    wrong = [episode(size=16), episode(length=0)]
+    for key, dtype in (("frames", np.float32), ("actions", np.int64), ("rewards", np.float64)):
+        good = episode()
+        wrong.append(Episode(**{**vars(good), key: getattr(good, key).astype(dtype)}))
+    for bad in wrong:
+        with pytest.raises(ValueError, match=r"expected (frames|actions|rewards)"):
+            store.write("train", bad)
+    with pytest.raises(ValueError, match="expected a split"):
+        store.write("holdout", episode())
+    with pytest.raises(ValueError, match="letters, digits"):
+        store.write("train", episode(), name="../elsewhere")
+    assert not any(store.root.glob("**/*.h5"))
+
+
+def test_frames_that_do_not_exist_are_refused(store):
+    record = store.write("train", episode(length=9))
+    for start, stop in ((-1, 3), (0, 10), (4, 4)):
+        with pytest.raises(ValueError, match="stop <= 9"):
+            store.read_frames(record, start, stop)
