@@ -1,1 +1,56 @@
-"""Learned simulators: Factored Latent Action World Models as Gymnasium environments."""
+"""Learned simulators: Factored Latent Action World Models as Gymnasium environments.
+
+Importing this package registers `FLAM-v0` and one id for each bundled world. The names below are imported when they
+are first used, so that the import itself is cheap and leaves torch alone.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from flam_env.registration import register_environments
+
+if TYPE_CHECKING:
+    from flam_env.dream import Dream, DreamState
+    from flam_env.env import FlamEnv
+    from flam_env.labeller import Labeller, Labels
+    from flam_env.vector_env import FlamVectorEnv
+    from flam_env.world import World, load_clips, load_world, save_world
+    from flam_env.wrappers import DiscreteLatentActions, SteerSlot
+
+__all__ = [
+    "DiscreteLatentActions",
+    "Dream",
+    "DreamState",
+    "FlamEnv",
+    "FlamVectorEnv",
+    "Labeller",
+    "Labels",
+    "SteerSlot",
+    "World",
+    "load_clips",
+    "load_world",
+    "save_world",
+]
+
+_ROOMS = {
+    "dream": ("Dream", "DreamState"),
+    "env": ("FlamEnv",),
+    "labeller": ("Labeller", "Labels"),
+    "vector_env": ("FlamVectorEnv",),
+    "world": ("World", "load_clips", "load_world", "save_world"),
+    "wrappers": ("DiscreteLatentActions", "SteerSlot"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for room, names in _ROOMS.items():
+        if name in names:
+            return getattr(importlib.import_module(f"flam_env.{room}"), name)
+    raise AttributeError(f"module 'flam_env' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+register_environments()

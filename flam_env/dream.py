@@ -19,8 +19,8 @@ from flam_env.world import World
 class DreamState(NamedTuple):
     """All that the future depends on, for a batch of dreams.
 
-    tokens: (B, N) int64 of the current frame; features: (B, N, D) float32 of its patches; slots: (B, K, S) float32;
-    masks: (B, K, N) float32, a distribution over slots at every patch; history: what the temporal attention remembers.
+    tokens: (B, N) int64 of the current frame; features: (B, cells, D) float32; slots: (B, K, S) float32;
+    masks: (B, K, cells) float32, a distribution over slots at every cell; history: what the temporal attention remembers.
     """
 
     tokens: Tensor

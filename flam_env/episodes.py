@@ -59,10 +59,12 @@ class Episodes:
         self.steps, self.start_index = np.zeros(count, int), np.full(count, -1)
         self.clipped, self._begun = np.zeros(count, bool), np.zeros(count, bool)
         self.replays: list[np.ndarray] = [np.zeros((0, *self.action_space.shape), np.float32)] * count
-        self._state = self.dream.reset(world.starts.tokens[:1, :1].expand(count, -1, -1))
+        self._state = self.dream.reset(torch.zeros(count, 1, world.model.config.patches, dtype=torch.long))
 
     def begin(self, rows: Sequence[int], generators: Sequence[np.random.Generator], wanted: Sequence[Any]) -> None:
         """Starts new episodes in these rows, each where `choose_start` says; the other rows are left as they are."""
+        if not len(rows):
+            return
         starts = [choose_start(self.dream, *each) for each in zip(wanted, generators, strict=True)]
         by_length: dict[int, list[int]] = {}
         for i, start in enumerate(starts):
@@ -112,9 +114,10 @@ class Episodes:
 
     def slot_masks(self) -> np.ndarray:
         """How much of every pixel belongs to each slot: float32 (B, K, H, W), summing to 1 over slots."""
-        grid, patch = self.world.tokenizer.config.grid, self.world.tokenizer.config.patch_size
-        masks = self._state.masks.cpu().numpy().reshape(self.count, -1, grid, grid)
-        return masks.repeat(patch, axis=2).repeat(patch, axis=3)
+        cells = self.world.model.config.cells
+        side = self.world.tokenizer.config.image_size // cells
+        masks = self._state.masks.cpu().numpy().reshape(self.count, -1, cells, cells)
+        return masks.repeat(side, axis=2).repeat(side, axis=3)
 
     def other_actions(self, others: Others, generators: Sequence[np.random.Generator]) -> tuple[np.ndarray, list[str]]:
         """What moves the slots that nobody steers, at the current step.

@@ -44,6 +44,8 @@ def choose_start(dream: Dream, wanted: int | np.ndarray | None, generator: np.ra
     """
     count = len(dream.world.starts.tokens)
     if wanted is None:
+        if not count:
+            raise ValueError("expected options['start'] with frames, got none, and this world bundles no starts")
         return _bundled(dream, int(generator.integers(count)))
     if isinstance(wanted, Integral) and not isinstance(wanted, bool):
         if not 0 <= wanted < count:

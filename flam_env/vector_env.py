@@ -1,6 +1,7 @@
 """A learned world as a Gymnasium vector environment: one batch on one device."""
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -92,22 +93,21 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         Raises:
             ValueError: an unknown option, or one that is none of the above.
         """
-        super().reset(seed=seed if isinstance(seed, int) else None)
+        one_seed = int(seed) if isinstance(seed, Integral) else None
+        super().reset(seed=one_seed)
         read = read_options(options, ("start", "reset_mask"))
         starts = self._one_for_each(read.get("start"), "options['start']")
         rows = self._rows(read.get("reset_mask"))
         seeds = self._one_for_each(seed, "seed")
         for row in rows:
             if seeds[row] is not None:
-                shift = row if isinstance(seed, int) else 0
-                self._generators[row] = seeding.np_random(seeds[row] + shift)[0]
+                own_seed = seeds[row] if one_seed is None else one_seed + row
+                self._generators[row] = seeding.np_random(int(own_seed))[0]
         self._begin(rows, starts)
         self._done[rows] = False
         return self._episodes.frames.copy(), self._infos(self._episodes.clipped)
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Takes one latent action float (B, K, A) in every environment.
 
         Returns:

@@ -1,12 +1,15 @@
 """A learned world on disk: a directory with two networks, real starts, settings and a card.
 
-tokenizer.safetensors    world_model.safetensors    starts.safetensors    config.json    card.md
+tokenizer.safetensors    world_model.safetensors    starts.safetensors    config.json
+    clips.npz                a few real held-out clips                             card.md, report.json
 """
 
+import io
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 from safetensors.torch import save
 from torch import Tensor
 
@@ -117,6 +120,26 @@ def load_world(name: str | Path) -> World:
     settings = parse_config(WorldSettings, config["settings"], directory / "config.json")
     units = parse_config(ActionUnits, config["units"], directory / "config.json")
     return World(tokenizer, model, settings, units, starts)
+
+
+def save_clips(directory: Path, frames: np.ndarray) -> None:
+    """Puts real held-out clips, uint8 (S, T, H, W, 3), beside a world, losslessly compressed."""
+    content = io.BytesIO()
+    np.savez_compressed(content, frames=frames)
+    write_atomically(Path(directory) / "clips.npz", content.getvalue())
+
+
+def load_clips(name: str | Path) -> np.ndarray:
+    """The real held-out clips that a world shows itself on: uint8 (S, T, H, W, 3).
+
+    Raises:
+        FileNotFoundError: no such world, or it has no clips.
+    """
+    path = find_world(name) / "clips.npz"
+    if not path.is_file():
+        raise FileNotFoundError(f"expected real clips at {path}, found none; `flam-train world-model` writes them")
+    with np.load(path, allow_pickle=False) as file:
+        return file["frames"]
 
 
 def _read_config(path: Path) -> dict:

@@ -16,7 +16,7 @@ COMMANDS = {
     "collect": "flam_train.data.collect:collect",
     "tokenizer": "flam_train.tokenizer:tokenizer",
     "world-model": "flam_train.world_model:world_model",
-    "evaluate": "flam_train.evaluate.rollouts:evaluate",
+    "evaluate": "flam_train.evaluate.evaluate:evaluate",
     "demo": "flam_train.demo:demo",
 }
 """Name of each command and the function behind it; modules are imported when their command is called."""

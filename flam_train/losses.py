@@ -37,20 +37,26 @@ def prediction_loss(model: FactoredWorldModel, tokens: Tensor, prediction: Predi
     """First term of equation 6: mean over B, T - 1 and N of the loss of one patch.
 
     For target="code" the squared error of the code, averaged over its channels; for target="token" the cross-entropy
-    of the token in nats.
+    of the token in nats; for target="level" the sum over channels of the cross-entropy of the level.
     """
     after = tokens[:, 1:].long()
     if model.config.target == "code":
         error = (prediction.output - model.quantizer.codes(after)).square().mean(-1)
+    elif model.config.target == "token":
+        error = _nats(prediction.output, after)
     else:
-        error = cross_entropy(prediction.output.flatten(0, -2).float(), after.flatten(), reduction="none")
-        error = error.view(after.shape)
+        error = _nats(prediction.output, model.quantizer.steps(after)).sum(-1)
     if weighting == "even":
         return error.mean()
     changed = (after != tokens[:, :-1]).float()
     still = 1 - changed
     halves = [(error * part).sum() / part.sum().clamp(min=1) for part in (changed, still)]
     return (halves[0] + halves[1]) / 2
+
+
+def _nats(logits: Tensor, classes: Tensor) -> Tensor:
+    """Cross-entropy of logits (..., classes) at the classes (...) -> (...)."""
+    return cross_entropy(logits.flatten(0, -2), classes.flatten(), reduction="none").view(classes.shape)
 
 
 def kl_per_dimension(posterior: LatentActions) -> Tensor:

@@ -22,13 +22,13 @@ class Preset:
 SMALL = Preset(
     tokenizer=TokenizerConfig(),
     tokenizer_fit=FitConfig(
-        minutes=15, batch_size=128, learning_rate=2e-3, warmup_steps=100, decay_share=0.4, weight_decay=0.0
+        minutes=10, batch_size=128, learning_rate=2e-3, warmup_steps=100, decay_share=0.5, weight_decay=0.0, clip=0.02
     ),
     world_model=WorldModelConfig(),
     world_model_fit=FitConfig(minutes=60, batch_size=32, learning_rate=8e-4, warmup_steps=200, decay_share=0.4),
     loss=WorldModelLossConfig(),
 )
-"""64 px, 64 patches, dim 128: what a laptop CPU trains in about an hour."""
+"""64 px, 256 patches in 64 cells, dim 128: what a laptop CPU trains in about an hour."""
 
 TINY = Preset(
     tokenizer=TokenizerConfig(width=32, blocks=1),
@@ -40,10 +40,19 @@ TINY = Preset(
 """What the tests and `make train-tiny` train."""
 
 PAPER = Preset(
-    tokenizer=TokenizerConfig(image_size=224, patch_size=8, architecture="impala", width=128),
+    tokenizer=TokenizerConfig(image_size=224, patch_size=8, architecture="impala", width=128, levels=(4,) * 5),
     tokenizer_fit=FitConfig(steps=100_000, batch_size=64, learning_rate=1e-4, warmup_steps=1000),
     world_model=WorldModelConfig(
-        grid=28, latent_dim=32, dim=256, heads=8, feed_forward=4, iterations=3, target="code", patch_context=False
+        grid=28,
+        group=1,
+        levels=(4,) * 5,
+        latent_dim=32,
+        dim=256,
+        heads=8,
+        feed_forward=4,
+        iterations=3,
+        target="code",
+        cell_context=False,
     ),
     world_model_fit=FitConfig(steps=100_000, batch_size=32, learning_rate=1e-4, warmup_steps=1000),
     loss=WorldModelLossConfig(information_price=2e-4 * 28**2, free_share=0.0, ramp_share=0.0),

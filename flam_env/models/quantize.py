@@ -39,7 +39,11 @@ class FSQ(nn.Module):
 
     def tokens(self, codes: Tensor) -> Tensor:
         """Codes (..., L) -> tokens (...) int64 in [0, size)."""
-        return (self._to_steps(codes).long() * self.basis).sum(-1)
+        return self.join(self._to_steps(codes).long())
+
+    def join(self, steps: Tensor) -> Tensor:
+        """The index of the level of each channel (..., L) int64 -> tokens (...) int64; undoes `steps`."""
+        return (steps * self.basis).sum(-1)
 
     def steps(self, tokens: Tensor) -> Tensor:
         """Tokens (...) -> the index of the level of each channel (..., L) int64."""

@@ -17,15 +17,15 @@ class TokenizerConfig:
 
     image_size: int = 64
     """Height and width of a frame in pixels."""
-    patch_size: int = 8
+    patch_size: int = 4
     """Side of a patch in pixels; for `impala` a power of two."""
     architecture: Literal["impala", "patch"] = "patch"
     """`impala`: the paper's CNN. `patch`: an encoder of one patch's receptive field (no token churn)."""
-    width: int = 128
+    width: int = 64
     """Feature dimension D (paper, Table 5)."""
     blocks: int = 2
     """Residual blocks: of each stage for `impala`, in all for `patch`."""
-    levels: tuple[int, ...] = (4, 4, 4, 4, 4)
+    levels: tuple[int, ...] = (4, 4, 4, 4)
     """FSQ levels of each channel of a code."""
 
     @property

@@ -17,9 +17,12 @@ from flam_env.models.quantize import FSQ
 class WorldModelConfig:
     """Sizes of a factored world model. The tokenizer fixes `grid` and `levels`."""
 
-    grid: int = 8
+    grid: int = 16
     """Patches along one side of a frame."""
-    levels: tuple[int, ...] = (4, 4, 4, 4, 4)
+    group: int = 2
+    """Side of the square of patches that the networks treat as one cell; 1 in the paper. A cell's tokens are embedded
+    and predicted together, so attention runs over (grid / group)^2 cells however fine the tokenizer."""
+    levels: tuple[int, ...] = (4, 4, 4, 4)
     """FSQ levels of each channel of a code."""
     slots: int = 16
     """K, number of factors (paper, Table 5)."""
@@ -36,21 +39,27 @@ class WorldModelConfig:
     """Slot-attention iterations."""
     window: int = 8
     """Frames that the temporal attention of the factorizer sees, the current one included."""
-    target: Literal["code", "token"] = "token"
-    """What is predicted: the code (paper, equation 6) or a distribution over tokens."""
-    patch_context: bool = True
-    """Whether a patch feature sees the 3 x 3 patches around it, as the features of a CNN encoder do."""
+    target: Literal["code", "token", "level"] = "level"
+    """What is predicted: the code (paper, equation 6), a distribution over tokens, or one over the levels of each
+    channel of the code (all channels need the same number of levels)."""
+    cell_context: bool = True
+    """Whether the feature of a cell sees the 3 x 3 cells around it, as the features of a CNN encoder do."""
 
     @property
     def patches(self) -> int:
         """N, patches of a frame."""
         return self.grid**2
 
+    @property
+    def cells(self) -> int:
+        """Cells along one side of a frame: what `masks` and the attention see as patches."""
+        return self.grid // self.group
+
 
 class Prediction(NamedTuple):
     """All that a loss or a diagnosis may need of one clip; transitions t -> t + 1 for t < T - 1.
 
-    output: (B, T - 1, N, L) codes or (B, T - 1, N, tokens) logits; slots: (B, T, K, S); masks: (B, T, K, N);
+    output: (B, T - 1, N, ...) as `FactoredWorldModel.predict` gives it; slots: (B, T, K, S); masks: (B, T, K, cells);
     posterior: mean and log variance (B, T - 1, K, A); actions: (B, T - 1, K, A), what the forward model was given.
     """
 
@@ -61,26 +70,34 @@ class Prediction(NamedTuple):
     actions: Tensor
 
 
-class PatchFeatures(nn.Module):
-    """Tokens to patch features: linear in the code plus an embedding of the token and of the position."""
+class CellFeatures(nn.Module):
+    """Tokens to cell features: linear in the codes, plus an embedding of each token and of the cell's position."""
 
     def __init__(self, config: WorldModelConfig, quantizer: FSQ):
         super().__init__()
-        self.grid = config.grid
-        self.quantizer = quantizer
-        self.from_code = nn.Linear(len(config.levels), config.dim)
-        self.token_embedding = nn.Embedding(quantizer.size, config.dim)
-        self.position_embedding = nn.Parameter(0.5 * torch.randn(config.patches, config.dim))
-        nn.init.normal_(self.token_embedding.weight, std=0.5)
-        self.context = nn.Conv2d(config.dim, config.dim, 3, padding=1) if config.patch_context else None
+        self.config, self.quantizer = config, quantizer
+        in_cell = config.group**2
+        self.from_codes = nn.Linear(in_cell * len(config.levels), config.dim)
+        self.token_embedding = nn.Embedding(in_cell * quantizer.size, config.dim)
+        self.position_embedding = nn.Parameter(0.5 * torch.randn(config.cells**2, config.dim))
+        nn.init.normal_(self.token_embedding.weight, std=0.5 / config.group)
+        self.context = nn.Conv2d(config.dim, config.dim, 3, padding=1) if config.cell_context else None
+        self.register_buffer("offsets", torch.arange(in_cell) * quantizer.size, persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, N) -> features (B, N, D)."""
-        features = self.from_code(self.quantizer.codes(tokens)) + self.token_embedding(tokens)
+        """Tokens (B, N) -> cell features (B, cells, D)."""
+        cells = rearrange(tokens.long(), "b (h p w q) -> b (h w) (p q)", **self.layout)
+        codes = rearrange(self.quantizer.codes(cells), "b n g l -> b n (g l)")
+        features = self.from_codes(codes) + self.token_embedding(cells + self.offsets).sum(2)
         if self.context is not None:
-            around = self.context(rearrange(features, "b (h w) d -> b d h w", h=self.grid))
+            around = self.context(rearrange(features, "b (h w) d -> b d h w", h=self.config.cells))
             features = features + rearrange(around, "b d h w -> b (h w) d")
         return features + self.position_embedding
+
+    @property
+    def layout(self) -> dict[str, int]:
+        """Axis lengths that take patches in row-major order apart into cells: (h p w q)."""
+        return {"h": self.config.cells, "p": self.config.group, "w": self.config.cells, "q": self.config.group}
 
 
 class FactoredWorldModel(nn.Module):
@@ -89,21 +106,25 @@ class FactoredWorldModel(nn.Module):
     Latent action a_t leads from frame t to frame t + 1, for each slot on its own.
     """
 
-    # Added to the logit of a patch's current token: at the start, nothing moves.
+    # Added to the logit of what a patch is now: at the start, nothing moves.
     STAY_LOGIT = 4.0
 
     def __init__(self, config: WorldModelConfig):
         super().__init__()
         self.config = config
         self.quantizer = FSQ(config.levels)
+        if config.grid % config.group:
+            raise ValueError(f"expected grid to be a multiple of group, got grid={config.grid}, group={config.group}")
+        if config.target == "level" and len(set(config.levels)) > 1:
+            raise ValueError(f'expected equally many levels for target="level", got levels={config.levels}')
         sizes = {"dim": config.dim, "heads": config.heads, "feed_forward": config.feed_forward}
-        self.features = PatchFeatures(config, self.quantizer)
+        self.features = CellFeatures(config, self.quantizer)
         self.factorizer = Factorizer(slots=config.slots, iterations=config.iterations, window=config.window, **sizes)
         latent = {"latent_dim": config.latent_dim, "layers": config.layers}
         self.inverse = InverseDynamics(**latent, **sizes)
         self.dynamics = ForwardDynamics(**latent, **sizes)
-        outputs = self.quantizer.size if config.target == "token" else len(config.levels)
-        self.aggregator = Aggregator(layers=config.layers, outputs=outputs, **sizes)
+        outputs = {"code": len(config.levels), "token": self.quantizer.size, "level": sum(config.levels)}[config.target]
+        self.aggregator = Aggregator(layers=config.layers, outputs=outputs * config.group**2, **sizes)
 
     def forward(self, tokens: Tensor) -> Prediction:
         """Tokens (B, T, N) of clips -> one-step predictions of all transitions, teacher-forced (equation 6)."""
@@ -115,7 +136,7 @@ class FactoredWorldModel(nn.Module):
         return Prediction(output, slots.values, slots.masks, posterior, actions)
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, T, N) -> patch features (B, T, N, D)."""
+        """Tokens (B, T, N) -> cell features (B, T, cells, D)."""
         return rearrange(self.features(rearrange(tokens, "b t n -> (b t) n")), "(b t) n d -> b t n d", b=len(tokens))
 
     def observe(self, tokens: Tensor, history: SlotHistory | None = None) -> Slots:
@@ -129,20 +150,28 @@ class FactoredWorldModel(nn.Module):
         return LatentActions(*(rearrange(x, "(b t) k a -> b t k a", b=len(slots)) for x in posterior))
 
     def predict(self, tokens: Tensor, features: Tensor, slots: Tensor, actions: Tensor) -> Tensor:
-        """What follows frames of tokens (B, T, N), features (B, T, N, D), slots (B, T, K, S) and actions (B, T, K, A).
+        """What follows frames of tokens (B, T, N), features (B, T, cells, D) and slots under actions (B, T, K, ...).
 
         Returns:
-            Predicted codes (B, T, N, L) or logits (B, T, N, tokens), as `config.target` says; float32.
+            Predicted codes (B, T, N, L), logits (B, T, N, tokens) or logits (B, T, N, L, levels), as `config.target`
+            says; float32.
         """
         slots, actions = (rearrange(x, "b t k d -> (b t) k d") for x in (slots, actions))
         predicted_slots = self.dynamics(slots, actions)
         output = self.aggregator(rearrange(features, "b t n d -> (b t) n d"), predicted_slots).float()
-        output = rearrange(output, "(b t) n o -> b t n o", b=len(tokens))
+        pattern = "(b t) (h w) (p q o) -> b t (h p w q) o"
+        output = rearrange(output, pattern, b=len(tokens), **self.features.layout)
         if self.config.target == "code":
             return self.quantizer.codes(tokens) + output
-        stay = torch.full_like(output[..., :1], self.STAY_LOGIT)
-        return output.scatter_add(-1, tokens.long()[..., None], stay)
+        now = tokens.long()
+        if self.config.target == "level":
+            output = rearrange(output, "b t n (l levels) -> b t n l levels", l=len(self.config.levels))
+            now = self.quantizer.steps(now)
+        return output.scatter_add(-1, now[..., None], torch.full_like(output[..., :1], self.STAY_LOGIT))
 
     def next_tokens(self, output: Tensor) -> Tensor:
-        """The most likely tokens (...) of predicted codes (..., L) or logits (..., tokens)."""
-        return self.quantizer.tokens(output) if self.config.target == "code" else output.argmax(-1)
+        """The most likely tokens (B, T, N) of what `predict` returns."""
+        if self.config.target == "code":
+            return self.quantizer.tokens(output)
+        best = output.argmax(-1)
+        return self.quantizer.join(best) if self.config.target == "level" else best

@@ -104,7 +104,7 @@ class EpisodeStore:
     def sweep(self) -> None:
         """Deletes what writers left half-written that are no longer alive."""
         for stale in self.root.glob(f"**/*{_TEMPORARY}"):
-            writer = re.search(r"\.(\d+)\.", stale.name[-20:])
+            writer = re.search(rf"\.(\d+){re.escape(_TEMPORARY)}$", stale.name)
             if writer and not _alive(int(writer[1])):
                 stale.unlink(missing_ok=True)
 

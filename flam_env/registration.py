@@ -1,0 +1,26 @@
+"""Registers the environments with Gymnasium; entry points are strings, so that nothing heavy is imported."""
+
+import gymnasium as gym
+
+BUNDLED = {"Bigfish": "bigfish"}
+"""Worlds that come with the package: name in the id -> name of the checkpoint."""
+
+
+def register_environments() -> None:
+    """Registers `FLAM-v0`, which takes any checkpoint, and `FLAM-<Name>-v0` for every bundled world.
+
+    There is no `max_episode_steps`: the horizon is the world's own and the environments keep to it themselves.
+    """
+    _register("FLAM-v0", {})
+    for name, checkpoint in BUNDLED.items():
+        _register(f"FLAM-{name}-v0", {"checkpoint": checkpoint})
+
+
+def _register(environment_id: str, arguments: dict[str, str]) -> None:
+    if environment_id not in gym.registry:
+        gym.register(
+            environment_id,
+            entry_point="flam_env.env:FlamEnv",
+            vector_entry_point="flam_env.vector_env:FlamVectorEnv",
+            kwargs=arguments,
+        )

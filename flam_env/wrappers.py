@@ -1,0 +1,111 @@
+"""Who moves what: one slot for the agent, or a few choices for each slot."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from gymnasium.utils import RecordConstructorArgs
+
+from flam_env.acting import read_actions
+from flam_env.env import FlamEnv
+from flam_env.episodes import Others
+from flam_env.units import BOUND
+
+
+class SteerSlot(gym.Wrapper, RecordConstructorArgs):
+    """Gives the agent one slot; something else moves the others.
+
+    The action is a float vector (A,) in [-3, 3]. `info["others"]` names what moved the other slots in the step that
+    led here: "replay", "data" or "zero".
+
+    Args:
+        env: a FLAM environment with latent actions.
+        slot: the slot to steer, in [0, K).
+        others: "replay": they take the start clip's own inferred actions, and rest at zero once these are used up
+            (the clips of a world are about as long as its horizon) or where the start was given as frames;
+            "data": they take actions drawn from the bank of real ones; "zero": they rest.
+
+    Raises:
+        ValueError: no such slot or way, or another kind of environment.
+    """
+
+    def __init__(self, env: gym.Env, slot: int, others: Others = "replay"):
+        RecordConstructorArgs.__init__(self, slot=slot, others=others)
+        gym.Wrapper.__init__(self, env)
+        slots, dim = _latent_shape(env)
+        if not 0 <= slot < slots:
+            raise ValueError(f"expected a slot in [0, {slots}), got {slot}")
+        if others not in ("replay", "data", "zero"):
+            raise ValueError(f"expected others to be 'replay', 'data' or 'zero', got {others!r}")
+        self.slot, self.others = slot, others
+        self.action_space = Box(-BOUND, BOUND, (dim,), np.float32)
+
+    def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Takes the latent action float (A,) of the steered slot."""
+        actions, source = self.unwrapped.other_actions(self.others)  # type: ignore[attr-defined]
+        actions[self.slot] = read_actions(action, self.action_space.shape)  # type: ignore[arg-type]
+        observation, reward, terminated, truncated, info = self.env.step(actions)
+        return observation, reward, terminated, truncated, info | {"others": source}
+
+
+class DiscreteLatentActions(gym.ActionWrapper, RecordConstructorArgs):
+    """Offers a few typical latent actions of each slot: the centres of its real actions.
+
+    The action is MultiDiscrete, one choice for each slot, or Discrete around `SteerSlot`. Choices are ordered by
+    their size, so 0 is closest to rest.
+
+    Attributes:
+        codebook: float32 (K, choices, A), what each choice stands for; one row for SteerSlot's slot.
+
+    Args:
+        env: a FLAM environment with latent actions, or `SteerSlot` around one.
+        choices: how many for each slot.
+        seed: of the clustering; the same seed gives the same choices.
+
+    Raises:
+        ValueError: fewer actions in the bank than choices, or another kind of environment.
+    """
+
+    def __init__(self, env: gym.Env, choices: int = 8, seed: int = 0):
+        RecordConstructorArgs.__init__(self, choices=choices, seed=seed)
+        gym.ActionWrapper.__init__(self, env)
+        self.steered = env.action_space.shape is not None and len(env.action_space.shape) == 1
+        slots = [env.get_wrapper_attr("slot")] if self.steered else range(_latent_shape(env)[0])
+        bank = self.unwrapped.world.starts.bank.numpy()  # type: ignore[attr-defined]
+        if not 1 <= choices <= len(bank):
+            raise ValueError(f"expected choices in [1, {len(bank)}], the size of the bank of actions, got {choices}")
+        self.codebook = np.stack([_centres(bank[:, slot], choices, seed) for slot in slots])
+        self.action_space = Discrete(choices) if self.steered else MultiDiscrete([choices] * len(slots))
+
+    def action(self, action: int | np.ndarray) -> np.ndarray:
+        """Choices int (K,), or one int around SteerSlot -> the latent actions that they stand for.
+
+        Raises:
+            ValueError: no such choice.
+        """
+        choice = np.asarray(action)
+        shape = () if self.steered else (len(self.codebook),)
+        top = self.codebook.shape[1]
+        if choice.shape != shape or choice.dtype.kind not in "iu" or (choice < 0).any() or (choice >= top).any():
+            raise ValueError(f"expected integers in [0, {top}) of shape {shape}, got {action!r}")
+        chosen = self.codebook[np.arange(len(self.codebook)), choice]
+        return chosen[0] if self.steered else chosen
+
+
+def _latent_shape(env: gym.Env) -> tuple[int, int]:
+    """K and A of a FLAM environment whose action is still the whole (K, A)."""
+    if not isinstance(env.unwrapped, FlamEnv) or env.action_space.shape != env.unwrapped.action_space.shape:
+        raise ValueError(f"expected a FLAM environment with latent actions (K, A), got {env} with {env.action_space}")
+    return env.action_space.shape  # type: ignore[return-value]
+
+
+def _centres(points: np.ndarray, count: int, seed: int, rounds: int = 25) -> np.ndarray:
+    """k-means: points (M, A) -> float32 (count, A) inside the box, ordered by their norm."""
+    centres = points[np.random.default_rng(seed).choice(len(points), count, replace=False)].astype(np.float64)
+    for _ in range(rounds):
+        nearest = ((points[:, None] - centres) ** 2).sum(-1).argmin(1)
+        for i in np.unique(nearest):
+            centres[i] = points[nearest == i].mean(0)
+    order = np.linalg.norm(centres, axis=1).argsort(kind="stable")
+    return centres[order].clip(-BOUND, BOUND).astype(np.float32)

@@ -1,0 +1,99 @@
+"""`flam-train demo`: dreams in a world and shows the dream beside the real future."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from tyro.conf import Positional
+
+from flam_env.dream import Dream
+from flam_env.units import BOUND
+from flam_env.world import find_world, load_clips, load_world
+from flam_train.cli import run_command
+from flam_train.evaluate.clips import Clips
+from flam_train.evaluate.rollouts import infer_actions, roll, rollout_scores
+from flam_train.pictures import contact_sheet, overlay_masks, side_by_side, write_mp4, write_png
+
+
+def demo(
+    world: Positional[str] = "bigfish",
+    *,
+    out: Path = Path("demo"),
+    clip: int = 0,
+    horizon: int = 16,
+    device: str = "auto",
+) -> None:
+    """Writes `out/dream.mp4` and `out/dream.png`, and prints how close the dreams of the world's own clips come.
+
+    Rows: the real future, the model's prediction from inferred latent actions, the same start with one slot steered,
+    and the slots' masks as a coloured overlay.
+
+    Args:
+        world: name of a bundled world or directory of one's own.
+        out: folder for the pictures.
+        clip: which of the world's real held-out clips is shown.
+        horizon: predicted frames.
+        device: cpu, cuda or auto.
+
+    Raises:
+        FileNotFoundError: no such world.
+        ValueError: the world has fewer clips, or shorter ones.
+    """
+    dream = Dream(load_world(world), device)
+    frames = load_clips(find_world(world))
+    length = dream.world.settings.context + horizon
+    if not 0 <= clip < len(frames) or frames.shape[1] < length:
+        have = f"{len(frames)} clips of {frames.shape[1]} frames"
+        raise ValueError(f"expected a clip and a horizon within the world's {have}, got {clip=} and {horizon=}")
+    rows = demo_rows(dream, frames[clip, :length])
+    write_png(Path(out) / "dream.png", contact_sheet({label: row[::2] for label, row in rows.items()}))
+    write_mp4(Path(out) / "dream.mp4", side_by_side(rows), dream.world.settings.frames_per_second)
+    print(f"wrote {out / 'dream.mp4'} and {out / 'dream.png'}")
+    scores = rollout_scores(dream, Clips(frames[:, :length], ("",) * len(frames)))
+    print(f"PSNR over {len(frames)} held-out clips, {horizon} predicted frames, in dB:")
+    for name in ("prediction", "recon", "copy_last"):
+        print(f"  {name:<12}{scores[f'{name}_psnr'].mean():6.2f}")
+
+
+@torch.inference_mode()
+def demo_rows(dream: Dream, frames: np.ndarray) -> dict[str, np.ndarray]:
+    """The rows of the demo for one real clip, uint8 (T, H, W, 3) -> each uint8 (T - context, H, W, 3)."""
+    context = dream.world.settings.context
+    tokens = dream.encode(frames)[None]
+    actions = infer_actions(dream, tokens)[0][:, context - 1 :].clamp(-BOUND, BOUND)
+    start = tokens[:, :context]
+    predicted = roll(dream, start, actions)
+    slot, steered = most_steerable(dream, start, actions, predicted)
+    masks = slot_masks(dream, tokens)[context:]
+    return {
+        "real future": frames[context:],
+        "prediction, latent actions inferred from the real future": predicted[0].cpu().numpy(),
+        f"same start, slot {slot} steered": steered.cpu().numpy(),
+        "slots": overlay_masks(frames[context:], masks),
+    }
+
+
+def most_steerable(
+    dream: Dream, start: torch.Tensor, actions: torch.Tensor, predicted: torch.Tensor
+) -> tuple[int, torch.Tensor]:
+    """The slot whose reversed actions change the dream most, and that dream, uint8 (H, h, w, 3)."""
+    slots = actions.shape[2]
+    rows = actions.expand(slots, -1, -1, -1).clone()
+    each = torch.arange(slots)
+    rows[each, :, each] = -rows[each, :, each]
+    steered = roll(dream, start.expand(slots, -1, -1), rows)
+    change = (steered.float() - predicted.float()).abs().mean((1, 2, 3, 4))
+    slot = int(change.argmax())
+    return slot, steered[slot]
+
+
+def slot_masks(dream: Dream, tokens: torch.Tensor) -> np.ndarray:
+    """Masks of the slots over a clip of tokens (1, T, N), at pixel resolution: float32 (T, K, H, W)."""
+    masks = dream.model.observe(tokens).masks[0].cpu().numpy()
+    cells = dream.model.config.cells
+    side = dream.tokenizer.config.image_size // cells
+    return masks.reshape(*masks.shape[:2], cells, cells).repeat(side, 2).repeat(side, 3)
+
+
+if __name__ == "__main__":
+    run_command(demo)

@@ -1,0 +1,106 @@
+"""`flam-train evaluate`: how well a world predicts held-out video, and whether its actions mean anything."""
+
+import json
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from tyro.conf import Positional
+
+from flam_env.checkpoint import fingerprint, write_atomically
+from flam_env.dream import Dream
+from flam_env.world import find_world, load_world
+from flam_train.cli import run_command
+from flam_train.data.store import EpisodeStore
+from flam_train.evaluate.clips import Clips, draw_clips
+from flam_train.evaluate.report import format_report
+from flam_train.evaluate.rollouts import rollout_scores
+from flam_train.evaluate.steering import steering_scores
+from flam_train.evaluate.tokens import token_scores
+
+STEERED_CLIPS = 64
+
+
+def evaluate(
+    world: Positional[str],
+    data: Positional[Path],
+    *,
+    split: Literal["val", "test"] = "test",
+    clips: int = 256,
+    horizon: int = 16,
+    seed: int = 0,
+    device: str = "auto",
+    out: Path | None = None,
+) -> dict:
+    """Scores a world on held-out clips and writes report.json into its directory.
+
+    Args:
+        world: name of a bundled world or directory of one's own.
+        data: a store that the world was not trained on, or the held-out splits of the one that it was.
+        split: which levels.
+        clips: how many clips, from random places.
+        horizon: predicted frames.
+        seed: of the choice of clips and of sampled actions.
+        device: cpu, cuda or auto.
+        out: where the report goes instead.
+
+    Returns:
+        The report.
+
+    Raises:
+        FileNotFoundError: no such world.
+        ValueError: frames of another size, or too short.
+    """
+    directory, store = find_world(world), EpisodeStore.open(data)
+    dream = Dream(load_world(directory), device)
+    size = dream.tokenizer.config.image_size
+    if store.size != size:
+        raise ValueError(f"{data}: expected frames of {size} px, the world's size, got {store.size} px")
+    drawn = draw_clips(store, split, clips, dream.world.settings.context + horizon, seed)
+    report = {
+        "world": {"tokenizer": fingerprint(dream.tokenizer), "model": fingerprint(dream.model)},
+        "data": {"source": store.source, "split": split, "settings": store.settings},
+        "clips": drawn.count,
+        "context": dream.world.settings.context,
+        "horizon": horizon,
+        "size": size,
+        "seed": seed,
+        "machine": {"device": str(dream.device), "processor": platform.machine(), "torch": version("torch")},
+    } | _scores(dream, drawn, seed)
+    path = out or directory / "report.json"
+    write_atomically(path, json.dumps(report, indent=1).encode())
+    print(format_report(report))
+    return report
+
+
+def _scores(dream: Dream, clips: Clips, seed: int) -> dict:
+    table = rollout_scores(dream, clips, seed)
+    pixels = {name: value for name, value in table.items() if name.endswith(("_psnr", "_ssim"))}
+    kinds: dict[str, Callable[[str], bool]] = {"all": lambda agent: True}
+    kinds |= {kind: (lambda agent, kind=kind: agent == kind) for kind in sorted(set(clips.agents))}
+    rows = {kind: np.array([belongs(agent) for agent in clips.agents]) for kind, belongs in kinds.items()}
+    few = Clips(clips.frames[:: max(clips.count // STEERED_CLIPS, 1)], clips.agents)
+    measures = {
+        "gap_to_recon_db": table["recon_psnr"].mean() - table["prediction_psnr"].mean(),
+        "gain_over_copy_last_db": table["prediction_psnr"].mean() - table["copy_last_psnr"].mean(),
+        "inferred_minus_sampled_db": table["prediction_psnr"].mean() - table["sampled_psnr"].mean(),
+        "nats_per_frame": table["nats"].mean(),
+        "labels_inside_box": table["inside_box"].mean(),
+        "action_dimensions": dream.world.units.dim,
+    }
+    measures |= {f"steering_{name}": value for name, value in steering_scores(dream, few, seed).items()}
+    measures |= token_scores(dream, clips)
+    return {
+        "scores": {kind: {n: float(v[chosen].mean()) for n, v in pixels.items()} for kind, chosen in rows.items()},
+        "per_step": {name: value.mean(0).tolist() for name, value in pixels.items()},
+        "measures": {name: float(value) for name, value in measures.items()},
+    }
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    run_command(evaluate)

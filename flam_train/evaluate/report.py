@@ -1,0 +1,43 @@
+"""The report of a world: one JSON file, and the tables that are printed from it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+METHODS = {
+    "prediction": "prediction, inferred actions",
+    "sampled": "prediction, sampled actions",
+    "recon": "Recon (tokenizer round trip)",
+    "copy_last": "copy last frame",
+}
+
+
+def format_report(report: dict[str, Any]) -> str:
+    """The report as Markdown tables."""
+    kinds = list(report["scores"])
+    lines = [f"| PSNR, dB ({report['clips']} clips) | " + " | ".join(kinds) + " |", "| --- |" + " --- |" * len(kinds)]
+    for method, title in METHODS.items():
+        cells = " | ".join(f"{report['scores'][kind][f'{method}_psnr']:.2f}" for kind in kinds)
+        lines.append(f"| {title} | {cells} |")
+    for method, title in METHODS.items():
+        cells = " | ".join(f"{report['scores'][kind][f'{method}_ssim']:.4f}" for kind in kinds)
+        lines.append(f"| SSIM: {title} | {cells} |")
+    lines += ["", "| step | " + " | ".join(METHODS.values()) + " |", "| --- |" + " --- |" * len(METHODS)]
+    curves = [report["per_step"][f"{method}_psnr"] for method in METHODS]
+    lines += [
+        f"| {i} | " + " | ".join(f"{v:.2f}" for v in row) + " |" for i, row in enumerate(zip(*curves, strict=True), 1)
+    ]
+    lines += ["", "| measure | value |", "| --- | --- |"]
+    lines += [f"| {name.replace('_', ' ')} | {value:.4g} |" for name, value in report["measures"].items()]
+    return "\n".join(lines)
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """A report file.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"expected a report at {path}, found none; `flam-train evaluate` writes it")
+    return json.loads(path.read_text())

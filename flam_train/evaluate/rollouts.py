@@ -1,0 +1,104 @@
+"""Rollouts of a world on held-out clips, scored against the ceiling and the floor.
+
+Every method goes through the same door: its frames are uint8, and its score is the mean over clips and steps of the
+PSNR of single frames. Recon is the tokenizer's round trip of the true future, the best that any prediction can be.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from flam_env.dream import Dream
+from flam_env.frames import to_float, to_uint8
+from flam_env.units import BOUND
+from flam_env.world import World
+from flam_train.evaluate.clips import Clips
+from flam_train.evaluate.pixels import frame_psnr, frame_ssim
+from flam_train.losses import kl_per_dimension
+
+BATCH = 64
+
+
+@torch.inference_mode()
+def roll(dream: Dream, context: Tensor, actions: Tensor) -> Tensor:
+    """Dreams from context tokens (B, C, N) under actions (B, H, K, A) in units -> frames uint8 (B, H, h, w, 3)."""
+    state, frames = dream.reset(context), []
+    for action in actions.unbind(1):
+        state, frame = dream.step(state, action)
+        frames.append(frame)
+    return torch.stack(frames, 1)
+
+
+@torch.inference_mode()
+def infer_actions(dream: Dream, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens (B, T, N) -> actions (B, T - 1, K, A) in units, and the nats that a frame's actions carry (B, T - 1)."""
+    posterior = dream.model.infer(dream.model.observe(tokens).values)
+    return dream.world.units.from_model(posterior.mean), kl_per_dimension(posterior).sum((-1, -2))
+
+
+def quick_scores(world: World, clips: Clips) -> dict[str, float]:
+    """PSNR in dB of the rollout with inferred actions and of Recon, for a look during training."""
+    dream = Dream(world)
+    context = world.settings.context
+    scores: dict[str, list[Tensor]] = {"rollout_psnr": [], "recon_psnr": []}
+    for frames, tokens in _encoded(dream, clips):
+        actions, _ = infer_actions(dream, tokens)
+        predicted = roll(dream, tokens[:, :context], actions[:, context - 1 :])
+        scores["rollout_psnr"].append(_psnr(predicted, frames[:, context:]))
+        scores["recon_psnr"].append(_psnr(_recon(dream, tokens[:, context:]), frames[:, context:]))
+    return {name: torch.cat(parts).mean().item() for name, parts in scores.items()}
+
+
+def rollout_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, np.ndarray]:
+    """Scores of every clip and step: PSNR and SSIM of each method, arrays (B, H); `nats` (B, T - 1).
+
+    Actions are inferred from the true frames and clipped to the box, as the environment would. `sampled` draws each
+    step's actions from the bank of real actions instead.
+    """
+    world, context = dream.world, dream.world.settings.context
+    random = torch.Generator().manual_seed(seed)
+    table: dict[str, list[Tensor]] = {}
+    for frames, tokens in _encoded(dream, clips):
+        actions, nats = infer_actions(dream, tokens)
+        actions = actions[:, context - 1 :]
+        drawn = torch.randint(len(world.starts.bank), actions.shape[:2], generator=random)
+        true, start = frames[:, context:], tokens[:, :context]
+        methods = {
+            "prediction": roll(dream, start, actions.clamp(-BOUND, BOUND)),
+            "sampled": roll(dream, start, world.starts.bank[drawn].clamp(-BOUND, BOUND)),
+            "recon": _recon(dream, tokens[:, context:]),
+            "copy_last": frames[:, context - 1 : context].expand_as(true),
+        }
+        row = {"nats": nats, "inside_box": (actions.abs() <= BOUND).float().flatten(1)}
+        for name, predicted in methods.items():
+            row |= {f"{name}_psnr": _psnr(predicted, true), f"{name}_ssim": _ssim(predicted, true)}
+        for name, value in row.items():
+            table.setdefault(name, []).append(value.cpu())
+    return {name: torch.cat(parts).numpy() for name, parts in table.items()}
+
+
+def _encoded(dream: Dream, clips: Clips) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of true frames uint8 (B, T, H, W, 3) and their tokens (B, T, N)."""
+    for start in range(0, clips.count, BATCH):
+        frames = clips.frames[start : start + BATCH]
+        tokens = dream.encode(rearrange(frames, "b t h w c -> (b t) h w c"))
+        yield torch.from_numpy(frames).to(dream.device), rearrange(tokens, "(b t) n -> b t n", b=len(frames))
+
+
+@torch.inference_mode()
+def _recon(dream: Dream, tokens: Tensor) -> Tensor:
+    frames = to_uint8(dream.tokenizer.decode(rearrange(tokens, "b t n -> (b t) n")))
+    return rearrange(frames, "(b t) h w c -> b t h w c", b=len(tokens))
+
+
+def _psnr(predicted: Tensor, true: Tensor) -> Tensor:
+    return frame_psnr(to_float(predicted, predicted.device), to_float(true, true.device))
+
+
+def _ssim(predicted: Tensor, true: Tensor) -> Tensor:
+    batch = len(true)
+    flat = (rearrange(to_float(x, x.device), "b t c h w -> (b t) c h w") for x in (predicted, true))
+    return rearrange(frame_ssim(*flat), "(b t) -> b t", b=batch)

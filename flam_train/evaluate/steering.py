@@ -1,0 +1,66 @@
+"""Does a slot's action move what the slot holds, and nothing else?"""
+
+import numpy as np
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+from torch.nn.functional import max_pool2d, one_hot
+
+from flam_env.dream import Dream, DreamState
+from flam_env.units import BOUND
+from flam_train.evaluate.clips import Clips
+from flam_train.evaluate.rollouts import infer_actions
+
+VISIBLE = 16  # smallest difference of a channel, of 255, that counts as a changed pixel
+EFFECT_PIXELS = 8  # changed pixels that make a change an effect
+EFFECT_SHARE = 0.1  # share of action changes with an effect that makes a slot steerable
+
+
+@torch.inference_mode()
+def steering_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, float]:
+    """Replaces the action of one slot by another real action, for every slot of every clip, one step ahead.
+
+    Returns:
+        density_ratio: share of pixels that change inside the slot's mask (its cells at t or t + 1, dilated by one
+        cell) over the share that change elsewhere; steerable_slots: slots of which at least 10 % of the changes have
+        a visible effect; changes: how many were tried.
+    """
+    context, slots = dream.world.settings.context, dream.model.config.slots
+    random = torch.Generator().manual_seed(seed)
+    inside, outside, effects = np.zeros(2), np.zeros(2), np.zeros(slots)
+    for frames in clips.frames:
+        tokens = dream.encode(frames[: context + 1])[None]
+        actions, _ = infer_actions(dream, tokens)
+        changed, masks = _steer_each_slot(dream, tokens[:, :context], actions[:, -1].clamp(-BOUND, BOUND), random)
+        for pixels, mask, total in ((changed, masks, inside), (changed, ~masks, outside)):
+            total += (pixels & mask).sum().item(), mask.sum().item()
+        effects += (changed.sum((1, 2)) >= EFFECT_PIXELS).cpu().numpy()
+    share_inside, share_outside = inside[0] / max(inside[1], 1), outside[0] / max(outside[1], 1)
+    return {
+        "density_ratio": share_inside / max(share_outside, 1e-9),
+        "steerable_slots": float((effects / clips.count >= EFFECT_SHARE).sum()),
+        "changes": float(clips.count * slots),
+    }
+
+
+def _steer_each_slot(dream: Dream, context: Tensor, action: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Row 0 keeps the action (1, K, A), row 1 + k changes slot k -> changed pixels and masks, bool (K, H, W)."""
+    slots = action.shape[1]
+    bank = dream.world.starts.bank.clamp(-BOUND, BOUND).to(action.device)
+    rows = repeat(action, "1 k a -> b k a", b=slots + 1).clone()
+    each = torch.arange(slots)
+    rows[each + 1, each] = bank[torch.randint(len(bank), (slots,), generator=random), each]
+    before = dream.reset(context.expand(slots + 1, -1, -1))
+    after, frames = dream.step(before, rows)
+    changed = ((frames[1:].int() - frames[:1].int()).abs() >= VISIBLE).any(-1)
+    masks = _owned(dream, before)[each, each] | _owned(dream, after)[each + 1, each]
+    return changed, masks
+
+
+def _owned(dream: Dream, state: DreamState) -> Tensor:
+    """Pixels of the cells that each slot owns, dilated by one cell: bool (B, K, H, W)."""
+    owner = one_hot(state.masks.argmax(1), state.masks.shape[1]).float()
+    grid = rearrange(owner, "b (h w) k -> b k h w", h=dream.model.config.cells)
+    cell = dream.tokenizer.config.image_size // dream.model.config.cells
+    dilated = max_pool2d(grid, 3, stride=1, padding=1).bool()
+    return repeat(dilated, "b k h w -> b k (h p) (w q)", p=cell, q=cell)

@@ -1,0 +1,35 @@
+"""What a tokenizer does to video: how many tokens it uses, and how often still patches change theirs."""
+
+import numpy as np
+import torch
+from einops import rearrange, reduce
+
+from flam_env.dream import Dream
+from flam_train.evaluate.clips import Clips
+
+
+def token_scores(dream: Dream, clips: Clips) -> dict[str, float]:
+    """Churn, change and use of tokens on clips.
+
+    Returns:
+        token_churn: share of the patches whose pixels stand still that change their token; tokens_changed: share of
+        all patches that do; tokens_used: different tokens seen.
+    """
+    patch = dream.tokenizer.config.patch_size
+    still_changed = still_count = changed_count = count = 0
+    used = np.zeros(dream.tokenizer.quantizer.size, bool)
+    for frames in clips.frames:
+        tokens = dream.encode(frames)
+        changed = (tokens[1:] != tokens[:-1]).cpu()
+        moved = torch.from_numpy((frames[1:] != frames[:-1]).any(-1))
+        still = ~rearrange(reduce(moved, "t (h p) (w q) -> t h w", "any", p=patch, q=patch), "t h w -> t (h w)")
+        still_changed += (changed & still).sum().item()
+        still_count += still.sum().item()
+        changed_count += changed.sum().item()
+        count += changed.numel()
+        used[tokens.unique().cpu().numpy()] = True
+    return {
+        "token_churn": still_changed / max(still_count, 1),
+        "tokens_changed": changed_count / count,
+        "tokens_used": float(used.sum()),
+    }

@@ -1,0 +1,68 @@
+"""From a trained network to a world that can be run: action units, real starts, a bank of real actions."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flam_env.models.dynamics import LatentActions
+from flam_env.models.tokenizer import Tokenizer
+from flam_env.models.world_model import FactoredWorldModel
+from flam_env.units import ActionUnits
+from flam_env.world import Starts, World, WorldSettings
+from flam_train.data.tokens import TokenSplit
+from flam_train.losses import kl_per_dimension
+
+ACTIVE_NATS = 0.05  # a latent dimension below this mean KL carries nothing
+START_CLIPS, START_FRAMES = 128, 34
+BANK_CLIPS, BANK_FRAMES, BANK_ROWS = 512, 16, 2048
+
+
+def bare_world(tokenizer: Tokenizer, model: FactoredWorldModel, settings: WorldSettings) -> World:
+    """A world whose action units are the network's own and that has no starts."""
+    size = model.config.latent_dim
+    units = ActionUnits(latent_dim=size, kept=tuple(range(size)), scale=(1.0,) * size)
+    nothing = torch.zeros(0, 0, model.config.slots, size)
+    return World(tokenizer, model, settings, units, Starts(torch.zeros(0, 0, 0).long(), nothing, nothing[0]))
+
+
+def finish_world(world: World, splits: dict[str, TokenSplit], seed: int = 0) -> World:
+    """The world with action units measured on the training split and starts from the validation split."""
+    random = np.random.default_rng(seed)
+    clips = _some_clips(splits["train"], BANK_CLIPS, BANK_FRAMES, random)
+    posterior = _infer(world.model, clips)
+    units = measured_units(posterior)
+    rows = units.from_model(posterior.mean).flatten(0, 1)
+    bank = rows[torch.from_numpy(random.permutation(len(rows))[:BANK_ROWS])]
+    start_tokens = _some_clips(splits["val"], START_CLIPS, START_FRAMES, random)
+    actions = units.from_model(_infer(world.model, start_tokens).mean)
+    return replace(world, units=units, starts=Starts(start_tokens, actions, bank))
+
+
+def measured_units(posterior: LatentActions) -> ActionUnits:
+    """Keeps the dimensions that carry information and measures the spread of their means.
+
+    Raises:
+        ValueError: no dimension carries anything.
+    """
+    informative = kl_per_dimension(posterior).flatten(0, -2).mean(0) > ACTIVE_NATS
+    if not informative.any():
+        raise ValueError(
+            f"expected at least one latent dimension with {ACTIVE_NATS} nats, got none: the latent actions have "
+            "collapsed; train longer or lower --loss.information-price"
+        )
+    kept = tuple(informative.nonzero()[:, 0].tolist())
+    scale = posterior.mean.flatten(0, -2)[:, list(kept)].std(0)
+    return ActionUnits(latent_dim=posterior.mean.shape[-1], kept=kept, scale=tuple(scale.tolist()))
+
+
+def _some_clips(split: TokenSplit, count: int, length: int, random: np.random.Generator) -> Tensor:
+    starts = split.starts(length)
+    return split.clips(np.sort(random.choice(starts, min(count, len(starts)), replace=False)), length)
+
+
+@torch.inference_mode()
+def _infer(model: FactoredWorldModel, clips: Tensor) -> LatentActions:
+    parts = [model.infer(model.observe(chunk).values) for chunk in clips.split(32)]
+    return LatentActions(*(torch.cat(field) for field in zip(*parts, strict=True)))

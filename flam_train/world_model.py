@@ -1,0 +1,107 @@
+"""Phase two: learns the factored world model on the tokens of a store (paper 4.2, equation 6)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tyro.conf import Positional
+
+from flam_env.checkpoint import fingerprint
+from flam_env.models.world_model import FactoredWorldModel, WorldModelConfig
+from flam_env.world import WorldSettings, save_clips, save_world
+from flam_train.cli import run_command
+from flam_train.collapse import warn_of_collapse
+from flam_train.data.store import EpisodeStore
+from flam_train.data.tokens import TokenSplit, token_cache
+from flam_train.engine import FitConfig, Progress, fit
+from flam_train.evaluate.clips import draw_clips
+from flam_train.evaluate.rollouts import quick_scores
+from flam_train.export import START_FRAMES, bare_world, finish_world
+from flam_train.losses import WorldModelLossConfig, diagnosis, world_model_loss
+from flam_train.presets import SMALL
+from flam_train.tokenizer import load_tokenizer
+
+CLIP_FRAMES = 16  # frames of a training clip; every one but the last is a transition
+SHOWN_CLIPS = 16  # real held-out clips that a world carries, to show itself on
+
+
+def world_model(
+    data: Positional[Path],
+    *,
+    out: Path,
+    model: WorldModelConfig = SMALL.world_model,
+    fit_config: FitConfig = SMALL.world_model_fit,
+    loss: WorldModelLossConfig = SMALL.loss,
+    evaluate_every: int = 1000,
+) -> Path:
+    """Trains a world model on a store, with the tokenizer that `out` holds, and completes the world in `out`.
+
+    Args:
+        data: a store of episodes; its train split is learned, its val split watched and used for starts.
+        out: the directory of the world; training logs go to `out/training/world_model`. A run that was interrupted
+            goes on where it was.
+        model: sizes; `grid` and `levels` are the tokenizer's, whatever is given.
+        fit_config: budget and optimiser.
+        loss: the objective.
+        evaluate_every: steps between looks at held-out rollouts.
+
+    Returns:
+        The directory of the world, ready for `gym.make("FLAM-v0", checkpoint=...)`.
+
+    Raises:
+        FileNotFoundError: `out` has no tokenizer yet.
+        ValueError: no such store, frames of another size, or `out` holds another run.
+    """
+    store, tokenizer = EpisodeStore.open(data), load_tokenizer(out)
+    splits = token_cache(store, tokenizer)
+    model = replace(model, grid=tokenizer.config.grid, levels=tokenizer.config.levels)
+    torch.manual_seed(fit_config.seed)
+    network = FactoredWorldModel(model)
+    settings = WorldSettings(source=store.source)
+    watched = draw_clips(store, "val", 32, settings.context + settings.horizon)
+    watched_tokens = splits["val"].clips(splits["val"].starts(CLIP_FRAMES)[::97][:64], CLIP_FRAMES)
+
+    def batch_loss(network: nn.Module, tokens: Tensor, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
+        return world_model_loss(_bare(network), tokens, network(tokens), loss, progress.share)
+
+    def evaluate(averaged: nn.Module) -> dict[str, float]:
+        tokens = watched_tokens.to(next(averaged.parameters()).device)
+        health = {name: value.item() for name, value in diagnosis(averaged, tokens, averaged(tokens)).items()}
+        warn_of_collapse(health, slots=model.slots)
+        return health | quick_scores(bare_world(tokenizer, averaged, settings), watched)
+
+    result = fit(
+        network,
+        batch_loss,
+        _clip_batches(splits["train"]),
+        fit_config,
+        Path(out) / "training" / "world_model",
+        evaluate=evaluate,
+        evaluate_every=evaluate_every,
+        frames_per_batch=fit_config.batch_size * CLIP_FRAMES,
+        identity={"model": repr(model), "loss": repr(loss), "tokenizer": fingerprint(tokenizer)},
+    )
+    network.load_state_dict(result.ema)
+    save_world(out, finish_world(bare_world(tokenizer, network.cpu().eval(), settings), splits))
+    save_clips(out, draw_clips(store, "test", SHOWN_CLIPS, START_FRAMES).frames)
+    return Path(out)
+
+
+def _clip_batches(split: TokenSplit):
+    starts = split.starts(CLIP_FRAMES)
+
+    def batches(generator: torch.Generator, count: int) -> Tensor:
+        chosen = torch.randint(len(starts), (count,), generator=generator)
+        return split.clips(starts[chosen.numpy()], CLIP_FRAMES)
+
+    return batches
+
+
+def _bare(network: nn.Module) -> FactoredWorldModel:
+    """The model under torch.compile's wrapper."""
+    return getattr(network, "_orig_mod", network)
+
+
+if __name__ == "__main__":
+    run_command(world_model)
