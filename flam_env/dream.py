@@ -5,7 +5,7 @@ The environment, the vector environment, the evaluator, the labeller and the exa
 
 import copy
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,12 +15,14 @@ from flam_env.frames import to_float, to_uint8
 from flam_env.models.factorizer import SlotHistory, Slots
 from flam_env.world import World
 
+Network = TypeVar("Network", bound=nn.Module)
+
 
 class DreamState(NamedTuple):
     """All that the future depends on, for a batch of dreams.
 
-    tokens: (B, N) int64 of the current frame; features: (B, cells, D) float32; slots: (B, K, S) float32;
-    masks: (B, K, cells) float32, a distribution over slots at every cell; history: what the temporal attention remembers.
+    tokens: (B, N) int64 of the current frame; features: (B, cells, D) float32; slots: (B, K, S) float32; masks:
+    (B, K, cells) float32, a distribution over slots at every cell; history: what the temporal attention remembers.
     """
 
     tokens: Tensor
@@ -80,11 +82,13 @@ class Dream:
 def replace_rows(state: DreamState, rows: Sequence[int], fresh: DreamState) -> DreamState:
     """The state of B dreams with `rows` taken from `fresh`, a state of len(rows) dreams; all others stay untouched."""
     index = torch.as_tensor(rows, device=state.tokens.device)
-    history = SlotHistory(
-        *(old.index_copy(0, index, new) for old, new in zip(state.history, fresh.history, strict=True))
-    )
-    rest = (old.index_copy(0, index, new) for old, new in zip(state[:-1], fresh[:-1], strict=True))
-    return DreamState(*rest, history)
+
+    def replaced(old: Tensor, new: Tensor) -> Tensor:
+        return old.index_copy(0, index, new)
+
+    history = SlotHistory(*map(replaced, state.history, fresh.history))
+    tokens, features, slots, masks = map(replaced, state[:4], fresh[:4])
+    return DreamState(tokens, features, slots, masks, history)
 
 
 def find_device(name: torch.device | str) -> torch.device:
@@ -102,7 +106,7 @@ def find_device(name: torch.device | str) -> torch.device:
         raise ValueError(f"expected a device of this machine, got {str(name)!r} ({reason}); try 'auto'") from error
 
 
-def _on_device(network: nn.Module, device: torch.device) -> nn.Module:
+def _on_device(network: Network, device: torch.device) -> Network:
     """The network itself if it is there already, else a copy: a world may be shared, so it is never moved."""
     here = next(network.parameters()).device
     return network if here == device else copy.deepcopy(network).to(device)

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from flam_env.acting import Source, sample_actions
+from flam_env.acting import Source, read_actions, sample_actions
 from flam_env.episodes import Episodes, Others, find_live_world
 from flam_env.starting import read_options
 from flam_env.world import World
@@ -98,7 +98,7 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
             ValueError: the action has another shape, no floating-point dtype, or is not finite.
             gymnasium.error.ResetNeeded: there was no reset yet.
         """
-        outcome = self._episodes.advance(np.asarray(action)[None])
+        outcome = self._episodes.advance(read_actions(action, self._episodes.action_space.shape)[None])
         flags = bool(outcome.terminated[0]), bool(outcome.truncated[0])
         return self._episodes.frames[0].copy(), float(outcome.rewards[0]), *flags, self._info()
 

@@ -78,7 +78,7 @@ class Episodes:
         self._state = replace_rows(self._state, rows, fresh)
         self.frames[rows] = self.dream.frame(fresh).cpu().numpy()
         self.steps[rows], self.clipped[rows], self._begun[rows] = 0, False, True
-        self.start_index[rows] = [start.index for start in starts]
+        self.start_index[rows] = [start.clip for start in starts]
         for row, start in zip(rows, starts, strict=True):
             self.replays[row] = start.replay
 

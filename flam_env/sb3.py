@@ -51,12 +51,13 @@ class FlamSB3VecEnv(VecEnv):
     ):
         self.envs = FlamVectorEnv(num_envs, checkpoint, autoreset_mode=AutoresetMode.SAME_STEP, **arguments)
         space = self.envs.single_action_space
-        if slot is not None and not 0 <= slot < space.shape[0]:
-            raise ValueError(f"expected a slot in [0, {space.shape[0]}), got {slot}")
+        slots, dim = self.envs.world.model.config.slots, self.envs.world.units.dim
+        if slot is not None and not 0 <= slot < slots:
+            raise ValueError(f"expected a slot in [0, {slots}), got {slot}")
         self.slot, self.others = slot, others
         self.render_mode = self.envs.render_mode
         if slot is not None:
-            space = Box(-BOUND, BOUND, space.shape[1:], np.float32)
+            space = Box(-BOUND, BOUND, (dim,), np.float32)
         super().__init__(num_envs, self.envs.single_observation_space, space)
 
     def reset(self) -> np.ndarray:

@@ -11,9 +11,9 @@ from flam_env.frames import check_frames
 
 
 class Start(NamedTuple):
-    """index: of the bundled start, or -1; context: tokens (C, N); replay: the clip's own next actions (R, K, A)."""
+    """clip: index of the bundled start, or -1; context: tokens (C, N); replay: the clip's next actions (R, K, A)."""
 
-    index: int
+    clip: int
     context: Tensor
     replay: np.ndarray
 

@@ -6,6 +6,8 @@ tokenizer.safetensors    world_model.safetensors    starts.safetensors    config
 
 import io
 import json
+import zipfile
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -116,6 +118,8 @@ def load_world(name: str | Path) -> World:
             f"got {fingerprint(tokenizer)}; copy both files from the same run"
         )
     _, tensors = read_tensors(directory / "starts.safetensors")
+    if set(tensors) != {"tokens", "actions", "bank"}:
+        raise ValueError(f"{directory}: expected starts of tokens, actions, bank, got {sorted(tensors)}; export again")
     starts = Starts(tensors["tokens"].long(), tensors["actions"].float(), tensors["bank"].float())
     settings = parse_config(WorldSettings, config["settings"], directory / "config.json")
     units = parse_config(ActionUnits, config["units"], directory / "config.json")
@@ -134,12 +138,16 @@ def load_clips(name: str | Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: no such world, or it has no clips.
+        ValueError: the file is damaged or holds something else.
     """
     path = find_world(name) / "clips.npz"
     if not path.is_file():
         raise FileNotFoundError(f"expected real clips at {path}, found none; `flam-train world-model` writes them")
-    with np.load(path, allow_pickle=False) as file:
-        return file["frames"]
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return file["frames"]
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: expected an archive with frames, got {error!r}; copy the world again") from error
 
 
 def _read_config(path: Path) -> dict:

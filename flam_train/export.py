@@ -23,8 +23,8 @@ def bare_world(tokenizer: Tokenizer, model: FactoredWorldModel, settings: WorldS
     """A world whose action units are the network's own and that has no starts."""
     size = model.config.latent_dim
     units = ActionUnits(latent_dim=size, kept=tuple(range(size)), scale=(1.0,) * size)
-    nothing = torch.zeros(0, 0, model.config.slots, size)
-    return World(tokenizer, model, settings, units, Starts(torch.zeros(0, 0, 0).long(), nothing, nothing[0]))
+    nothing = torch.zeros(1, 0, model.config.slots, size)
+    return World(tokenizer, model, settings, units, Starts(torch.zeros(1, 0, 0).long(), nothing, nothing[0]))
 
 
 def finish_world(world: World, splits: dict[str, TokenSplit], seed: int = 0) -> World:

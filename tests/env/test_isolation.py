@@ -1,0 +1,62 @@
+"""What importing and running flam_env needs, seen from fresh interpreters."""
+
+import subprocess
+import sys
+
+ONLY_BASE_PACKAGES = """
+import sys
+
+BASE = {"flam_env", "torch", "gymnasium", "numpy", "einops", "safetensors"}
+THEIR_OWN = {
+    "cloudpickle", "farama_notifications", "typing_extensions", "sympy", "mpmath", "networkx", "jinja2", "markupsafe",
+    "filelock", "fsspec", "torchgen", "functorch", "triton", "nvidia", "cuda",
+}
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in BASE | THEIR_OWN | sys.stdlib_module_names:
+            raise ModuleNotFoundError(f"No module named {top!r} (refused by a test)", name=top)
+
+sys.meta_path.insert(0, Refuse())
+"""
+
+RUN_ALL = """
+import gymnasium as gym, numpy as np, flam_env
+checkpoint = sys.argv[1]
+env = gym.make("FLAM-v0", checkpoint=checkpoint)
+frame, _ = env.reset(seed=0)
+frames = np.stack([frame] + [env.step(env.unwrapped.sample_latent_action())[0] for _ in range(3)])
+envs = gym.make_vec("FLAM-v0", num_envs=3, checkpoint=checkpoint)
+envs.reset(seed=0)
+envs.step(envs.action_space.sample())
+print(flam_env.Labeller.from_pretrained(checkpoint).label(frames).latent_actions.shape)
+steered = flam_env.DiscreteLatentActions(flam_env.SteerSlot(env, slot=0), choices=2)
+steered.reset(seed=0)
+steered.step(1)
+try:
+    import flam_env.sb3
+except ModuleNotFoundError as error:
+    print(error)
+"""
+
+
+def run(code: str, *arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_registers_the_ids_and_leaves_torch_alone():
+    out = run("import sys, flam_env, gymnasium; print('torch' in sys.modules, 'FLAM-Bigfish-v0' in gymnasium.registry)")
+    assert out.split() == ["False", "True"]
+
+
+def test_everything_runs_on_the_base_packages_alone(tiny_checkpoint):
+    out = run(ONLY_BASE_PACKAGES + RUN_ALL, str(tiny_checkpoint))
+    assert out.splitlines() == ["(3, 6, 5)", "flam_env.sb3 needs Stable-Baselines3: pip install 'flam-env[rl]'"]
+
+
+def test_the_package_name_before_the_id_is_enough(tiny_checkpoint):
+    code = "import sys, gymnasium; print(gymnasium.make('flam_env:FLAM-v0', checkpoint=sys.argv[1]).action_space.shape)"
+    assert run(code, str(tiny_checkpoint)).strip() == "(6, 5)"

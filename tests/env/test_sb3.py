@@ -1,0 +1,95 @@
+"""Stable-Baselines3 over one batch of dreams."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("stable_baselines3")
+
+from stable_baselines3 import PPO
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecMonitor
+
+from flam_env import FlamVectorEnv, SteerSlot
+from flam_env.env import FlamEnv
+from flam_env.sb3 import FlamSB3VecEnv
+
+
+def brightness(before: np.ndarray, action: np.ndarray, after: np.ndarray) -> float:
+    return float(after.mean()) / 255
+
+
+def test_rows_are_those_of_the_same_step_vector_environment(tiny_world):
+    arguments = {"world": tiny_world, "horizon": 2, "reward_fn": brightness}
+    sb3, envs = FlamSB3VecEnv(num_envs=3, **arguments), FlamVectorEnv(3, **arguments, autoreset_mode="SameStep")
+    sb3.seed(4)
+    expected, infos = envs.reset(seed=4)
+    assert np.array_equal(sb3.reset(), expected)
+    assert [info["start"] for info in sb3.reset_infos] == infos["start"].tolist()
+    for ends in (False, True, False):
+        actions = envs.action_space.sample()
+        frames, rewards, dones, listed = sb3.step(actions)
+        expected, expected_rewards, _, truncated, infos = envs.step(actions)
+        assert np.array_equal(frames, expected)
+        assert rewards.dtype == np.float32 and np.allclose(rewards, expected_rewards)
+        assert dones.tolist() == truncated.tolist() == [ends] * 3
+        for i, info in enumerate(listed):
+            assert info["TimeLimit.truncated"] is ends
+            assert ("terminal_observation" in info) is ends
+            if ends:
+                assert np.array_equal(info["terminal_observation"], infos["final_obs"][i])
+                assert not np.array_equal(info["terminal_observation"], frames[i])
+
+
+def test_a_termination_is_no_time_limit(tiny_world):
+    sb3 = FlamSB3VecEnv(num_envs=2, world=tiny_world, horizon=1, termination_fn=lambda frame, step: True)
+    sb3.reset()
+    _, _, dones, infos = sb3.step(np.zeros((2, 6, 5), np.float32))
+    assert dones.all() and not any(info["TimeLimit.truncated"] for info in infos)
+
+
+def test_one_slot_is_steered_as_by_the_wrapper(tiny_world):
+    sb3 = FlamSB3VecEnv(num_envs=2, world=tiny_world, slot=3, others="replay")
+    single = SteerSlot(FlamEnv(world=tiny_world), slot=3, others="replay")
+    assert sb3.action_space == single.action_space
+    sb3.set_options({"start": 5})
+    first = sb3.reset()[1]
+    assert np.array_equal(first, single.reset(options={"start": 5})[0])
+    action = np.full(5, 1.5, np.float32)
+    frames, *_ = sb3.step(np.stack([action, action]))
+    close = np.isclose(frames[1].astype(int), single.step(action)[0].astype(int), atol=1)
+    assert close.mean() >= 0.999
+
+
+def test_ppo_learns_saves_and_is_evaluated(tiny_world, tmp_path):
+    env = VecMonitor(FlamSB3VecEnv(num_envs=4, world=tiny_world, horizon=4, slot=0, reward_fn=brightness))
+    model = PPO("CnnPolicy", env, n_steps=8, batch_size=16, n_epochs=1, seed=0).learn(64)
+    assert len(model.ep_info_buffer) > 0
+    assert all(episode["l"] == 4 for episode in model.ep_info_buffer)
+    model.save(tmp_path / "policy")
+    again = PPO.load(tmp_path / "policy", env=env)
+    mean, _ = evaluate_policy(again, env, n_eval_episodes=4)
+    assert 0 < mean < 4
+
+
+def test_attributes_and_methods_of_the_batch(tiny_world):
+    sb3 = FlamSB3VecEnv(num_envs=3, world=tiny_world, render_mode="rgb_array")
+    frames = sb3.reset()
+    assert np.array_equal(np.stack(sb3.get_images()), frames)
+    assert sb3.get_attr("horizon") == [13] * 3
+    assert sb3.env_method("slot_masks", indices=[0, 2])[1].shape == (6, 48, 48)
+    assert sb3.env_is_wrapped(SteerSlot) == [False] * 3
+    with pytest.raises(NotImplementedError, match="all environments share it"):
+        sb3.set_attr("horizon", 3)
+
+
+def test_wrong_arguments_are_refused(tiny_world):
+    with pytest.raises(ValueError, match=r"expected a slot in \[0, 6\)"):
+        FlamSB3VecEnv(num_envs=2, world=tiny_world, slot=6)
+    sb3 = FlamSB3VecEnv(num_envs=2, world=tiny_world, slot=1)
+    sb3.set_options({"frames": 3})
+    with pytest.raises(ValueError, match=r"got \['frames'\]"):
+        sb3.reset()
+    sb3.set_options({})
+    sb3.reset()
+    with pytest.raises(ValueError, match=r"shape \(2, 5\) for slot 1"):
+        sb3.step(np.zeros((2, 6, 5), np.float32))

@@ -1,0 +1,70 @@
+"""The quantiser and the tokenizer keep their promises."""
+
+import pytest
+import torch
+import vector_quantize_pytorch
+
+from flam_env.models.quantize import FSQ
+from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
+
+ARCHITECTURES = pytest.mark.parametrize("architecture", ["patch", "impala"])
+
+
+def test_codes_equal_those_of_vector_quantize_pytorch():
+    x = 3 * torch.randn(6, 7, 4)
+    reference = vector_quantize_pytorch.FSQ(levels=[4, 4, 3, 5], preserve_symmetry=True)
+    codes, _ = reference(x)
+    torch.testing.assert_close(FSQ((4, 4, 3, 5))(x), codes)
+
+
+def test_every_token_comes_back_from_its_code():
+    quantizer = FSQ((4, 3, 5))
+    tokens = torch.arange(quantizer.size)
+    codes = quantizer.codes(tokens)
+    assert codes.unique(dim=0).shape == (60, 3) and codes.abs().max() == 1
+    assert (quantizer.tokens(codes) == tokens).all()
+    assert (quantizer.join(quantizer.steps(tokens)) == tokens).all()
+    assert (quantizer.tokens(codes + 0.2 * (torch.rand_like(codes) - 0.5)) == tokens).all()
+
+
+def test_gradient_goes_straight_through():
+    x = torch.randn(5, 2, requires_grad=True)
+    FSQ((4, 4))(x).sum().backward()
+    torch.testing.assert_close(x.grad, 1 - torch.tanh(x.detach()).square())
+
+
+@ARCHITECTURES
+def test_round_trip_has_the_shape_of_the_frame(architecture):
+    network = Tokenizer(
+        TokenizerConfig(image_size=24, patch_size=4, width=16, architecture=architecture, levels=(3, 5))
+    )
+    frames = torch.rand(2, 3, 24, 24)
+    tokens = network.encode(frames)
+    assert tokens.shape == (2, 36) and tokens.min() >= 0 and tokens.max() < 15
+    torch.testing.assert_close(network.decode(tokens), network(frames).clamp(0, 1))
+
+
+def test_patch_tokenizer_gives_still_patches_the_same_token():
+    network = Tokenizer(TokenizerConfig(image_size=24, patch_size=4, width=16))
+    frames = torch.rand(1, 3, 24, 24)
+    moved = frames.clone()
+    moved[..., 4:8, 8:12] = torch.rand(1, 3, 4, 4)
+    changed = (network.encode(frames) != network.encode(moved)).nonzero()[:, 1].tolist()
+    assert set(changed) <= {8}
+
+
+@ARCHITECTURES
+def test_a_frame_does_not_depend_on_its_batch(architecture):
+    network = Tokenizer(TokenizerConfig(image_size=16, patch_size=4, width=16, architecture=architecture)).eval()
+    frames = torch.rand(5, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(network(frames)[2:3], network(frames[2:3]), atol=1e-5, rtol=1e-4)
+
+
+def test_sizes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="multiple of patch_size"):
+        Tokenizer(TokenizerConfig(image_size=30, patch_size=4))
+    with pytest.raises(ValueError, match="power of two"):
+        Tokenizer(TokenizerConfig(image_size=30, patch_size=6, architecture="impala"))
+    with pytest.raises(ValueError, match="2 levels"):
+        FSQ((4, 1))
