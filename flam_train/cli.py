@@ -7,6 +7,8 @@ from importlib import import_module
 from inspect import getdoc, signature
 from typing import Any
 
+from flam_train.allocator import restart_with_huge_pages
+
 try:
     import tyro
 except ImportError as error:
@@ -39,6 +41,7 @@ def run_command(function: Callable[..., Any], arguments: list[str] | None = None
 
     A function whose parameters include `model` takes `--preset small|tiny|paper`, which sets the defaults of the rest.
     """
+    restart_with_huge_pages()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     program = f"flam-train {function.__name__.replace('_', '-')}"
     try:

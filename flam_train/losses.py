@@ -17,12 +17,12 @@ DIAGNOSED_CLIPS = 4  # accuracy is logged from the first clips of a batch; an ar
 class WorldModelLossConfig:
     """The objective of equation 6, and the alternatives to it that were measured."""
 
-    information_price: float = 0.1
+    information_price: float = 0.15
     """Weight of one nat of latent action against one nat of a frame's tokens, c: beta is c / N for a mean over N
     patches. For target="code" it multiplies the KL over N in the same way."""
     free_share: float = 0.05
     """First share of the run in which information is free (beta = 0), against posterior collapse."""
-    ramp_share: float = 0.15
+    ramp_share: float = 0.1
     """Share of the run over which beta then rises linearly to its value."""
     weighting: Literal["even", "changed"] = "even"
     """`changed`: patches whose token changes share half of the weight, the others the other half."""

@@ -25,7 +25,9 @@ SMALL = Preset(
         minutes=10, batch_size=128, learning_rate=2e-3, warmup_steps=100, decay_share=0.5, weight_decay=0.0, clip=0.02
     ),
     world_model=WorldModelConfig(),
-    world_model_fit=FitConfig(minutes=60, batch_size=32, learning_rate=8e-4, warmup_steps=200, decay_share=0.4),
+    world_model_fit=FitConfig(
+        minutes=60, batch_size=16, learning_rate=8e-4, muon=2.5, warmup_steps=50, decay_share=0.4, log_every=100
+    ),
     loss=WorldModelLossConfig(),
 )
 """64 px, 256 patches in 64 cells, dim 128: what a laptop CPU trains in about an hour."""

@@ -8,6 +8,10 @@ from torch import Tensor, nn
 
 from flam_env.models.layers import FeedForward, attend, rotary
 
+# Gain of the query and key projections of slot attention at the start. With the usual initialisation all slots
+# begin with nearly the same average of the frame, and it takes long until they differ.
+SHARPNESS = 1.5
+
 
 class SlotHistory(NamedTuple):
     """What the temporal attention remembers of the last `window - 1` frames of each slot.
@@ -38,6 +42,7 @@ class SlotAttention(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.project_query = nn.Linear(dim, dim, bias=False)
+        nn.init.orthogonal_(self.project_query.weight, gain=SHARPNESS)
         self.update_gates = nn.Linear(dim, 3 * dim)
         self.state_gates = nn.Linear(dim, 3 * dim)
         self.feed_forward = FeedForward(dim, feed_forward)
@@ -116,6 +121,7 @@ class Factorizer(nn.Module):
         nn.init.orthogonal_(self.slot_embedding, gain=0.5 * dim**0.5)
         self.norm = nn.LayerNorm(dim)
         self.project = nn.Linear(dim, 2 * dim, bias=False)
+        nn.init.orthogonal_(self.project.weight[:dim], gain=SHARPNESS)
         self.slot_attention = SlotAttention(dim, feed_forward)
         self.temporal_attention = TemporalAttention(dim, heads, window)
 

@@ -79,7 +79,7 @@ class CellFeatures(nn.Module):
         in_cell = config.group**2
         self.from_codes = nn.Linear(in_cell * len(config.levels), config.dim)
         self.token_embedding = nn.Embedding(in_cell * quantizer.size, config.dim)
-        self.position_embedding = nn.Parameter(0.5 * torch.randn(config.cells**2, config.dim))
+        self.position_embedding = nn.Parameter(0.5 * smooth_positions(config.cells, config.dim))
         nn.init.normal_(self.token_embedding.weight, std=0.5 / config.group)
         self.context = nn.Conv2d(config.dim, config.dim, 3, padding=1) if config.cell_context else None
         self.register_buffer("offsets", torch.arange(in_cell) * quantizer.size, persistent=False)
@@ -98,6 +98,16 @@ class CellFeatures(nn.Module):
     def layout(self) -> dict[str, int]:
         """Axis lengths that take patches in row-major order apart into cells: (h p w q)."""
         return {"h": self.config.cells, "p": self.config.group, "w": self.config.cells, "q": self.config.group}
+
+
+def smooth_positions(side: int, dim: int, reach: float = 2.0) -> Tensor:
+    """Random Fourier features of a square grid: (side * side, dim) of unit spread, alike within about `reach` cells.
+
+    Attention that starts from these is local at once, where independent noise for each cell would scatter it.
+    """
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    places = torch.stack([rows, columns], -1).flatten(0, 1).float()
+    return 2**0.5 * torch.cos(places @ torch.randn(2, dim) / reach + 2 * torch.pi * torch.rand(dim))
 
 
 class FactoredWorldModel(nn.Module):

@@ -17,19 +17,18 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from flam_train.run_batches import Batch, BatchFeed, DrawBatch, Stream, step_seed
-from flam_train.run_log import METRICS_NAME, RunLog, last_metrics
-from flam_train.run_plan import Evaluate, FitConfig, Loss, Progress, adamw, ema_decay, learning_rate
-from flam_train.run_signals import Interrupts
-from flam_train.run_state import RunState, read_header, require_same_run, require_trainable
-from flam_train.run_window import NonFiniteLossError, Window
+from flam_train.engine.batches import Batch, BatchFeed, DrawBatch, Stream, step_seed
+from flam_train.engine.log import METRICS_NAME, RunLog, last_metrics
+from flam_train.engine.plan import Evaluate, FitConfig, Loss, Progress, ema_decay, learning_rate, optimizers
+from flam_train.engine.signals import Interrupts
+from flam_train.engine.state import RunState, read_header, require_same_run, require_trainable
+from flam_train.engine.window import Window
 
 try:
     from accelerate import Accelerator
 except ImportError as error:
     raise ImportError("training needs accelerate: pip install 'flam-env[train]'") from error
 
-__all__ = ["Batch", "FitConfig", "FitResult", "NonFiniteLossError", "Progress", "fit", "learning_rate"]
 
 RESUME_NAME = "resume.safetensors"
 
@@ -127,8 +126,8 @@ class _Run:
         shared = self.processes > 1
         self.control = dist.new_group(backend="gloo", timeout=timedelta(days=1)) if shared else None
         self.objective = self.accelerator.prepare(_Objective(model, loss, config))
-        self.model, self.optimizer = model, adamw(model, config, self.device)
-        self.state = RunState(model, self.optimizer, average=config.ema > 0)
+        self.model, self.optimizers = model, optimizers(model, config, self.device)
+        self.state = RunState(model, self.optimizers, average=config.ema > 0)
         self.window = Window(out / RESUME_NAME)
 
     def open(self, identity: dict[str, Any]) -> None:
@@ -200,14 +199,15 @@ class _Run:
     def _step(self, batch: Batch, progress: Progress) -> float:
         """One optimiser step; notes loss and terms on the device, without waiting for it."""
         rate = learning_rate(self.config, progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
+            group["lr"] = rate * group["factor"]
         torch.manual_seed(step_seed(self.config.seed, progress.step, self.rank, Stream.FORWARD))
         loss, terms = self.objective(batch, progress, self.device.type)
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.state.parameters, self.config.clip or math.inf)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         self.state.update_average(ema_decay(self.config, progress.step + 1))
         self.window.add(loss, norm, terms)
         return rate

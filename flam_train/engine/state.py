@@ -29,16 +29,18 @@ class ResumeHeader(NamedTuple):
 
 
 class RunState:
-    """Model, EMA, AdamW moments, step and training seconds of one run.
+    """Model, EMA, optimiser moments, step and training seconds of one run.
 
     Args:
         model: the network in training, fp32, already on its device.
-        optimizer: AdamW over the model's trainable parameters.
+        optimizers: AdamW, and perhaps Muon, which share the model's trainable parameters.
         average: whether an exponential moving average of the weights is kept.
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.AdamW, *, average: bool):
-        self.model, self.optimizer = model, optimizer
+    def __init__(self, model: nn.Module, optimizers: list[torch.optim.Optimizer], *, average: bool):
+        self.model = model
+        self.moments = {w: o.state for o in optimizers for group in o.param_groups for w in group["params"]}
+        self.fused = optimizers[0].defaults["fused"]
         named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.names = list(named)
         self.weights = [weight.data for weight in named.values()]
@@ -107,8 +109,8 @@ class RunState:
         if self.average is not None:
             tensors |= {f"ema.{name}": value for name, value in zip(self.names, self.average, strict=True)}
         for name, parameter in zip(self.names, self.parameters, strict=True):
-            moments = self.optimizer.state.get(parameter, {})
-            tensors |= {f"adamw.{name}.{key}": value for key, value in moments.items()}
+            moments = self.moments[parameter].get(parameter, {})
+            tensors |= {f"moments.{name}.{key}": value for key, value in moments.items()}
         return tensors
 
     def _restore_average(self, tensors: dict[str, Tensor]) -> None:
@@ -116,15 +118,16 @@ class RunState:
             value.copy_(tensors[f"ema.{name}"])
 
     def _restore_moments(self, tensors: dict[str, Tensor]) -> None:
-        fused = self.optimizer.defaults["fused"]
         for name, parameter in zip(self.names, self.parameters, strict=True):
-            if f"adamw.{name}.step" not in tensors:  # this parameter has had no gradient yet
-                continue
-            self.optimizer.state[parameter] = {
-                "step": tensors[f"adamw.{name}.step"].to(parameter.device if fused else "cpu"),
-                "exp_avg": torch.zeros_like(parameter).copy_(tensors[f"adamw.{name}.exp_avg"]),
-                "exp_avg_sq": torch.zeros_like(parameter).copy_(tensors[f"adamw.{name}.exp_avg_sq"]),
-            }
+            prefix = f"moments.{name}."
+            saved = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+            if saved:  # else this parameter has had no gradient yet
+                self.moments[parameter][parameter] = {
+                    key: value.to(parameter.device if self.fused else "cpu")
+                    if key == "step"
+                    else torch.zeros_like(parameter).copy_(value)
+                    for key, value in saved.items()
+                }
 
 
 def read_header(path: Path) -> ResumeHeader:

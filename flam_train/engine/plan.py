@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from flam_train.run_batches import Batch
+from flam_train.engine.batches import Batch
 
 FINAL_DECAY = 0.02  # share of the learning rate that is left when the linear decay ends
 
@@ -28,6 +28,9 @@ class FitConfig:
     weight_decay: float = 0.01
     """of AdamW; applies to the weights that `is_decayed` names"""
     betas: tuple[float, float] = (0.9, 0.999)
+    muon: float = 0.0
+    """if above 0, the hidden matrices (`is_hidden_matrix`) are trained by Muon (Jordan et al. 2024) instead of AdamW,
+    with this multiple of the learning rate"""
     clip: float = 1.0
     """largest norm of the gradient; 0 does not clip"""
     ema: float = 0.999
@@ -51,6 +54,7 @@ class FitConfig:
             "learning_rate": self.learning_rate > 0,
             "warmup_steps": self.warmup_steps >= 0,
             "decay_share": 0 <= self.decay_share <= 1,
+            "muon": self.muon >= 0,
             "clip": self.clip >= 0,
             "ema": 0 <= self.ema < 1,
             "precision": self.precision in ("fp32", "bf16"),
@@ -85,6 +89,11 @@ def is_decayed(name: str, parameter: Tensor) -> bool:
     return parameter.ndim >= 2 and "embedding" not in name and "position" not in name
 
 
+def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
+    """What Muon is made for: matrices that are decayed and are no first ("from_code") or last ("head") layer."""
+    return parameter.ndim == 2 and is_decayed(name, parameter) and "from_code" not in name and "head" not in name
+
+
 def learning_rate(config: FitConfig, progress: Progress) -> float:
     """Linear warm-up by steps, times linear decay to 2 % over the last `decay_share` of the run."""
     warm = min(1.0, (progress.step + 1) / max(config.warmup_steps, 1))
@@ -99,12 +108,37 @@ def ema_decay(config: FitConfig, step: int) -> float:
     return min(config.ema, (1 + step) / (10 + step))
 
 
-def adamw(model: nn.Module, config: FitConfig, device: torch.device) -> torch.optim.AdamW:
-    """AdamW over the parameters that require a gradient, with weight decay where `is_decayed` says so."""
+def optimizers(model: nn.Module, config: FitConfig, device: torch.device) -> list[torch.optim.Optimizer]:
+    """AdamW over the parameters that require a gradient; where `config.muon` is set, Muon over the hidden matrices.
+
+    The learning rate of each group is the schedule's times the group's "factor".
+
+    Raises:
+        ValueError: Muon is asked for and this torch has none.
+    """
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    hidden = [weight for name, weight in named if config.muon and is_hidden_matrix(name, weight)]
+    rest = [(name, weight) for name, weight in named if not any(weight is other for other in hidden)]
     groups = [
-        {"params": [w for name, w in named if is_decayed(name, w)], "weight_decay": config.weight_decay},
-        {"params": [w for name, w in named if not is_decayed(name, w)], "weight_decay": 0.0},
+        {"params": [w for name, w in rest if is_decayed(name, w)], "weight_decay": config.weight_decay, "factor": 1.0},
+        {"params": [w for name, w in rest if not is_decayed(name, w)], "weight_decay": 0.0, "factor": 1.0},
     ]
     fused = device.type in ("cpu", "cuda", "mps", "xpu")
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
+    both: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
+    ]
+    if hidden:
+        if not hasattr(torch.optim, "Muon"):
+            raise ValueError(
+                f"expected torch 2.9 or newer for muon={config.muon}, got {torch.__version__}; set it to 0"
+            )
+        group = {"params": hidden, "factor": config.muon}
+        both.append(
+            torch.optim.Muon(
+                [group],
+                lr=config.learning_rate,
+                weight_decay=config.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
+    return both
