@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 TINY := runs/tiny
 
-.PHONY: demo test lint train-tiny
+.PHONY: demo test lint train-tiny world-bigfish
 
 demo: $(VENV)/installed-demo
 	$(RUN)/flam-train demo bigfish --out demo
@@ -24,6 +24,17 @@ train-tiny: $(VENV)/installed-dev
 	$(RUN)/flam-train world-model data/tiny --out $(TINY) --preset tiny
 	$(RUN)/flam-train evaluate $(TINY) data/tiny --clips 64
 	$(RUN)/flam-train demo $(TINY) --out demo-tiny
+
+# How flam_env/pretrained/bigfish was made: about 80 minutes on two cores.
+BIGFISH := flam_env/pretrained/bigfish
+world-bigfish: $(VENV)/installed-dev
+	$(RUN)/flam-train collect bigfish --frames 200000 --out data/bigfish
+	$(RUN)/flam-train tokenizer data/bigfish --out runs/bigfish
+	OMP_NUM_THREADS=1 $(RUN)/torchrun --nproc-per-node 2 -m flam_train.world_model data/bigfish --out runs/bigfish \
+		--fit-config.minutes 44 --fit-config.compile
+	$(RUN)/flam-train evaluate runs/bigfish data/bigfish
+	mkdir -p $(BIGFISH)
+	cp runs/bigfish/config.json runs/bigfish/report.json runs/bigfish/*.safetensors runs/bigfish/clips.npz $(BIGFISH)
 
 $(VENV)/installed-demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

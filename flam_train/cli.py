@@ -20,6 +20,7 @@ COMMANDS = {
     "world-model": "flam_train.world_model:world_model",
     "evaluate": "flam_train.evaluate.evaluate:evaluate",
     "demo": "flam_train.demo:demo",
+    "dreams": "flam_train.dreams:dreams",
 }
 """Name of each command and the function behind it; modules are imported when their command is called."""
 

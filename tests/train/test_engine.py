@@ -95,8 +95,10 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path):
     assert 0 < step < 60
     with (tmp_path / "killed/metrics.jsonl").open("a") as file:
         file.write('{"step": 55, "time": 1.0, "loss": 0.0}\n{"step": 5')  # undone work, and a torn line
-    resumed = fit(toy(), error, draw, config(), tmp_path / "killed", evaluate=weight_sum, evaluate_every=20)
-    whole = fit(toy(), error, draw, config(), tmp_path / "whole", evaluate=weight_sum, evaluate_every=20)
+    both = config(muon=0.5)  # AdamW and Muon
+    resumed = fit(toy(), error, draw, both, tmp_path / "killed", evaluate=weight_sum, evaluate_every=20)
+    whole = fit(toy(), error, draw, both, tmp_path / "whole", evaluate=weight_sum, evaluate_every=20)
+    assert any(name.endswith("momentum_buffer") for name in load_file(tmp_path / "whole/resume.safetensors"))
     assert same_tensors(resumed.ema, whole.ema)
     files = [load_file(tmp_path / name / "resume.safetensors") for name in ("killed", "whole")]
     assert same_tensors(*files) and any(name.startswith("moments.") for name in files[0])
@@ -328,7 +330,7 @@ def train_as_script(out: Path, mode: str) -> None:
     torch.set_num_threads(1)
     if mode == "killed":
         source = dies_at(38, signal.SIGKILL)
-        fit(toy(), error, source, config(), out, evaluate=weight_sum, evaluate_every=20)
+        fit(toy(), error, source, config(muon=0.5), out, evaluate=weight_sum, evaluate_every=20)
 
     def counted(model, batch, progress):
         loss, _ = error(model, batch, progress)
