@@ -1,7 +1,7 @@
 """The units of latent actions outside the networks.
 
-Dimensions that carry nothing are left out, and each remaining one is divided by its standard deviation over the
-training data, so that actions have a spread of about 1 and fit a box of +-3.
+Dimensions that carry nothing are left out, and each remaining one is divided by its spread over the training data:
+its standard deviation, or more where its tails are heavy, so that a box of +-3 holds nearly all actions.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class ActionUnits:
     kept: tuple[int, ...]
     """Indices of the dimensions that carry information, ascending."""
     scale: tuple[float, ...]
-    """Standard deviation of each kept dimension over the training data."""
+    """Spread of each kept dimension over the training data."""
 
     @property
     def dim(self) -> int:

@@ -9,12 +9,13 @@ from torch import Tensor
 from flam_env.models.dynamics import LatentActions
 from flam_env.models.tokenizer import Tokenizer
 from flam_env.models.world_model import FactoredWorldModel
-from flam_env.units import ActionUnits
+from flam_env.units import BOUND, ActionUnits
 from flam_env.world import Starts, World, WorldSettings
 from flam_train.data.tokens import TokenSplit
 from flam_train.losses import kl_per_dimension
 
 ACTIVE_NATS = 0.05  # a latent dimension below this mean KL carries nothing
+WITHIN_BOX = 0.9995  # share of the training data's actions that the box holds, with a margin over the promised 99.9 %
 START_CLIPS, START_FRAMES = 128, 34
 BANK_CLIPS, BANK_FRAMES, BANK_ROWS = 512, 16, 2048
 
@@ -43,6 +44,9 @@ def finish_world(world: World, splits: dict[str, TokenSplit], seed: int = 0) -> 
 def measured_units(posterior: LatentActions) -> ActionUnits:
     """Keeps the dimensions that carry information and measures the spread of their means.
 
+    The spread is the standard deviation, or more where the tails are so heavy that the box would hold less than
+    99.9 % of the means.
+
     Raises:
         ValueError: no dimension carries anything.
     """
@@ -53,7 +57,9 @@ def measured_units(posterior: LatentActions) -> ActionUnits:
             "collapsed; train longer or lower --loss.information-price"
         )
     kept = tuple(informative.nonzero()[:, 0].tolist())
-    scale = posterior.mean.flatten(0, -2)[:, list(kept)].std(0)
+    means = posterior.mean.flatten(0, -2)[:, list(kept)]
+    tails = torch.tensor(np.quantile(means.abs().numpy(), WITHIN_BOX, axis=0), dtype=means.dtype)
+    scale = means.std(0).maximum(tails / BOUND)
     return ActionUnits(latent_dim=posterior.mean.shape[-1], kept=kept, scale=tuple(scale.tolist()))
 
 

@@ -1,5 +1,6 @@
 """Phase one: learns the tokenizer (paper 4.1, equation 1)."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -67,7 +68,7 @@ def tokenizer(
         Path(out) / "training" / "tokenizer",
         evaluate=lambda averaged: tokenizer_scores(averaged, held_out),
         evaluate_every=500,
-        identity={"model": repr(model), "source": store.source, "frames": store.frames("train")},
+        identity={"model": asdict(model), "source": store.source, "frames": store.frames("train")},
     )
     network.load_state_dict(result.ema)
     save_network(Path(out) / FILE, network.cpu(), source=store.source, minutes=result.seconds / 60)

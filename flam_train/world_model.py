@@ -1,6 +1,6 @@
 """Phase two: learns the factored world model on the tokens of a store (paper 4.2, equation 6)."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from flam_train.engine import FitConfig, Progress, fit
 from flam_train.evaluate.clips import draw_clips
 from flam_train.evaluate.rollouts import quick_scores
 from flam_train.export import START_FRAMES, bare_world, finish_world
-from flam_train.losses import WorldModelLossConfig, diagnosis, world_model_loss
+from flam_train.losses import WorldModelLossConfig, diagnosis, own_guesses, world_model_loss
 from flam_train.presets import SMALL
 from flam_train.tokenizer import load_tokenizer
 
@@ -63,7 +63,10 @@ def world_model(
     watched_tokens = splits["val"].clips(splits["val"].starts(CLIP_FRAMES)[::97][:64], CLIP_FRAMES)
 
     def batch_loss(network: nn.Module, tokens: Tensor, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
-        return world_model_loss(_bare(network), tokens, network(tokens), loss, progress.share)
+        bare, shown = _bare(network), None
+        if loss.rollout_share and progress.share > loss.free_share:
+            shown = own_guesses(bare, tokens, loss.rollout_share)
+        return world_model_loss(bare, tokens, network(tokens, shown), loss, progress.share)
 
     def evaluate(averaged: nn.Module) -> dict[str, float]:
         tokens = watched_tokens.to(next(averaged.parameters()).device)
@@ -80,7 +83,7 @@ def world_model(
         evaluate=evaluate,
         evaluate_every=evaluate_every,
         frames_per_batch=fit_config.batch_size * CLIP_FRAMES,
-        identity={"model": repr(model), "loss": repr(loss), "tokenizer": fingerprint(tokenizer)},
+        identity={"model": asdict(model), "loss": asdict(loss), "tokenizer": fingerprint(tokenizer)},
     )
     network.load_state_dict(result.ema)
     save_world(out, finish_world(bare_world(tokenizer, network.cpu().eval(), settings), splits))

@@ -136,13 +136,24 @@ class FactoredWorldModel(nn.Module):
         outputs = {"code": len(config.levels), "token": self.quantizer.size, "level": sum(config.levels)}[config.target]
         self.aggregator = Aggregator(layers=config.layers, outputs=outputs * config.group**2, **sizes)
 
-    def forward(self, tokens: Tensor) -> Prediction:
-        """Tokens (B, T, N) of clips -> one-step predictions of all transitions, teacher-forced (equation 6)."""
+    def forward(self, tokens: Tensor, shown: Tensor | None = None) -> Prediction:
+        """One-step predictions of all transitions of clips (equation 6).
+
+        Args:
+            tokens: (B, T, N), from which slots and actions are inferred.
+            shown: (B, T, N), what the forward model takes for the current frames, e.g. its own guesses; by default
+                the tokens themselves (teacher forcing).
+        """
         features = self.embed(tokens)
         slots = self.factorizer(features)
         posterior = self.infer(slots.values)
         actions = posterior.sample() if self.training else posterior.mean
-        output = self.predict(tokens[:, :-1], features[:, :-1], slots.values[:, :-1], actions)
+        current = features, slots.values
+        if shown is not None:
+            shown_features = self.embed(shown)
+            current = shown_features, self.factorizer(shown_features).values
+        now = tokens if shown is None else shown
+        output = self.predict(now[:, :-1], *(x[:, :-1] for x in current), actions)
         return Prediction(output, slots.values, slots.masks, posterior, actions)
 
     def embed(self, tokens: Tensor) -> Tensor:
