@@ -114,7 +114,7 @@ class Episodes:
 
     def slot_masks(self) -> np.ndarray:
         """How much of every pixel belongs to each slot: float32 (B, K, H, W), summing to 1 over slots."""
-        cells = self.world.model.config.cells
+        cells = self.world.model.config.cell_grid
         side = self.world.tokenizer.config.image_size // cells
         masks = self._state.masks.cpu().numpy().reshape(self.count, -1, cells, cells)
         return masks.repeat(side, axis=2).repeat(side, axis=3)

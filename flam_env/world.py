@@ -87,17 +87,19 @@ def find_world(name: str | Path) -> Path:
 
 
 def save_world(directory: Path, world: World) -> None:
-    """Writes all files of a world; config.json comes last, so an interrupted save is no world yet."""
+    """Writes all files of a world; config.json goes first and comes last, so an interrupted save is no world."""
     directory = Path(directory)
+    (directory / "config.json").unlink(missing_ok=True)
     save_network(directory / "tokenizer.safetensors", world.tokenizer)
     save_network(directory / "world_model.safetensors", world.model, tokenizer=fingerprint(world.tokenizer))
     starts = {
-        "tokens": world.starts.tokens.short(),
+        "tokens": world.starts.tokens.int(),
         "actions": world.starts.actions.half(),
         "bank": world.starts.bank.half(),
     }
     write_atomically(directory / "starts.safetensors", save({k: v.contiguous().cpu() for k, v in starts.items()}))
-    config = {"format": FORMAT, "version": VERSION, "settings": asdict(world.settings), "units": asdict(world.units)}
+    config = {"format": FORMAT, "version": VERSION, "model": fingerprint(world.model)}
+    config |= {"settings": asdict(world.settings), "units": asdict(world.units)}
     write_atomically(directory / "config.json", json.dumps(config, indent=2).encode())
 
 
@@ -116,6 +118,11 @@ def load_world(name: str | Path) -> World:
         raise ValueError(
             f"{directory}: expected the tokenizer {header.get('tokenizer')} that the world model was trained on, "
             f"got {fingerprint(tokenizer)}; copy both files from the same run"
+        )
+    if config["model"] != fingerprint(model):
+        raise ValueError(
+            f"{directory}: expected the world model {config['model']} that config.json and the starts were made with, "
+            f"got {fingerprint(model)}; copy all files from the same run"
         )
     _, tensors = read_tensors(directory / "starts.safetensors")
     if set(tensors) != {"tokens", "actions", "bank"}:
@@ -158,7 +165,7 @@ def _read_config(path: Path) -> dict:
     found = {key: config.get(key) for key in ("format", "version")}
     if found != {"format": FORMAT, "version": VERSION}:
         raise ValueError(f"{path}: expected format {FORMAT!r} version {VERSION!r}, got {found}; export the world again")
-    known = {"format", "version", "settings", "units"}
+    known = {"format", "version", "model", "settings", "units"}
     if set(config) != known:
         raise ValueError(f"{path}: expected the keys {sorted(known)}, got {sorted(config)}; export the world again")
     return config

@@ -1,6 +1,7 @@
 """The command line: every command is a thin shell over a function of the same name and defaults."""
 
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -27,14 +28,21 @@ COMMANDS = {
 
 def main(arguments: list[str] | None = None) -> None:
     """`flam-train COMMAND ...`."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        restart_with_huge_pages()
+        arguments = sys.argv[1:]
     if not arguments or arguments[0] not in COMMANDS:
         lines = "\n".join(f"  flam-train {name} --help" for name in COMMANDS)
         asked = bool(arguments) and arguments[0] not in ("-h", "--help")
         print(f"{'unknown command ' + arguments[0] if asked else 'FLAM: learned simulators'}; commands:\n{lines}")
         sys.exit(2 if asked else 0)
     module, name = COMMANDS[arguments[0]].split(":")
-    run_command(getattr(import_module(module), name), arguments[1:])
+    try:
+        function = getattr(import_module(module), name)
+    except ImportError as error:
+        print(f"flam-train {arguments[0]}: {error}", file=sys.stderr)
+        sys.exit(2)
+    run_command(function, arguments[1:])
 
 
 def run_command(function: Callable[..., Any], arguments: list[str] | None = None) -> None:
@@ -42,27 +50,32 @@ def run_command(function: Callable[..., Any], arguments: list[str] | None = None
 
     A function whose parameters include `model` takes `--preset small|tiny|paper`, which sets the defaults of the rest.
     """
-    restart_with_huge_pages()
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        restart_with_huge_pages()
+        arguments = sys.argv[1:]
     program = f"flam-train {function.__name__.replace('_', '-')}"
+    description = getdoc(function)
+    if "model" in signature(function).parameters:
+        description = f"{description}\n\n--preset small|tiny|paper sets the defaults of all that follows."
     try:
-        tyro.cli(_with_preset(function, arguments), args=arguments, prog=program, description=getdoc(function))
-    except (ValueError, FileNotFoundError, ImportError) as error:
+        function, arguments = _with_preset(function, list(arguments))
+        tyro.cli(function, args=arguments, prog=program, description=description)
+    except (ValueError, FileNotFoundError, ImportError, FloatingPointError) as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(2)
 
 
-def _with_preset(function: Callable[..., Any], arguments: list[str]) -> Callable[..., Any]:
-    """The function with the defaults of the preset that the arguments name; takes the preset out of them."""
-    if "model" not in signature(function).parameters or "--preset" not in arguments:
-        return function
-    at = arguments.index("--preset")
-    name = arguments[at + 1] if at + 1 < len(arguments) else None
-    del arguments[at : at + 2]
-    return partial(function, **preset_arguments(function, name))
+def _with_preset(function: Callable[..., Any], arguments: list[str]) -> tuple[Callable[..., Any], list[str]]:
+    """The function with the defaults of the preset that the arguments name, and the arguments without the preset."""
+    if "model" not in signature(function).parameters:
+        return function, arguments
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset", default=None)
+    known, rest = parser.parse_known_args(arguments)
+    return (function if known.preset is None else partial(function, **preset_arguments(function, known.preset))), rest
 
 
-def preset_arguments(function: Callable[..., Any], name: str | None) -> dict[str, Any]:
+def preset_arguments(function: Callable[..., Any], name: str) -> dict[str, Any]:
     """The arguments of a training function (`tokenizer`, `world_model`) that a preset sets.
 
     Raises:

@@ -90,7 +90,7 @@ def most_steerable(
 def slot_masks(dream: Dream, tokens: torch.Tensor) -> np.ndarray:
     """Masks of the slots over a clip of tokens (1, T, N), at pixel resolution: float32 (T, K, H, W)."""
     masks = dream.model.observe(tokens).masks[0].cpu().numpy()
-    cells = dream.model.config.cells
+    cells = dream.model.config.cell_grid
     side = dream.tokenizer.config.image_size // cells
     return masks.reshape(*masks.shape[:2], cells, cells).repeat(side, 2).repeat(side, 3)
 

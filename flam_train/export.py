@@ -16,6 +16,7 @@ from flam_train.losses import kl_per_dimension
 
 ACTIVE_NATS = 0.05  # a latent dimension below this mean KL carries nothing
 WITHIN_BOX = 0.9995  # share of the training data's actions that the box holds, with a margin over the promised 99.9 %
+SMALLEST_SCALE = 1e-3  # keeps units finite where latent actions have collapsed
 START_CLIPS, START_FRAMES = 128, 34
 BANK_CLIPS, BANK_FRAMES, BANK_ROWS = 512, 16, 2048
 
@@ -47,19 +48,16 @@ def measured_units(posterior: LatentActions) -> ActionUnits:
     The spread is the standard deviation, or more where the tails are so heavy that the box would hold less than
     99.9 % of the means.
 
-    Raises:
-        ValueError: no dimension carries anything.
+    Where no dimension carries anything the latent actions have collapsed, and all are kept, so that the world can be
+    looked at; training has warned of it.
     """
     informative = kl_per_dimension(posterior).flatten(0, -2).mean(0) > ACTIVE_NATS
     if not informative.any():
-        raise ValueError(
-            f"expected at least one latent dimension with {ACTIVE_NATS} nats, got none: the latent actions have "
-            "collapsed; train longer or lower --loss.information-price"
-        )
+        informative = ~informative
     kept = tuple(informative.nonzero()[:, 0].tolist())
-    means = posterior.mean.flatten(0, -2)[:, list(kept)]
+    means = posterior.mean.flatten(0, -2)[:, list(kept)].cpu()
     tails = torch.tensor(np.quantile(means.abs().numpy(), WITHIN_BOX, axis=0), dtype=means.dtype)
-    scale = means.std(0).maximum(tails / BOUND)
+    scale = means.std(0).maximum(tails / BOUND).clamp(min=SMALLEST_SCALE)
     return ActionUnits(latent_dim=posterior.mean.shape[-1], kept=kept, scale=tuple(scale.tolist()))
 
 

@@ -82,7 +82,7 @@ def world_model_loss(
     kl = kl_per_dimension(prediction.posterior)
     nats = kl.sum((-1, -2)).mean()
     loss = error + information_weight(config, model.config.patches, share) * nats
-    return loss, {"prediction": error.detach()} | diagnosis(model, tokens, prediction)
+    return loss, {"prediction": error.detach()} | diagnosis(model, tokens, prediction, DIAGNOSED_CLIPS)
 
 
 @torch.no_grad()
@@ -97,10 +97,15 @@ def own_guesses(model: FactoredWorldModel, tokens: Tensor, share: float) -> Tens
 
 
 @torch.no_grad()
-def diagnosis(model: FactoredWorldModel, tokens: Tensor, prediction: Prediction) -> dict[str, Tensor]:
-    """Signs of health or collapse: accuracy on changed tokens, nats, latent dimensions and slots in use."""
+def diagnosis(
+    model: FactoredWorldModel, tokens: Tensor, prediction: Prediction, clips: int | None = None
+) -> dict[str, Tensor]:
+    """Signs of health or collapse: accuracy on changed tokens, nats, latent dimensions and slots in use.
+
+    Accuracies are those of the first `clips` clips, by default of all.
+    """
     kl = kl_per_dimension(prediction.posterior)
-    few = slice(DIAGNOSED_CLIPS)
+    few = slice(clips)
     after = tokens[few, 1:]
     right = model.next_tokens(prediction.output[few]) == after
     changed = after != tokens[few, :-1]

@@ -68,10 +68,11 @@ def tokenizer(
         Path(out) / "training" / "tokenizer",
         evaluate=lambda averaged: tokenizer_scores(averaged, held_out),
         evaluate_every=500,
-        identity={"model": asdict(model), "source": store.source, "frames": store.frames("train")},
+        identity={"model": asdict(model)} | store.identity(),
     )
     network.load_state_dict(result.ema)
-    save_network(Path(out) / FILE, network.cpu(), source=store.source, minutes=result.seconds / 60)
+    if result.main:
+        save_network(Path(out) / FILE, network.cpu(), source=store.source)
     return Path(out) / FILE
 
 

@@ -14,15 +14,16 @@ from flam_train.cli import run_command
 from flam_train.collapse import warn_of_collapse
 from flam_train.data.store import EpisodeStore
 from flam_train.data.tokens import TokenSplit, token_cache
-from flam_train.engine import FitConfig, Progress, fit
+from flam_train.engine import DrawBatch, FitConfig, Loss, Progress, fit
 from flam_train.evaluate.clips import draw_clips
 from flam_train.evaluate.rollouts import quick_scores
 from flam_train.export import START_FRAMES, bare_world, finish_world
-from flam_train.losses import WorldModelLossConfig, diagnosis, own_guesses, world_model_loss
+from flam_train.losses import WorldModelLossConfig, own_guesses, world_model_loss
 from flam_train.presets import SMALL
 from flam_train.tokenizer import load_tokenizer
 
 CLIP_FRAMES = 16  # frames of a training clip; every one but the last is a transition
+WATCHED_CLIPS = 32  # held-out clips that are looked at during training
 SHOWN_CLIPS = 16  # real held-out clips that a world carries, to show itself on
 
 
@@ -59,39 +60,43 @@ def world_model(
     torch.manual_seed(fit_config.seed)
     network = FactoredWorldModel(model)
     settings = WorldSettings(source=store.source)
-    watched = draw_clips(store, "val", 32, settings.context + settings.horizon)
-    watched_tokens = splits["val"].clips(splits["val"].starts(CLIP_FRAMES)[::97][:64], CLIP_FRAMES)
+    watched = draw_clips(store, "val", WATCHED_CLIPS, settings.context + settings.horizon)
+    shown = draw_clips(store, "test", SHOWN_CLIPS, START_FRAMES)
 
-    def batch_loss(network: nn.Module, tokens: Tensor, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
-        bare, shown = _bare(network), None
-        if loss.rollout_share and progress.share > loss.free_share:
-            shown = own_guesses(bare, tokens, loss.rollout_share)
-        return world_model_loss(bare, tokens, network(tokens, shown), loss, progress.share)
-
-    def evaluate(averaged: nn.Module) -> dict[str, float]:
-        tokens = watched_tokens.to(next(averaged.parameters()).device)
-        health = {name: value.item() for name, value in diagnosis(averaged, tokens, averaged(tokens)).items()}
-        warn_of_collapse(health, slots=model.slots)
-        return health | quick_scores(bare_world(tokenizer, averaged, settings), watched)
+    def look(averaged: nn.Module) -> dict[str, float]:
+        scores = quick_scores(bare_world(tokenizer, averaged, settings), watched)
+        warn_of_collapse(scores, slots=model.slots)
+        return scores
 
     result = fit(
         network,
-        batch_loss,
+        _objective(loss),
         _clip_batches(splits["train"]),
         fit_config,
         Path(out) / "training" / "world_model",
-        evaluate=evaluate,
+        evaluate=look,
         evaluate_every=evaluate_every,
         frames_per_batch=fit_config.batch_size * CLIP_FRAMES,
-        identity={"model": asdict(model), "loss": asdict(loss), "tokenizer": fingerprint(tokenizer)},
+        identity={"model": asdict(model), "loss": asdict(loss), "tokenizer": fingerprint(tokenizer)} | store.identity(),
     )
     network.load_state_dict(result.ema)
-    save_world(out, finish_world(bare_world(tokenizer, network.cpu().eval(), settings), splits))
-    save_clips(out, draw_clips(store, "test", SHOWN_CLIPS, START_FRAMES).frames)
+    if result.main:
+        save_world(out, finish_world(bare_world(tokenizer, network.cpu().eval(), settings), splits))
+        save_clips(out, shown.frames)
     return Path(out)
 
 
-def _clip_batches(split: TokenSplit):
+def _objective(config: WorldModelLossConfig) -> Loss:
+    def objective(network: nn.Module, tokens: Tensor, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
+        model, shown = _bare(network), None
+        if config.rollout_share and progress.share > config.free_share:
+            shown = own_guesses(model, tokens, config.rollout_share)
+        return world_model_loss(model, tokens, network(tokens, shown), config, progress.share)
+
+    return objective
+
+
+def _clip_batches(split: TokenSplit) -> DrawBatch:
     starts = split.starts(CLIP_FRAMES)
 
     def batches(generator: torch.Generator, count: int) -> Tensor:

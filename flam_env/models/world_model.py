@@ -51,7 +51,7 @@ class WorldModelConfig:
         return self.grid**2
 
     @property
-    def cells(self) -> int:
+    def cell_grid(self) -> int:
         """Cells along one side of a frame: what `masks` and the attention see as patches."""
         return self.grid // self.group
 
@@ -79,7 +79,7 @@ class CellFeatures(nn.Module):
         in_cell = config.group**2
         self.from_codes = nn.Linear(in_cell * len(config.levels), config.dim)
         self.token_embedding = nn.Embedding(in_cell * quantizer.size, config.dim)
-        self.position_embedding = nn.Parameter(0.5 * smooth_positions(config.cells, config.dim))
+        self.position_embedding = nn.Parameter(0.5 * smooth_positions(config.cell_grid, config.dim))
         nn.init.normal_(self.token_embedding.weight, std=0.5 / config.group)
         self.context = nn.Conv2d(config.dim, config.dim, 3, padding=1) if config.cell_context else None
         self.register_buffer("offsets", torch.arange(in_cell) * quantizer.size, persistent=False)
@@ -90,14 +90,14 @@ class CellFeatures(nn.Module):
         codes = rearrange(self.quantizer.codes(cells), "b n g l -> b n (g l)")
         features = self.from_codes(codes) + self.token_embedding(cells + self.offsets).sum(2)
         if self.context is not None:
-            around = self.context(rearrange(features, "b (h w) d -> b d h w", h=self.config.cells))
+            around = self.context(rearrange(features, "b (h w) d -> b d h w", h=self.config.cell_grid))
             features = features + rearrange(around, "b d h w -> b (h w) d")
         return features + self.position_embedding
 
     @property
     def layout(self) -> dict[str, int]:
         """Axis lengths that take patches in row-major order apart into cells: (h p w q)."""
-        return {"h": self.config.cells, "p": self.config.group, "w": self.config.cells, "q": self.config.group}
+        return {"h": self.config.cell_grid, "p": self.config.group, "w": self.config.cell_grid, "q": self.config.group}
 
 
 def smooth_positions(side: int, dim: int, reach: float = 2.0) -> Tensor:

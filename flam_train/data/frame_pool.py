@@ -24,7 +24,7 @@ def frame_pool(store: EpisodeStore, split: str, longest_bytes: int = POOL_BYTES)
         raise ValueError(f"{store.root}: expected frames in split {split!r}, found none; collect some first")
     stride = -(-store.frames(split) * 3 * store.size**2 // longest_bytes)
     parts = [
-        store.read_frames(record, 0, record.frames)[::stride]
+        store.read_frames(record, 0, record.frames)[::stride].copy()
         for record in tqdm(records, desc=f"reading {split}", unit=" episodes", leave=False)
     ]
     return torch.from_numpy(np.concatenate(parts))

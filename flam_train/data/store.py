@@ -126,6 +126,10 @@ class EpisodeStore:
         """Number of frames in a split."""
         return sum(record.frames for record in self.episodes(split))
 
+    def identity(self) -> dict[str, Any]:
+        """What a training run records of its data, so that it is not resumed on other data."""
+        return {"source": self.source, "settings": self.settings, "frames": self.frames("train")}
+
     def read(self, record: EpisodeRecord) -> Episode:
         """Reads a whole episode.
 

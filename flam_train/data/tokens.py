@@ -19,9 +19,11 @@ from tqdm import tqdm
 from flam_env.checkpoint import fingerprint
 from flam_env.frames import to_float
 from flam_env.models.tokenizer import Tokenizer
-from flam_train.data.store import EpisodeStore
+from flam_train.data.store import EpisodeRecord, EpisodeStore
 
 CHUNK = 256  # frames encoded at once
+
+Records = dict[str, list[EpisodeRecord]]
 
 
 @dataclass(frozen=True)
@@ -66,15 +68,12 @@ def token_cache(store: EpisodeStore, tokenizer: Tokenizer, device: torch.device 
         raise ValueError(f"{store.root}: expected frames of {size} px, the tokenizer's size, got {store.size} px")
     if tokenizer.quantizer.size > 2**16:
         raise ValueError(f"expected at most 65536 tokens, which fit uint16, got {tokenizer.quantizer.size}")
-    index = {split: _index(store, split) for split in store.splits if store.frames(split)}
+    records = {split: episodes for split in store.splits if (episodes := store.episodes(split))}
+    index = {split: [[r.path.name, r.frames, r.agent] for r in episodes] for split, episodes in records.items()}
     root = store.root / "tokens" / fingerprint(tokenizer)
     if not _is_current(root, index):
-        _encode(store, tokenizer, root, index, torch.device(device))
+        _encode(store, records, tokenizer.to(device).eval(), root, index)
     return {split: _open(root, split, episodes) for split, episodes in index.items()}
-
-
-def _index(store: EpisodeStore, split: str) -> list[list]:
-    return [[record.path.name, record.frames, record.agent] for record in store.episodes(split)]
 
 
 def _is_current(root: Path, index: dict[str, list]) -> bool:
@@ -88,29 +87,32 @@ def _open(root: Path, split: str, episodes: list[list]) -> TokenSplit:
     return TokenSplit(np.load(root / f"{split}.npy", mmap_mode="r"), bounds, agents)
 
 
-def _encode(store: EpisodeStore, tokenizer: Tokenizer, root: Path, index: dict, device: torch.device) -> None:
+def _encode(store: EpisodeStore, records: Records, tokenizer: Tokenizer, root: Path, index: dict[str, list]) -> None:
     """Writes all splits into a temporary folder, then puts it in place of what is there."""
     temporary = root.with_name(f".{root.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    tokenizer = tokenizer.to(device).eval()
-    total = sum(frames for episodes in index.values() for _, frames, _ in episodes)
+    total = sum(record.frames for episodes in records.values() for record in episodes)
     try:
         with tqdm(total=total, desc="tokens", unit=" frames") as bar, torch.inference_mode():
-            for split in index:
-                _encode_split(store, split, tokenizer, temporary, bar)
+            for split, episodes in records.items():
+                _encode_split(store, episodes, tokenizer, temporary / f"{split}.npy", bar)
         (temporary / "index.json").write_text(json.dumps(index))
-        shutil.rmtree(root, ignore_errors=True)
-        os.replace(temporary, root)
+        if not _is_current(root, index):  # else another process was faster
+            shutil.rmtree(root, ignore_errors=True)
+            os.replace(temporary, root)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _encode_split(store: EpisodeStore, split: str, tokenizer: Tokenizer, folder: Path, bar: tqdm) -> None:
+def _encode_split(
+    store: EpisodeStore, episodes: list[EpisodeRecord], tokenizer: Tokenizer, path: Path, bar: tqdm
+) -> None:
     device = next(tokenizer.parameters()).device
-    shape = (store.frames(split), tokenizer.config.grid**2)
-    tokens = np.lib.format.open_memmap(folder / f"{split}.npy", "w+", np.uint16, shape)
+    shape = (sum(record.frames for record in episodes), tokenizer.config.grid**2)
+    tokens = np.lib.format.open_memmap(path, "w+", np.uint16, shape)
     at = 0
-    for record in store.episodes(split):
+    for record in episodes:
         for start in range(0, record.frames, CHUNK):
             frames = store.read_frames(record, start, min(start + CHUNK, record.frames))
             tokens[at : at + len(frames)] = tokenizer.encode(to_float(frames, device)).cpu().numpy()

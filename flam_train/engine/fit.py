@@ -44,6 +44,7 @@ class FitResult:
         step: optimiser steps done, over all resumes.
         seconds: time spent on training, over all resumes; evaluation is not counted.
         trained: False if the folder held the finished run and nothing was left to do.
+        main: whether this is the main process, the one that should write results.
     """
 
     model: nn.Module
@@ -52,6 +53,7 @@ class FitResult:
     step: int
     seconds: float
     trained: bool
+    main: bool
 
 
 def fit(
@@ -263,4 +265,6 @@ class _Run:
 
     def _result(self, metrics: dict[str, float], *, trained: bool) -> FitResult:
         step, seconds, ema = self.state.step, self.state.seconds, self.state.averaged_weights()
-        return FitResult(model=self.model, ema=ema, metrics=metrics, step=step, seconds=seconds, trained=trained)
+        return FitResult(
+            model=self.model, ema=ema, metrics=metrics, step=step, seconds=seconds, trained=trained, main=self.main
+        )

@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-
-from flam_train.engine.batches import Batch
 
 FINAL_DECAY = 0.02  # share of the learning rate that is left when the linear decay ends
 
@@ -76,12 +74,12 @@ class Progress:
     share: float
 
 
-Loss = Callable[[nn.Module, Batch, Progress], tuple[Tensor, dict[str, Tensor]]]
+Loss = Callable[[nn.Module, Any, Progress], tuple[Tensor, dict[str, Tensor]]]
 """(model, batch, progress) -> (scalar to minimise, named scalars to log: the same names in every step).
 
 Called under autocast: take logarithms, exponentials and squared differences of `.float()` tensors.
 """
-Evaluate = Callable[[nn.Module], dict[str, float]]
+Evaluate = Callable[[Any], dict[str, float]]
 
 
 def is_decayed(name: str, parameter: Tensor) -> bool:

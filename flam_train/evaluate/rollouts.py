@@ -5,6 +5,7 @@ PSNR of single frames. Recon is the tokenizer's round trip of the true future, t
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from flam_env.units import BOUND
 from flam_env.world import World
 from flam_train.evaluate.clips import Clips
 from flam_train.evaluate.pixels import frame_psnr, frame_ssim
-from flam_train.losses import kl_per_dimension
+from flam_train.export import measured_units
+from flam_train.losses import diagnosis, kl_per_dimension
 
 BATCH = 64
 
@@ -39,17 +41,19 @@ def infer_actions(dream: Dream, tokens: Tensor) -> tuple[Tensor, Tensor]:
     return dream.world.units.from_model(posterior.mean), kl_per_dimension(posterior).sum((-1, -2))
 
 
+@torch.no_grad()
 def quick_scores(world: World, clips: Clips) -> dict[str, float]:
-    """PSNR in dB of the rollout with inferred actions and of Recon, for a look during training."""
-    dream = Dream(world)
+    """A look during training at a world without units: PSNR in dB of rollout and Recon, and signs of health."""
+    dream = Dream(world, next(world.model.parameters()).device)
+    frames, tokens = next(_encoded(dream, clips))
+    seen = dream.model(tokens)
+    dream.world = replace(world, units=measured_units(seen.posterior))
     context = world.settings.context
-    scores: dict[str, list[Tensor]] = {"rollout_psnr": [], "recon_psnr": []}
-    for frames, tokens in _encoded(dream, clips):
-        actions, _ = infer_actions(dream, tokens)
-        predicted = roll(dream, tokens[:, :context], actions[:, context - 1 :])
-        scores["rollout_psnr"].append(_psnr(predicted, frames[:, context:]))
-        scores["recon_psnr"].append(_psnr(_recon(dream, tokens[:, context:]), frames[:, context:]))
-    return {name: torch.cat(parts).mean().item() for name, parts in scores.items()}
+    actions, _ = infer_actions(dream, tokens)
+    predicted = roll(dream, tokens[:, :context], actions[:, context - 1 :].clamp(-BOUND, BOUND))
+    methods = {"rollout_psnr": predicted, "recon_psnr": _recon(dream, tokens[:, context:])}
+    scores = {name: _psnr(method, frames[:, context:]).mean().item() for name, method in methods.items()}
+    return scores | {name: value.item() for name, value in diagnosis(dream.model, tokens, seen).items()}
 
 
 def rollout_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, np.ndarray]:

@@ -60,7 +60,7 @@ def _steer_each_slot(dream: Dream, context: Tensor, action: Tensor, random: torc
 def _owned(dream: Dream, state: DreamState) -> Tensor:
     """Pixels of the cells that each slot owns, dilated by one cell: bool (B, K, H, W)."""
     owner = one_hot(state.masks.argmax(1), state.masks.shape[1]).float()
-    grid = rearrange(owner, "b (h w) k -> b k h w", h=dream.model.config.cells)
-    cell = dream.tokenizer.config.image_size // dream.model.config.cells
+    grid = rearrange(owner, "b (h w) k -> b k h w", h=dream.model.config.cell_grid)
+    cell = dream.tokenizer.config.image_size // dream.model.config.cell_grid
     dilated = max_pool2d(grid, 3, stride=1, padding=1).bool()
     return repeat(dilated, "b k h w -> b k (h p) (w q)", p=cell, q=cell)

@@ -96,8 +96,8 @@ def test_permuting_the_slot_embeddings_permutes_everything():
 
 def test_masks_are_a_distribution_over_slots():
     masks = build().observe(clips()).masks
-    assert masks.shape == (BATCH, TIME, CONFIG.slots, CONFIG.cells**2)
-    torch.testing.assert_close(masks.sum(2), torch.ones(BATCH, TIME, CONFIG.cells**2))
+    assert masks.shape == (BATCH, TIME, CONFIG.slots, CONFIG.cell_grid**2)
+    torch.testing.assert_close(masks.sum(2), torch.ones(BATCH, TIME, CONFIG.cell_grid**2))
 
 
 def test_every_parameter_gets_gradient(target):
