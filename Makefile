@@ -44,4 +44,4 @@ $(VENV)/installed-demo: pyproject.toml constraints.txt
 $(VENV)/installed-dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/pip install -c constraints.txt -e '.[all,dev]'
-	touch $@
+	touch $@ $(VENV)/installed-demo

@@ -43,7 +43,7 @@ def save_network(path: Path, network: nn.Module, **header: Any) -> None:
     """
     weights = {name: _stored(tensor) for name, tensor in network.state_dict().items()}
     metadata = {"format": FORMAT, "version": VERSION, "kind": type(network).__name__}
-    metadata |= {"config": json.dumps(asdict(network.config)), "header": json.dumps(header)}
+    metadata |= {"config": json.dumps(_config_of(network)), "header": json.dumps(header)}
     write_atomically(Path(path), save(weights, metadata))
 
 
@@ -109,10 +109,15 @@ def parse_config(config: type[Config], values: dict[str, Any], origin: object) -
 
 def fingerprint(network: nn.Module) -> str:
     """A short hash of the stored weights and the config: equal if and only if two networks compute the same."""
-    digest = hashlib.sha256(json.dumps(asdict(network.config), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(_config_of(network), sort_keys=True).encode())
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode() + _stored(tensor).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _config_of(network: nn.Module) -> dict[str, Any]:
+    config: Any = network.config
+    return asdict(config)
 
 
 def _stored(tensor: Tensor) -> Tensor:

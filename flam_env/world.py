@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.torch import save
@@ -98,7 +99,7 @@ def save_world(directory: Path, world: World) -> None:
         "bank": world.starts.bank.half(),
     }
     write_atomically(directory / "starts.safetensors", save({k: v.contiguous().cpu() for k, v in starts.items()}))
-    config = {"format": FORMAT, "version": VERSION, "model": fingerprint(world.model)}
+    config: dict[str, Any] = {"format": FORMAT, "version": VERSION, "model": fingerprint(world.model)}
     config |= {"settings": asdict(world.settings), "units": asdict(world.units)}
     write_atomically(directory / "config.json", json.dumps(config, indent=2).encode())
 

@@ -59,7 +59,8 @@ def tokenizer(
         return value, {"mse": value.detach()}
 
     torch.manual_seed(fit_config.seed)
-    network = Tokenizer(model).to(memory_format=torch.channels_last)
+    network = Tokenizer(model)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     result = fit(
         network,
         loss,

@@ -63,7 +63,7 @@ def world_model(
     watched = draw_clips(store, "val", WATCHED_CLIPS, settings.context + settings.horizon)
     shown = draw_clips(store, "test", SHOWN_CLIPS, START_FRAMES)
 
-    def look(averaged: nn.Module) -> dict[str, float]:
+    def look(averaged: FactoredWorldModel) -> dict[str, float]:
         scores = quick_scores(bare_world(tokenizer, averaged, settings), watched)
         warn_of_collapse(scores, slots=model.slots)
         return scores
@@ -108,7 +108,7 @@ def _clip_batches(split: TokenSplit) -> DrawBatch:
 
 def _bare(network: nn.Module) -> FactoredWorldModel:
     """The model under torch.compile's wrapper."""
-    return getattr(network, "_orig_mod", network)
+    return getattr(network, "_orig_mod", network)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -73,6 +73,8 @@ class Prediction(NamedTuple):
 class CellFeatures(nn.Module):
     """Tokens to cell features: linear in the codes, plus an embedding of each token and of the cell's position."""
 
+    offsets: Tensor
+
     def __init__(self, config: WorldModelConfig, quantizer: FSQ):
         super().__init__()
         self.config, self.quantizer = config, quantizer
@@ -148,12 +150,11 @@ class FactoredWorldModel(nn.Module):
         slots = self.factorizer(features)
         posterior = self.infer(slots.values)
         actions = posterior.sample() if self.training else posterior.mean
-        current = features, slots.values
+        now, values = tokens, slots.values
         if shown is not None:
-            shown_features = self.embed(shown)
-            current = shown_features, self.factorizer(shown_features).values
-        now = tokens if shown is None else shown
-        output = self.predict(now[:, :-1], *(x[:, :-1] for x in current), actions)
+            now, features = shown, self.embed(shown)
+            values = self.factorizer(features).values
+        output = self.predict(now[:, :-1], features[:, :-1], values[:, :-1], actions)
         return Prediction(output, slots.values, slots.masks, posterior, actions)
 
     def embed(self, tokens: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ class FitConfig:
     """How a network is fitted."""
 
     steps: int = 0
-    """optimiser steps; ignored where `minutes` is set"""
+    """optimiser steps; give either these or `minutes`"""
     batch_size: int
     """examples per step, over all processes together"""
     learning_rate: float
@@ -47,7 +47,8 @@ class FitConfig:
 
     def __post_init__(self):
         bounds = {
-            "steps or minutes": self.steps > 0 or self.minutes > 0,
+            "steps or minutes (one of them 0, the other above)": min(self.steps, self.minutes) == 0
+            and max(self.steps, self.minutes) > 0,
             "batch_size": self.batch_size > 0,
             "learning_rate": self.learning_rate > 0,
             "warmup_steps": self.warmup_steps >= 0,

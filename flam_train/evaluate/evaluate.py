@@ -2,18 +2,16 @@
 
 import json
 import platform
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from tyro.conf import Positional
 
 from flam_env.checkpoint import fingerprint, write_atomically
 from flam_env.dream import Dream
-from flam_env.world import find_world, load_world
+from flam_env.world import PRETRAINED, find_world, load_world
 from flam_train.cli import run_command
 from flam_train.data.store import EpisodeStore
 from flam_train.evaluate.clips import Clips, draw_clips
@@ -36,7 +34,7 @@ def evaluate(
     device: str = "auto",
     out: Path | None = None,
 ) -> dict:
-    """Scores a world on held-out clips and writes report.json into its directory.
+    """Scores a world on held-out clips and writes a report.
 
     Args:
         world: name of a bundled world or directory of one's own.
@@ -46,7 +44,7 @@ def evaluate(
         horizon: predicted frames.
         seed: of the choice of clips and of sampled actions.
         device: cpu, cuda or auto.
-        out: where the report goes instead.
+        out: the file of the report; by default report.json in the world's directory, or here for a bundled world.
 
     Returns:
         The report.
@@ -71,7 +69,7 @@ def evaluate(
         "seed": seed,
         "machine": {"device": str(dream.device), "processor": platform.machine(), "torch": version("torch")},
     } | _scores(dream, drawn, seed)
-    path = out or directory / "report.json"
+    path = out or (Path() if directory.is_relative_to(PRETRAINED) else directory) / "report.json"
     write_atomically(path, json.dumps(report, indent=1).encode())
     print(format_report(report))
     return report
@@ -80,10 +78,10 @@ def evaluate(
 def _scores(dream: Dream, clips: Clips, seed: int) -> dict:
     table = rollout_scores(dream, clips, seed)
     pixels = {name: value for name, value in table.items() if name.endswith(("_psnr", "_ssim"))}
-    kinds: dict[str, Callable[[str], bool]] = {"all": lambda agent: True}
-    kinds |= {kind: (lambda agent, kind=kind: agent == kind) for kind in sorted(set(clips.agents))}
-    rows = {kind: np.array([belongs(agent) for agent in clips.agents]) for kind, belongs in kinds.items()}
-    few = Clips(clips.frames[:: max(clips.count // STEERED_CLIPS, 1)], clips.agents)
+    agents = np.array(clips.agents)
+    rows = {"all": agents == agents} | {kind: agents == kind for kind in sorted(set(clips.agents))}
+    every = slice(None, None, max(clips.count // STEERED_CLIPS, 1))
+    few = Clips(clips.frames[every], clips.agents[every])
     measures = {
         "gap_to_recon_db": table["recon_psnr"].mean() - table["prediction_psnr"].mean(),
         "gain_over_copy_last_db": table["prediction_psnr"].mean() - table["copy_last_psnr"].mean(),
@@ -102,5 +100,4 @@ def _scores(dream: Dream, clips: Clips, seed: int) -> dict:
 
 
 if __name__ == "__main__":
-    torch.set_grad_enabled(False)
     run_command(evaluate)

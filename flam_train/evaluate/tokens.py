@@ -23,9 +23,9 @@ def token_scores(dream: Dream, clips: Clips) -> dict[str, float]:
         changed = (tokens[1:] != tokens[:-1]).cpu()
         moved = torch.from_numpy((frames[1:] != frames[:-1]).any(-1))
         still = ~rearrange(reduce(moved, "t (h p) (w q) -> t h w", "any", p=patch, q=patch), "t h w -> t (h w)")
-        still_changed += (changed & still).sum().item()
-        still_count += still.sum().item()
-        changed_count += changed.sum().item()
+        still_changed += int((changed & still).sum())
+        still_count += int(still.sum())
+        changed_count += int(changed.sum())
         count += changed.numel()
         used[tokens.unique().cpu().numpy()] = True
     return {

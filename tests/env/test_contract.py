@@ -159,7 +159,7 @@ def test_slot_masks_are_shares_of_every_pixel(tiny_world):
     masks = env.slot_masks()
     assert masks.shape == (6, 48, 48) and masks.dtype == np.float32
     np.testing.assert_allclose(masks.sum(0), 1, atol=1e-5)
-    side = 48 // tiny_world.model.config.cells
+    side = 48 // tiny_world.model.config.cell_grid
     assert np.array_equal(masks[:, ::side, ::side].repeat(side, 1).repeat(side, 2), masks)
 
 
