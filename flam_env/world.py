@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
@@ -94,7 +95,7 @@ def save_world(directory: Path, world: World) -> None:
     save_network(directory / "tokenizer.safetensors", world.tokenizer)
     save_network(directory / "world_model.safetensors", world.model, tokenizer=fingerprint(world.tokenizer))
     starts = {
-        "tokens": world.starts.tokens.int(),
+        "tokens": world.starts.tokens.to(torch.uint16),
         "actions": world.starts.actions.half(),
         "bank": world.starts.bank.half(),
     }

@@ -42,7 +42,7 @@ def demo(
     dream = Dream(load_world(world), device)
     frames = load_clips(find_world(world))
     length = dream.world.settings.context + horizon
-    if not 0 <= clip < len(frames) or frames.shape[1] < length:
+    if not 0 <= clip < len(frames) or horizon < 1 or frames.shape[1] < length:
         have = f"{len(frames)} clips of {frames.shape[1]} frames"
         raise ValueError(f"expected a clip and a horizon within the world's {have}, got {clip=} and {horizon=}")
     rows = demo_rows(dream, frames[clip, :length])

@@ -37,7 +37,10 @@ def dreams(
 
     Raises:
         FileNotFoundError: no such world.
+        ValueError: no dream, or no step, is asked for.
     """
+    if count < 1 or steps < 1:
+        raise ValueError(f"expected count >= 1 and steps >= 1, got {count} and {steps}")
     dream = Dream(load_world(world), device)
     starts = dream.world.starts
     random = torch.Generator().manual_seed(seed)

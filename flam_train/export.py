@@ -17,7 +17,7 @@ from flam_train.losses import kl_per_dimension
 ACTIVE_NATS = 0.05  # a latent dimension below this mean KL carries nothing
 WITHIN_BOX = 0.9995  # share of the training data's actions that the box holds, with a margin over the promised 99.9 %
 SMALLEST_SCALE = 1e-3  # keeps units finite where latent actions have collapsed
-START_CLIPS, START_FRAMES = 128, 34
+START_CLIPS, START_FRAMES = 64, 34
 BANK_CLIPS, BANK_FRAMES, BANK_ROWS = 512, 16, 2048
 
 

@@ -70,6 +70,7 @@ def tokenizer(
         evaluate=lambda averaged: tokenizer_scores(averaged, held_out),
         evaluate_every=500,
         identity={"model": asdict(model)} | store.identity(),
+        product=Path(out) / FILE,
     )
     network.load_state_dict(result.ema)
     if result.main:
@@ -78,7 +79,16 @@ def tokenizer(
 
 
 def load_tokenizer(directory: Path) -> Tokenizer:
-    """The tokenizer that a run directory holds."""
+    """The tokenizer that a run directory holds.
+
+    Raises:
+        FileNotFoundError: it has none yet.
+        ValueError: the file is damaged or something else.
+    """
+    if not (Path(directory) / FILE).is_file():
+        raise FileNotFoundError(
+            f"expected a tokenizer at {Path(directory) / FILE}, found none; `flam-train tokenizer` makes it"
+        )
     network, _ = load_network(Path(directory) / FILE, Tokenizer, TokenizerConfig)
     return network
 

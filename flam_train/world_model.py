@@ -55,13 +55,15 @@ def world_model(
         ValueError: no such store, frames of another size, or `out` holds another run.
     """
     store, tokenizer = EpisodeStore.open(data), load_tokenizer(out)
+    settings = WorldSettings(source=store.source)
+    watched = draw_clips(store, "val", WATCHED_CLIPS, settings.context + settings.horizon)
+    shown = draw_clips(store, "test", SHOWN_CLIPS, START_FRAMES)
+    for split, length in (("train", CLIP_FRAMES), ("val", START_FRAMES)):  # complain now, not after the training
+        draw_clips(store, split, 1, length)
     splits = token_cache(store, tokenizer)
     model = replace(model, grid=tokenizer.config.grid, levels=tokenizer.config.levels)
     torch.manual_seed(fit_config.seed)
     network = FactoredWorldModel(model)
-    settings = WorldSettings(source=store.source)
-    watched = draw_clips(store, "val", WATCHED_CLIPS, settings.context + settings.horizon)
-    shown = draw_clips(store, "test", SHOWN_CLIPS, START_FRAMES)
 
     def look(averaged: FactoredWorldModel) -> dict[str, float]:
         scores = quick_scores(bare_world(tokenizer, averaged, settings), watched)
@@ -78,6 +80,7 @@ def world_model(
         evaluate_every=evaluate_every,
         frames_per_batch=fit_config.batch_size * CLIP_FRAMES,
         identity={"model": asdict(model), "loss": asdict(loss), "tokenizer": fingerprint(tokenizer)} | store.identity(),
+        product=Path(out) / "world_model.safetensors",
     )
     network.load_state_dict(result.ema)
     if result.main:

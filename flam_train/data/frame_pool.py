@@ -22,9 +22,13 @@ def frame_pool(store: EpisodeStore, split: str, longest_bytes: int = POOL_BYTES)
     records = store.episodes(split)
     if not records:
         raise ValueError(f"{store.root}: expected frames in split {split!r}, found none; collect some first")
-    stride = -(-store.frames(split) * 3 * store.size**2 // longest_bytes)
-    parts = [
-        store.read_frames(record, 0, record.frames)[::stride].copy()
-        for record in tqdm(records, desc=f"reading {split}", unit=" episodes", leave=False)
-    ]
-    return torch.from_numpy(np.concatenate(parts))
+    total = sum(record.frames for record in records)
+    stride = -(-total // max(longest_bytes // (3 * store.size**2), 1))
+    pool = np.empty((-(-total // stride), store.size, store.size, 3), np.uint8)
+    at = 0  # of the split's first frame that is not read yet
+    for record in tqdm(records, desc=f"reading {split}", unit=" episodes", leave=False):
+        first = -at % stride
+        taken = store.read_frames(record, 0, record.frames)[first::stride]
+        pool[(at + first) // stride :][: len(taken)] = taken
+        at += record.frames
+    return torch.from_numpy(pool)

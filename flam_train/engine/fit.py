@@ -67,6 +67,7 @@ def fit(
     evaluate_every: int = 0,
     frames_per_batch: int = 0,
     identity: Mapping[str, Any] | None = None,
+    product: Path | None = None,
 ) -> FitResult:
     """Trains `model`, or goes on with the run that `out` holds. Several GPUs: start it with torchrun.
 
@@ -83,13 +84,15 @@ def fit(
         frames_per_batch: frames in one batch over all processes, for frames/s; 0 counts one per example.
         identity: JSON-able description of all else that makes the run what it is (model config, fingerprint
             of the data); a resume with another identity is refused.
+        product: the file that the caller makes of the result; where it exists and no run is in `out`, it came from
+            elsewhere and would be lost.
 
     Raises:
-        ValueError: if `out` holds another run or a damaged file, or the batch size does not divide.
+        ValueError: if `out` holds another run or a damaged file, if `product` came from elsewhere, or the batch size does not divide.
         NonFiniteLossError: if the loss or gradient is NaN or infinite; the last checkpoint stays as it was.
     """
     run = _Run(model, loss, config, Path(out), frames_per_batch or config.batch_size)
-    run.open(dict(identity or {}))
+    run.open(dict(identity or {}), product)
     return run.train(batches, evaluate, evaluate_every)
 
 
@@ -132,7 +135,7 @@ class _Run:
         self.state = RunState(model, self.optimizers, average=config.ema > 0)
         self.window = Window(out / RESUME_NAME)
 
-    def open(self, identity: dict[str, Any]) -> None:
+    def open(self, identity: dict[str, Any], product: Path | None) -> None:
         """Resumes what the folder holds, or starts a run there by writing the checkpoint of step 0."""
         record = {"fit": asdict(self.config), "identity": identity, "processes": self.processes}
         self.record = json.loads(json.dumps(record))
@@ -146,6 +149,11 @@ class _Run:
             raise ValueError(
                 f"{self.out}: expected an empty folder or a run, got {METRICS_NAME} without {RESUME_NAME}; "
                 f"choose another output folder, or delete {METRICS_NAME} to start over"
+            )
+        elif product and product.exists():
+            raise ValueError(
+                f"{product}: expected no such file or the run that made it, got a file without its run in {self.out}; "
+                "choose another output folder"
             )
         elif self.main:
             self.out.mkdir(parents=True, exist_ok=True)

@@ -51,8 +51,10 @@ def evaluate(
 
     Raises:
         FileNotFoundError: no such world.
-        ValueError: frames of another size, or too short.
+        ValueError: frames of another size, too short, or nothing to score.
     """
+    if clips < 1 or horizon < 1:
+        raise ValueError(f"expected clips >= 1 and horizon >= 1, got {clips} and {horizon}")
     directory, store = find_world(world), EpisodeStore.open(data)
     dream = Dream(load_world(directory), device)
     size = dream.tokenizer.config.image_size

@@ -1,0 +1,406 @@
+"""Measures against a second library and against cases with a known answer."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import Tensor
+
+from flam_env.frames import to_float, to_uint8
+from flam_env.models.dynamics import LatentActions
+from flam_env.units import ActionUnits
+from flam_train.evaluate.clips import Clips, draw_clips
+from flam_train.evaluate.evaluate import evaluate
+from flam_train.evaluate.pixels import frame_psnr, frame_ssim
+from flam_train.evaluate.report import METHODS, format_report, read_report
+from flam_train.evaluate.rollouts import rollout_scores
+from flam_train.evaluate.steering import steering_scores
+from flam_train.evaluate.tokens import token_scores
+
+# --- pixel measures ---------------------------------------------------------------------------------------------
+
+
+def random_images(count: int, height: int = 26, width: int = 31) -> tuple[Tensor, Tensor]:
+    """Pairs of smooth images and noisy copies, float64 (B, 3, H, W) in [0, 1], noisier from pair to pair."""
+    random = np.random.default_rng(5)
+    rows, columns = np.mgrid[:height, :width] / 10
+    waves = [np.sin(rows * a + columns * b) for a, b in random.uniform(-2, 2, (count * 3, 2))]
+    true = (np.array(waves).reshape(count, 3, height, width) + 1) / 2
+    noise = random.normal(size=true.shape) * np.linspace(0.01, 0.4, count)[:, None, None, None]
+    return torch.from_numpy((true + noise).clip(0, 1)), torch.from_numpy(true)
+
+
+def test_psnr_is_that_of_scikit_image():
+    predicted, true = random_images(4)
+    expected = [
+        peak_signal_noise_ratio(t.numpy(), p.numpy(), data_range=1) for p, t in zip(predicted, true, strict=True)
+    ]
+    assert frame_psnr(predicted, true).tolist() == pytest.approx(expected, abs=1e-9)
+
+
+def test_ssim_is_that_of_scikit_image_without_the_border():
+    predicted, true = random_images(4)
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+    expected = [
+        structural_similarity(t.numpy(), p.numpy(), channel_axis=0, **options)
+        for p, t in zip(predicted, true, strict=True)
+    ]
+    assert frame_ssim(predicted, true).tolist() == pytest.approx(expected, abs=1e-9)
+    assert frame_ssim(predicted.float(), true.float()).tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_pixel_measures_at_their_ends():
+    black, white = torch.zeros(2, 3, 14, 17), torch.ones(2, 3, 14, 17)
+    assert frame_psnr(black, white).tolist() == [0.0, 0.0]
+    assert frame_psnr(white, white).tolist() == [100.0, 100.0]
+    assert frame_ssim(black, white).tolist() == pytest.approx([9.999e-5] * 2, rel=1e-3)
+    assert frame_ssim(white, white).tolist() == pytest.approx([1.0, 1.0])
+
+
+# --- clips ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def counted(make_episode, make_store, tmp_path_factory):
+    """A store in which the first pixel of a frame tells its episode and its time; agents take turns."""
+    store = make_store(tmp_path_factory.mktemp("stores") / "counted", {}, size=6)
+    for index, length in enumerate((7, 3, 12, 5, 21)):
+        frames = np.zeros((length, 6, 6, 3), np.uint8)
+        frames[:, 0, 0, 0], frames[:, 0, 0, 1] = index, np.arange(length)
+        store.write("test", make_episode(frames, ("planner", "random")[index % 2]), name=f"episode-{index}")
+    return store
+
+
+def test_clips_lie_within_an_episode_and_name_their_agent(counted):
+    clips = draw_clips(counted, "test", 100, 5)
+    episode, time = clips.frames[:, :, 0, 0, 0].astype(int), clips.frames[:, :, 0, 0, 1].astype(int)
+    assert clips.frames.shape == (clips.count, 5, 6, 6, 3) and 5 < clips.count < 100
+    assert set(episode[:, 0]) == {0, 2, 3, 4}  # episode 1 is too short
+    assert (episode == episode[:, :1]).all() and (np.diff(time, axis=1) == 1).all()
+    assert clips.agents == tuple(("planner", "random")[i % 2] for i in episode[:, 0])
+    places = list(zip(episode[:, 0], time[:, 0], strict=True))
+    assert len(set(places)) == len(places)
+
+
+def test_clips_are_the_same_for_the_same_seed_only(counted):
+    one, same, other = (draw_clips(counted, "test", 6, 5, seed) for seed in (3, 3, 4))
+    assert one.count == other.count == 6
+    assert np.array_equal(one.frames, same.frames) and one.agents == same.agents
+    assert not np.array_equal(one.frames, other.frames)
+
+
+def test_clips_that_no_episode_holds_are_refused(counted):
+    assert draw_clips(counted, "test", 100, 21).count == 1
+    with pytest.raises(ValueError, match="expected an episode of 22 frames in split 'test', found none"):
+        draw_clips(counted, "test", 100, 22)
+
+
+# --- rollouts of worlds with a known answer ---------------------------------------------------------------------
+
+
+class PixelDream:
+    """A dream whose tokens are the pixels, and whose one slot acts by naming the change of each pixel.
+
+    Args:
+        oracle: whether it does what the action says, or keeps the frame.
+        coarse: Recon is black instead of exact.
+    """
+
+    HEIGHT, WIDTH = 13, 11
+
+    def __init__(self, *, oracle: bool, coarse: bool = False):
+        size = self.HEIGHT * self.WIDTH * 3
+        units = ActionUnits(latent_dim=size, kept=tuple(range(size)), scale=(100.0,) * size)
+        settings = SimpleNamespace(context=2)
+        starts = SimpleNamespace(bank=torch.zeros(4, 1, size))
+        self.oracle, self.coarse, self.device = oracle, coarse, torch.device("cpu")
+        self.world = SimpleNamespace(settings=settings, units=units, starts=starts)
+        self.model = self.tokenizer = self
+
+    def encode(self, frames: np.ndarray) -> Tensor:
+        return torch.from_numpy(frames).flatten(1).long()
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        frames = tokens.view(len(tokens), self.HEIGHT, self.WIDTH, 3).byte()
+        return to_float(frames) * (0 if self.coarse else 1)
+
+    def observe(self, tokens: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(values=tokens)
+
+    def infer(self, tokens: Tensor) -> LatentActions:
+        mean = (tokens[:, 1:] - tokens[:, :-1]).float()[:, :, None]
+        return LatentActions(mean, torch.zeros_like(mean))
+
+    def reset(self, context: Tensor) -> Tensor:
+        return context[:, -1]
+
+    def step(self, state: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        if self.oracle:
+            state = (state + self.world.units.to_model(actions)[:, 0].round().long()).clamp(0, 255)
+        return state, to_uint8(self.decode(state))
+
+
+def drifting(clips: int, length: int) -> Clips:
+    """Noise in which each frame differs from the one before by up to 90 of 255 in every channel."""
+    random = np.random.default_rng(1)
+    shape = clips, length, PixelDream.HEIGHT, PixelDream.WIDTH, 3
+    steps = random.integers(-90, 91, shape)
+    frames = np.clip(128 + np.cumsum(steps, 1), 0, 255).astype(np.uint8)
+    return Clips(frames, ("planner",) * clips)
+
+
+def test_a_dream_that_knows_the_answer_is_exact():
+    scores = rollout_scores(PixelDream(oracle=True), drifting(3, 7))
+    assert scores["prediction_psnr"].shape == (3, 5)
+    assert (scores["prediction_psnr"] == 100).all() and (scores["recon_psnr"] == 100).all()
+    assert scores["prediction_ssim"] == pytest.approx(np.ones((3, 5)), abs=1e-6)
+    # Sampled actions are all zero here, so that dream stands still.
+    assert np.array_equal(scores["sampled_psnr"], scores["copy_last_psnr"])
+    assert (scores["inside_box"] == 1).all() and scores["nats"].shape == (3, 6)
+
+
+def test_a_dream_that_stands_still_scores_as_copy_last():
+    clips = drifting(4, 6)
+    scores = rollout_scores(PixelDream(oracle=False), clips)
+    for measure in ("psnr", "ssim"):
+        assert np.array_equal(scores[f"prediction_{measure}"], scores[f"copy_last_{measure}"])
+    last, future = clips.frames[:, 1:2] / 255, clips.frames[:, 2:] / 255
+    expected = -10 * np.log10(np.square(last - future).mean((2, 3, 4)))
+    assert scores["copy_last_psnr"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_what_the_tokenizer_loses_is_lost_by_the_prediction_and_not_by_copy_last():
+    clips = drifting(3, 5)
+    exact, coarse = (rollout_scores(PixelDream(oracle=True, coarse=coarse), clips) for coarse in (False, True))
+    assert np.array_equal(coarse["prediction_psnr"], coarse["recon_psnr"])
+    assert (coarse["recon_psnr"] < 20).all()
+    assert np.array_equal(coarse["copy_last_psnr"], exact["copy_last_psnr"])
+
+
+def test_actions_outside_the_box_are_clipped_as_the_environment_would():
+    clips = drifting(2, 4)
+    clips.frames[:, :3], clips.frames[:, 3] = 0, 255
+    dream = PixelDream(oracle=True)
+    dream.world.units = ActionUnits(**(vars(dream.world.units) | {"scale": (50.0,) * dream.world.units.dim}))
+    scores = rollout_scores(dream, clips)
+    # From black, 3 * 50 = 150 of the 255 that lead to white: not exact, but nearer than black.
+    assert scores["prediction_psnr"][:, 1] == pytest.approx([-20 * np.log10(105 / 255)] * 2, abs=0.01)
+    assert scores["inside_box"].mean() == 0.5
+
+
+def test_scores_do_not_depend_on_the_batch(monkeypatch):
+    whole = rollout_scores(PixelDream(oracle=False), drifting(5, 4))
+    monkeypatch.setattr("flam_train.evaluate.rollouts.BATCH", 2)
+    parts = rollout_scores(PixelDream(oracle=False), drifting(5, 4))
+    for name in whole:
+        assert parts[name] == pytest.approx(whole[name], rel=1e-6)
+
+
+# --- steering ---------------------------------------------------------------------------------------------------
+
+
+class MaskedDream:
+    """A dream of three slots on a grid of 8 cells, of which slots 0 and 1 own one cell each and slot 2 the rest.
+
+    Args:
+        paint: "own" changes one pixel block in the slot's own cell, "all" changes the whole frame, "none" nothing.
+    """
+
+    SIZE, CELLS = 32, 8
+    CELL_OF_SLOT = {0: (1, 1), 1: (6, 6), 2: (1, 6)}
+
+    def __init__(self, paint: str):
+        units = ActionUnits(latent_dim=2, kept=(0, 1), scale=(1.0, 1.0))
+        self.world = SimpleNamespace(
+            settings=SimpleNamespace(context=2), units=units, starts=SimpleNamespace(bank=torch.ones(5, 3, 2))
+        )
+        self.paint = paint
+        self.model = self.tokenizer = self
+        self.config = SimpleNamespace(slots=3, cell_grid=self.CELLS, image_size=self.SIZE)
+
+    def encode(self, frames: np.ndarray) -> Tensor:
+        return torch.zeros(len(frames), 1).long()
+
+    def observe(self, tokens: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(values=tokens)
+
+    def infer(self, tokens: Tensor) -> LatentActions:
+        mean = torch.zeros(tokens.shape[0], tokens.shape[1] - 1, 3, 2)
+        return LatentActions(mean, torch.zeros_like(mean))
+
+    def reset(self, context: Tensor) -> SimpleNamespace:
+        masks = torch.zeros(len(context), 3, self.CELLS, self.CELLS)
+        masks[:, 2] = 0.5
+        for slot in (0, 1):
+            masks[:, slot, *self.CELL_OF_SLOT[slot]] = 1
+        return SimpleNamespace(masks=masks.flatten(2))
+
+    def step(self, state: SimpleNamespace, actions: Tensor) -> tuple[SimpleNamespace, Tensor]:
+        frames = torch.zeros(len(actions), self.SIZE, self.SIZE, 3, dtype=torch.uint8)
+        for frame, action in zip(frames, actions, strict=True):
+            for slot in action[:, 0].nonzero()[:, 0].tolist():
+                self._draw(frame, slot)
+        return state, frames
+
+    def _draw(self, frame: Tensor, slot: int) -> None:
+        if self.paint == "all":
+            frame += 20
+        elif self.paint == "own":
+            y, x = (4 * place for place in self.CELL_OF_SLOT[slot])
+            frame[y : y + 3, x : x + 3] = 255
+
+
+@pytest.fixture
+def blank_clips() -> Clips:
+    return Clips(np.zeros((7, 3, 32, 32, 3), np.uint8), ("planner",) * 7)
+
+
+def test_effects_inside_the_mask_only_are_dense_there(blank_clips):
+    scores = steering_scores(MaskedDream("own"), blank_clips)
+    assert scores["density_ratio"] > 1e6
+    assert (scores["steerable_slots"], scores["changes"]) == (3, 21)
+
+
+def test_effects_everywhere_are_as_dense_inside_as_outside(blank_clips):
+    scores = steering_scores(MaskedDream("all"), blank_clips)
+    assert scores["density_ratio"] == pytest.approx(1)
+    assert scores["steerable_slots"] == 3
+
+
+def test_actions_without_effect_steer_nothing(blank_clips):
+    assert steering_scores(MaskedDream("none"), blank_clips) == {
+        "density_ratio": 0,
+        "steerable_slots": 0,
+        "changes": 21,
+    }
+
+
+def test_effects_beyond_the_dilated_mask_count_as_outside(blank_clips):
+    dream = MaskedDream("own")
+    dream.CELL_OF_SLOT = {0: (1, 1), 1: (6, 6), 2: (1, 6)}
+    reset = dream.reset
+
+    def elsewhere(context: Tensor) -> SimpleNamespace:
+        """Slots 0 and 1 change places: what each paints is now far from what it owns."""
+        return SimpleNamespace(masks=reset(context).masks[:, [1, 0, 2]])
+
+    dream.reset = elsewhere
+    inside_of_slot_two_only = steering_scores(dream, blank_clips)["density_ratio"]
+    assert 0 < inside_of_slot_two_only < 1
+
+
+# --- tokens -----------------------------------------------------------------------------------------------------
+
+
+def token_dream(tokens: dict[int, np.ndarray] | None = None) -> SimpleNamespace:
+    """A dream of 2-px patches whose tokens are given for each clip, or the sum of the pixels of a patch."""
+    config, quantizer = SimpleNamespace(patch_size=2), SimpleNamespace(size=40_000)
+
+    def encode(frames: np.ndarray) -> Tensor:
+        if tokens is not None:
+            return torch.from_numpy(tokens[int(frames[0, 0, 0, 0])])
+        patches = frames.reshape(len(frames), 2, 2, 3, 2, 3).astype(int).sum((2, 4, 5))
+        return torch.from_numpy(patches.reshape(len(frames), 6))
+
+    return SimpleNamespace(tokenizer=SimpleNamespace(config=config, quantizer=quantizer), encode=encode)
+
+
+def test_tokens_that_follow_pixels_do_not_churn():
+    frames = np.random.default_rng(2).integers(0, 2, (3, 9, 4, 6, 3)).astype(np.uint8)
+    frames[:, :, :2] = frames[:, :1, :2]  # the upper three patches stand still
+    scores = token_scores(token_dream(), Clips(frames, ("planner",) * 3))
+    assert scores["token_churn"] == 0
+    assert 0 < scores["tokens_changed"] <= 0.5
+
+
+def test_churn_of_a_case_counted_by_hand():
+    frames = np.zeros((2, 3, 4, 6, 3), np.uint8)
+    frames[1, :, 0, 0, 0] = 1  # tells the clips apart
+    frames[0, 1, 0, 2, 1] = 9  # patch 1 changes in both transitions of clip 0
+    frames[1, 2, 3, 5, 2] = 9  # patch 5 changes in the second transition of clip 1
+    tokens = {
+        # moved and changed: patch 1 once; still and changed: patch 0 once, patch 4 twice
+        0: np.array([[7, 7, 7, 7, 3, 7], [8, 5, 7, 7, 2, 7], [8, 5, 7, 7, 3, 7]]),
+        # moved and not changed: patch 5; still and changed: none
+        1: np.array([[7, 7, 7, 7, 7, 7]] * 3),
+    }
+    scores = token_scores(token_dream(tokens), Clips(frames, ("planner", "random")))
+    assert scores["token_churn"] == 3 / 21  # of 24 patches in transitions, 3 move
+    assert scores["tokens_changed"] == 4 / 24
+    assert scores["tokens_used"] == 5
+
+
+# --- the report -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def report(store, trained, tmp_path_factory):
+    path = tmp_path_factory.mktemp("reports") / "report.json"
+    return evaluate(str(trained), store.root, clips=11, horizon=13, seed=2, out=path), path
+
+
+def test_the_report_is_written_as_it_is_returned(report):
+    returned, path = report
+    assert read_report(path) == returned == json.loads(path.read_text())
+    assert (returned["clips"], returned["horizon"], returned["context"], returned["size"]) == (11, 13, 2, 32)
+
+
+def test_the_rows_of_kinds_and_steps_have_the_mean_of_all(report):
+    returned, _ = report
+    assert list(returned["scores"]) == ["all", "planner", "random"]
+    for method in METHODS:
+        for measure in (f"{method}_psnr", f"{method}_ssim"):
+            total, planner, chance = (returned["scores"][kind][measure] for kind in ("all", "planner", "random"))
+            assert len(returned["per_step"][measure]) == 13
+            assert np.mean(returned["per_step"][measure]) == pytest.approx(total, rel=1e-5)
+            if abs(planner - chance) > 1e-3:
+                share = (total - chance) / (planner - chance)
+                assert share * 11 == pytest.approx(round(share * 11), abs=0.02) and 0 < share < 1
+
+
+def test_the_measures_of_a_report_follow_from_its_scores(report):
+    returned, _ = report
+    scores, measures = returned["scores"]["all"], returned["measures"]
+    assert measures["gap_to_recon_db"] == pytest.approx(scores["recon_psnr"] - scores["prediction_psnr"], abs=1e-4)
+    gain = scores["prediction_psnr"] - scores["copy_last_psnr"]
+    assert measures["gain_over_copy_last_db"] == pytest.approx(gain, abs=1e-4) and gain > 3
+    assert measures["nats_per_frame"] > 1 and measures["action_dimensions"] <= 5
+    assert 0.99 <= measures["labels_inside_box"] <= 1
+    assert measures["token_churn"] == 0  # a patch tokenizer sees nothing but the patch
+
+
+def test_a_report_prints_every_number_it_has(report):
+    returned, _ = report
+    table = format_report(returned)
+    for method, title in METHODS.items():
+        numbers = " | ".join(f"{returned['scores'][kind][f'{method}_psnr']:.2f}" for kind in returned["scores"])
+        assert f"| {title} | {numbers} |" in table
+    assert "| 13 | " in table and "| 14 | " not in table
+    assert all(name.replace("_", " ") in table for name in returned["measures"])
+
+
+def test_the_same_seed_gives_the_same_report(report, store, trained, tmp_path):
+    returned, _ = report
+    again = evaluate(str(trained), store.root, clips=11, horizon=13, seed=2, out=tmp_path / "again.json")
+    other = evaluate(str(trained), store.root, clips=11, horizon=13, seed=3, out=tmp_path / "other.json")
+    assert again == returned and other["scores"] != returned["scores"]
+
+
+def test_evaluating_other_sizes_or_nothing_is_refused(make_store, store, trained, tmp_path):
+    smaller = make_store(tmp_path / "smaller", {"test": (1, 21)}, size=24)
+    with pytest.raises(ValueError, match="expected frames of 32 px, the world's size, got 24 px"):
+        evaluate(str(trained), smaller.root, out=tmp_path / "report.json")
+    with pytest.raises(ValueError, match="expected an episode of 39 frames"):
+        evaluate(str(trained), store.root, horizon=37, out=tmp_path / "report.json")
+    for wrong in ({"clips": 0}, {"horizon": 0}):
+        with pytest.raises(ValueError, match="expected clips >= 1 and horizon >= 1, got "):
+            evaluate(str(trained), store.root, out=tmp_path / "report.json", **wrong)
+    assert not (tmp_path / "report.json").exists()
+
+
+def test_a_report_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="expected a report at .*flam-train evaluate"):
+        read_report(tmp_path / "report.json")
