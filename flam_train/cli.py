@@ -12,8 +12,11 @@ from flam_train.allocator import restart_with_huge_pages
 
 try:
     import tyro
+    from tyro.conf import Positional
 except ImportError as error:
     raise ImportError("the command line needs tyro: pip install 'flam-env[train]'") from error
+
+__all__ = ["COMMANDS", "Positional", "main", "preset_arguments", "run_command"]
 
 COMMANDS = {
     "collect": "flam_train.data.collect:collect",
@@ -31,11 +34,12 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments is None:
         restart_with_huge_pages()
         arguments = sys.argv[1:]
-    if not arguments or arguments[0] not in COMMANDS:
-        lines = "\n".join(f"  flam-train {name} --help" for name in COMMANDS)
-        asked = bool(arguments) and arguments[0] not in ("-h", "--help")
-        print(f"{'unknown command ' + arguments[0] if asked else 'FLAM: learned simulators'}; commands:\n{lines}")
-        sys.exit(2 if asked else 0)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("\n".join(["FLAM: learned simulators; commands:", *(f"  flam-train {name} --help" for name in COMMANDS)]))
+        sys.exit(0)
+    if arguments[0] not in COMMANDS:
+        print(f"flam-train: expected a command of {list(COMMANDS)}, got {arguments[0]!r}", file=sys.stderr)
+        sys.exit(2)
     module, name = COMMANDS[arguments[0]].split(":")
     try:
         function = getattr(import_module(module), name)
@@ -60,7 +64,7 @@ def run_command(function: Callable[..., Any], arguments: list[str] | None = None
     try:
         function, arguments = _with_preset(function, list(arguments))
         tyro.cli(function, args=arguments, prog=program, description=description)
-    except (ValueError, FileNotFoundError, ImportError, FloatingPointError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(2)
 
@@ -70,7 +74,7 @@ def _with_preset(function: Callable[..., Any], arguments: list[str]) -> tuple[Ca
     if "model" not in signature(function).parameters:
         return function, arguments
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset", default=None)
+    parser.add_argument("--preset", nargs="?", const="")
     known, rest = parser.parse_known_args(arguments)
     return (function if known.preset is None else partial(function, **preset_arguments(function, known.preset))), rest
 

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tyro.conf import Positional
 
 from flam_env.dream import Dream
 from flam_env.units import BOUND
 from flam_env.world import load_world
-from flam_train.cli import run_command
+from flam_train.cli import Positional, run_command
 from flam_train.evaluate.rollouts import roll
 from flam_train.pictures import contact_sheet, write_png
 

@@ -8,6 +8,7 @@ import numpy as np
 from flam_env.checkpoint import write_atomically
 
 try:
+    import av  # noqa: F401  (imageio writes videos with it)
     import imageio.v3 as imageio
     from PIL import Image, ImageDraw
 except ImportError as error:

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tyro.conf import Positional
 
 from flam_env.checkpoint import load_network, save_network
 from flam_env.frames import to_float
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
-from flam_train.cli import run_command
+from flam_train.cli import Positional, run_command
 from flam_train.data.frame_pool import frame_pool
 from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig, Progress, fit

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tyro.conf import Positional
 
 from flam_env.checkpoint import fingerprint
 from flam_env.models.world_model import FactoredWorldModel, WorldModelConfig
 from flam_env.world import WorldSettings, save_clips, save_world
-from flam_train.cli import run_command
+from flam_train.cli import Positional, run_command
 from flam_train.collapse import warn_of_collapse
 from flam_train.data.store import EpisodeStore
 from flam_train.data.tokens import TokenSplit, token_cache

@@ -16,8 +16,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
+from flam_train.cli import Positional, run_command
 from flam_train.data.planner import PRESETS, Planner
 from flam_train.data.procgen import (
     Agent,
@@ -94,7 +93,7 @@ class Schedule:
 
 
 def collect(
-    game: tyro.conf.Positional[Literal["bigfish", "leaper", "starpilot"]],
+    game: Positional[Literal["bigfish", "leaper", "starpilot"]],
     out: Path,
     frames: int = 100_000,
     size: int = 64,
@@ -175,7 +174,10 @@ class _Job:
 
 def _work_off(job: _Job, schedule: Schedule, workers: int) -> None:
     """Lets workers record until the schedule is empty, showing progress in frames/s."""
-    from tqdm import tqdm
+    try:
+        from tqdm import tqdm
+    except ImportError as error:
+        raise ImportError("collecting needs tqdm: pip install 'flam-env[train]'") from error
 
     total = sum(schedule.wanted.values())
     have = sum(sum(episodes.values()) for episodes in schedule.done.values())
@@ -243,4 +245,4 @@ def _answer(worker: Connection) -> tuple[Stream, int, int]:
 
 
 if __name__ == "__main__":
-    tyro.cli(collect)
+    run_command(collect)

@@ -3,9 +3,13 @@
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from flam_train.data.store import EpisodeStore
+
+try:
+    from tqdm import tqdm
+except ImportError as error:
+    raise ImportError("training needs tqdm: pip install 'flam-env[train]'") from error
 
 POOL_BYTES = 2**30
 
@@ -26,9 +30,9 @@ def frame_pool(store: EpisodeStore, split: str, longest_bytes: int = POOL_BYTES)
     stride = -(-total // max(longest_bytes // (3 * store.size**2), 1))
     pool = np.empty((-(-total // stride), store.size, store.size, 3), np.uint8)
     at = 0  # of the split's first frame that is not read yet
-    for record in tqdm(records, desc=f"reading {split}", unit=" episodes", leave=False):
+    for record in tqdm(records, desc=f"reading {split}", unit=" episodes", leave=False, disable=None):
         first = -at % stride
-        taken = store.read_frames(record, 0, record.frames)[first::stride]
-        pool[(at + first) // stride :][: len(taken)] = taken
+        count = len(range(first, record.frames, stride))
+        pool[(at + first) // stride :][:count] = store.read_frames(record, 0, record.frames)[first::stride]
         at += record.frames
     return torch.from_numpy(pool)

@@ -14,12 +14,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from flam_env.checkpoint import fingerprint
 from flam_env.frames import to_float
 from flam_env.models.tokenizer import Tokenizer
 from flam_train.data.store import EpisodeRecord, EpisodeStore
+
+try:
+    from tqdm import tqdm
+except ImportError as error:
+    raise ImportError("encoding needs tqdm: pip install 'flam-env[train]'") from error
 
 CHUNK = 256  # frames encoded at once
 
@@ -94,7 +98,7 @@ def _encode(store: EpisodeStore, records: Records, tokenizer: Tokenizer, root: P
     temporary.mkdir(parents=True)
     total = sum(record.frames for episodes in records.values() for record in episodes)
     try:
-        with tqdm(total=total, desc="tokens", unit=" frames") as bar, torch.inference_mode():
+        with tqdm(total=total, desc="tokens", unit=" frames", disable=None) as bar, torch.inference_mode():
             for split, episodes in records.items():
                 _encode_split(store, episodes, tokenizer, temporary / f"{split}.npy", bar)
         (temporary / "index.json").write_text(json.dumps(index))

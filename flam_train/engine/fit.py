@@ -88,7 +88,8 @@ def fit(
             elsewhere and would be lost.
 
     Raises:
-        ValueError: if `out` holds another run or a damaged file, if `product` came from elsewhere, or the batch size does not divide.
+        ValueError: if `out` holds another run or a damaged file, if `product` came from elsewhere, or the batch size
+            does not divide.
         NonFiniteLossError: if the loss or gradient is NaN or infinite; the last checkpoint stays as it was.
     """
     run = _Run(model, loss, config, Path(out), frames_per_batch or config.batch_size)

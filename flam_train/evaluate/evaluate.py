@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from tyro.conf import Positional
 
 from flam_env.checkpoint import fingerprint, write_atomically
 from flam_env.dream import Dream
 from flam_env.world import PRETRAINED, find_world, load_world
-from flam_train.cli import run_command
+from flam_train.cli import Positional, run_command
 from flam_train.data.store import EpisodeStore
 from flam_train.evaluate.clips import Clips, draw_clips
 from flam_train.evaluate.report import format_report

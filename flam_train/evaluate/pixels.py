@@ -1,7 +1,11 @@
 """Pixel measures: PSNR and SSIM of frames in [0, 1], one number per frame."""
 
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
+
+try:
+    from torchmetrics.functional.image import structural_similarity_index_measure
+except ImportError as error:
+    raise ImportError("SSIM needs torchmetrics: pip install 'flam-env[train]'") from error
 
 MSE_FLOOR = 1e-10  # caps the PSNR of an exact frame at 100 dB
 

@@ -210,7 +210,7 @@ class MaskedDream:
     """
 
     SIZE, CELLS = 32, 8
-    CELL_OF_SLOT = {0: (1, 1), 1: (6, 6), 2: (1, 6)}
+    PLACES = (1, 1), (6, 6), (1, 6)
 
     def __init__(self, paint: str):
         units = ActionUnits(latent_dim=2, kept=(0, 1), scale=(1.0, 1.0))
@@ -235,7 +235,7 @@ class MaskedDream:
         masks = torch.zeros(len(context), 3, self.CELLS, self.CELLS)
         masks[:, 2] = 0.5
         for slot in (0, 1):
-            masks[:, slot, *self.CELL_OF_SLOT[slot]] = 1
+            masks[:, slot, *self.PLACES[slot]] = 1
         return SimpleNamespace(masks=masks.flatten(2))
 
     def step(self, state: SimpleNamespace, actions: Tensor) -> tuple[SimpleNamespace, Tensor]:
@@ -249,7 +249,7 @@ class MaskedDream:
         if self.paint == "all":
             frame += 20
         elif self.paint == "own":
-            y, x = (4 * place for place in self.CELL_OF_SLOT[slot])
+            y, x = (4 * place for place in self.PLACES[slot])
             frame[y : y + 3, x : x + 3] = 255
 
 
@@ -280,7 +280,6 @@ def test_actions_without_effect_steer_nothing(blank_clips):
 
 def test_effects_beyond_the_dilated_mask_count_as_outside(blank_clips):
     dream = MaskedDream("own")
-    dream.CELL_OF_SLOT = {0: (1, 1), 1: (6, 6), 2: (1, 6)}
     reset = dream.reset
 
     def elsewhere(context: Tensor) -> SimpleNamespace:
@@ -402,5 +401,5 @@ def test_evaluating_other_sizes_or_nothing_is_refused(make_store, store, trained
 
 
 def test_a_report_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="expected a report at .*flam-train evaluate"):
+    with pytest.raises(FileNotFoundError, match=r"expected a report at .*flam-train evaluate"):
         read_report(tmp_path / "report.json")
