@@ -83,8 +83,8 @@ def world_model(
     )
     network.load_state_dict(result.ema)
     if result.main:
-        save_world(out, finish_world(bare_world(tokenizer, network.cpu().eval(), settings), splits))
         save_clips(out, shown.frames)
+        save_world(out, finish_world(bare_world(tokenizer, network.cpu().eval(), settings), splits))
     return Path(out)
 
 

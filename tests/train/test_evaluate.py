@@ -203,21 +203,23 @@ def test_scores_do_not_depend_on_the_batch(monkeypatch):
 
 
 class MaskedDream:
-    """A dream of three slots on a grid of 8 cells, of which slots 0 and 1 own one cell each and slot 2 the rest.
+    """A dream of three slots on a grid of 8 x 8 cells; slots 0 and 1 own one cell each, slot 2 owns all others.
 
     Args:
-        paint: "own" changes one pixel block in the slot's own cell, "all" changes the whole frame, "none" nothing.
+        effect: in pixels, the side of the square that an action paints in a cell, from its corner.
+        shift: cells between the place of a slot and what its action paints, to the right.
+        moves: whether a slot that acts also owns, from then on, the cell that it painted.
     """
 
     SIZE, CELLS = 32, 8
-    PLACES = (1, 1), (6, 6), (1, 6)
+    PLACES = (1, 1), (6, 3), (3, 5)
 
-    def __init__(self, paint: str):
+    def __init__(self, effect: int = 3, shift: int = 0, moves: bool = False):
         units = ActionUnits(latent_dim=2, kept=(0, 1), scale=(1.0, 1.0))
         self.world = SimpleNamespace(
             settings=SimpleNamespace(context=2), units=units, starts=SimpleNamespace(bank=torch.ones(5, 3, 2))
         )
-        self.paint = paint
+        self.effect, self.shift, self.moves = effect, shift, moves
         self.model = self.tokenizer = self
         self.config = SimpleNamespace(slots=3, cell_grid=self.CELLS, image_size=self.SIZE)
 
@@ -232,25 +234,27 @@ class MaskedDream:
         return LatentActions(mean, torch.zeros_like(mean))
 
     def reset(self, context: Tensor) -> SimpleNamespace:
-        masks = torch.zeros(len(context), 3, self.CELLS, self.CELLS)
-        masks[:, 2] = 0.5
-        for slot in (0, 1):
-            masks[:, slot, *self.PLACES[slot]] = 1
-        return SimpleNamespace(masks=masks.flatten(2))
+        return self._state(torch.zeros(len(context), 3, 2))
 
     def step(self, state: SimpleNamespace, actions: Tensor) -> tuple[SimpleNamespace, Tensor]:
         frames = torch.zeros(len(actions), self.SIZE, self.SIZE, 3, dtype=torch.uint8)
         for frame, action in zip(frames, actions, strict=True):
             for slot in action[:, 0].nonzero()[:, 0].tolist():
-                self._draw(frame, slot)
-        return state, frames
+                y, x = (4 * cell for cell in self._place(slot, acted=True))
+                frame[y : y + self.effect, x : x + self.effect] = 255
+        return self._state(actions if self.moves else torch.zeros_like(actions)), frames
 
-    def _draw(self, frame: Tensor, slot: int) -> None:
-        if self.paint == "all":
-            frame += 20
-        elif self.paint == "own":
-            y, x = (4 * place for place in self.PLACES[slot])
-            frame[y : y + 3, x : x + 3] = 255
+    def _place(self, slot: int, acted: bool) -> tuple[int, int]:
+        row, column = self.PLACES[slot]
+        return row, column + self.shift * acted
+
+    def _state(self, actions: Tensor) -> SimpleNamespace:
+        masks = torch.zeros(len(actions), 3, self.CELLS, self.CELLS)
+        masks[:, 2] = 0.5
+        for mask, action in zip(masks, actions, strict=True):
+            for slot in (0, 1):
+                mask[slot, *self._place(slot, bool(action[slot, 0]))] = 1
+        return SimpleNamespace(masks=masks.flatten(2))
 
 
 @pytest.fixture
@@ -258,37 +262,37 @@ def blank_clips() -> Clips:
     return Clips(np.zeros((7, 3, 32, 32, 3), np.uint8), ("planner",) * 7)
 
 
-def test_effects_inside_the_mask_only_are_dense_there(blank_clips):
-    scores = steering_scores(MaskedDream("own"), blank_clips)
+@pytest.mark.parametrize("shift", [0, 1])
+def test_effects_in_the_mask_or_in_the_next_cell_only_are_dense_there(blank_clips, shift):
+    scores = steering_scores(MaskedDream(shift=shift), blank_clips)
     assert scores["density_ratio"] > 1e6
     assert (scores["steerable_slots"], scores["changes"]) == (3, 21)
 
 
 def test_effects_everywhere_are_as_dense_inside_as_outside(blank_clips):
-    scores = steering_scores(MaskedDream("all"), blank_clips)
+    dream = MaskedDream()
+    dream.step = lambda state, actions: (state, actions[:, :, :1, None].sum(1, keepdim=True).expand(-1, 32, 32, 3) * 16)
+    scores = steering_scores(dream, blank_clips)
     assert scores["density_ratio"] == pytest.approx(1)
     assert scores["steerable_slots"] == 3
 
 
-def test_actions_without_effect_steer_nothing(blank_clips):
-    assert steering_scores(MaskedDream("none"), blank_clips) == {
-        "density_ratio": 0,
-        "steerable_slots": 0,
-        "changes": 21,
-    }
-
-
 def test_effects_beyond_the_dilated_mask_count_as_outside(blank_clips):
-    dream = MaskedDream("own")
-    reset = dream.reset
+    scores = steering_scores(MaskedDream(shift=2), blank_clips)
+    # Dilated, slots 0 and 1 own 9 cells of 16 px and slot 2 owns the frame; 9 px change by each, those of 0 and 1
+    # outside.
+    assert scores["density_ratio"] == pytest.approx((9 / (2 * 144 + 1024)) / (18 / (2 * (1024 - 144))))
 
-    def elsewhere(context: Tensor) -> SimpleNamespace:
-        """Slots 0 and 1 change places: what each paints is now far from what it owns."""
-        return SimpleNamespace(masks=reset(context).masks[:, [1, 0, 2]])
 
-    dream.reset = elsewhere
-    inside_of_slot_two_only = steering_scores(dream, blank_clips)["density_ratio"]
-    assert 0 < inside_of_slot_two_only < 1
+def test_a_slot_that_moves_owns_where_it_was_and_where_it_is(blank_clips):
+    assert steering_scores(MaskedDream(shift=2, moves=True), blank_clips)["density_ratio"] > 1e6
+
+
+@pytest.mark.parametrize("effect, steerable", [(0, 0), (2, 0), (3, 3)])
+def test_actions_without_a_visible_effect_steer_nothing(blank_clips, effect, steerable):
+    scores = steering_scores(MaskedDream(effect=effect), blank_clips)
+    assert scores["steerable_slots"] == steerable
+    assert (scores["density_ratio"] == 0) == (effect == 0)
 
 
 # --- tokens -----------------------------------------------------------------------------------------------------
