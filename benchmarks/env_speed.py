@@ -3,7 +3,7 @@
     python benchmarks/env_speed.py --checkpoint bigfish --envs 1 16 64
 
 Without a checkpoint a world of the `small` preset with random weights is timed: speed does not depend on weights.
-Procgen is stepped with random actions on all cores and shows its frames in two ways: as our videos were made, from
+Procgen is stepped with random actions in one thread and shows its frames in two ways: as our videos were made, from
 the 512-pixel render resized to 64, and natively at 64 pixels, which blurs small things. On a machine that is busy with
 other things, `--per-cpu-second --threads 1` counts the seconds of work instead of those on the wall.
 """
