@@ -4,6 +4,7 @@ The environment, the vector environment, the evaluator, the labeller and the exa
 """
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
@@ -76,6 +77,13 @@ class Dream:
         features = self.model.embed(tokens)
         slots: Slots = self.model.factorizer(features, history)
         return DreamState(tokens[:, -1], features[:, -1], slots.values[:, -1], slots.masks[:, -1], slots.history)
+
+
+def pixel_masks(masks: Tensor, image_size: int) -> Tensor:
+    """Masks (..., K, N) of square frames as the state has them -> (..., K, H, W): each pixel has those of its cell."""
+    cells = math.isqrt(masks.shape[-1])
+    side = image_size // cells
+    return masks.unflatten(-1, (cells, cells)).repeat_interleave(side, -2).repeat_interleave(side, -1)
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box
 
 from flam_env.acting import latent_action_space, read_actions, sample_actions
-from flam_env.dream import Dream, replace_rows
+from flam_env.dream import Dream, pixel_masks, replace_rows
 from flam_env.scoring import find_function, has_ended, reward_of
 from flam_env.starting import Start, choose_start
 from flam_env.units import BOUND
@@ -114,10 +114,7 @@ class Episodes:
 
     def slot_masks(self) -> np.ndarray:
         """How much of every pixel belongs to each slot: float32 (B, K, H, W), summing to 1 over slots."""
-        cells = self.world.model.config.cell_grid
-        side = self.world.tokenizer.config.image_size // cells
-        masks = self._state.masks.cpu().numpy().reshape(self.count, -1, cells, cells)
-        return masks.repeat(side, axis=2).repeat(side, axis=3)
+        return pixel_masks(self._state.masks, self.world.tokenizer.config.image_size).cpu().numpy()
 
     def other_actions(self, others: Others, generators: Sequence[np.random.Generator]) -> tuple[np.ndarray, list[str]]:
         """What moves the slots that nobody steers, at the current step.

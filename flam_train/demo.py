@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from flam_env.dream import Dream
+from flam_env.dream import Dream, pixel_masks
 from flam_env.units import BOUND
 from flam_env.world import find_world, load_clips, load_world
 from flam_train.cli import Positional, run_command
@@ -63,7 +63,8 @@ def demo_rows(dream: Dream, frames: np.ndarray) -> dict[str, np.ndarray]:
     start = tokens[:, :context]
     predicted = roll(dream, start, actions)
     slot, steered = most_steerable(dream, start, actions, predicted)
-    masks = slot_masks(dream, tokens)[context:]
+    owned = dream.model.observe(tokens).masks[0, context:]
+    masks = pixel_masks(owned, dream.tokenizer.config.image_size).cpu().numpy()
     return {
         "real future": frames[context:],
         "prediction, latent actions inferred from the real future": predicted[0].cpu().numpy(),
@@ -84,14 +85,6 @@ def most_steerable(
     change = (steered.float() - predicted.float()).abs().mean((1, 2, 3, 4))
     slot = int(change.argmax())
     return slot, steered[slot]
-
-
-def slot_masks(dream: Dream, tokens: torch.Tensor) -> np.ndarray:
-    """Masks of the slots over a clip of tokens (1, T, N), at pixel resolution: float32 (T, K, H, W)."""
-    masks = dream.model.observe(tokens).masks[0].cpu().numpy()
-    cells = dream.model.config.cell_grid
-    side = dream.tokenizer.config.image_size // cells
-    return masks.reshape(*masks.shape[:2], cells, cells).repeat(side, 2).repeat(side, 3)
 
 
 if __name__ == "__main__":

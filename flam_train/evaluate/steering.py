@@ -6,7 +6,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 from torch.nn.functional import max_pool2d, one_hot
 
-from flam_env.dream import Dream, DreamState
+from flam_env.dream import Dream, DreamState, pixel_masks
 from flam_env.units import BOUND
 from flam_train.evaluate.clips import Clips
 from flam_train.evaluate.rollouts import infer_actions
@@ -59,8 +59,7 @@ def _steer_each_slot(dream: Dream, context: Tensor, action: Tensor, random: torc
 
 def _owned(dream: Dream, state: DreamState) -> Tensor:
     """Pixels of the cells that each slot owns, dilated by one cell: bool (B, K, H, W)."""
-    owner = one_hot(state.masks.argmax(1), state.masks.shape[1]).float()
-    grid = rearrange(owner, "b (h w) k -> b k h w", h=dream.model.config.cell_grid)
-    cell = dream.tokenizer.config.image_size // dream.model.config.cell_grid
-    dilated = max_pool2d(grid, 3, stride=1, padding=1).bool()
-    return repeat(dilated, "b k h w -> b k (h p) (w q)", p=cell, q=cell)
+    owner = rearrange(one_hot(state.masks.argmax(1), state.masks.shape[1]).float(), "b n k -> b k n")
+    cells = dream.model.config.cell_grid
+    dilated = max_pool2d(owner.unflatten(-1, (cells, cells)), 3, stride=1, padding=1)
+    return pixel_masks(dilated.flatten(-2), dream.tokenizer.config.image_size).bool()
