@@ -48,7 +48,7 @@ def random_world() -> World:
     torch.manual_seed(0)
     tokenizer, model = Tokenizer(TOKENIZER).eval(), FactoredWorldModel(MODEL).eval()
     model.aggregator.head.weight.normal_(std=1.5)
-    model.inverse.mean.weight.normal_(std=1.5)
+    model.inverse_dynamics.mean.weight.normal_(std=1.5)
     clips = _random_clips(STARTS, CLIP_FRAMES)
     latent_actions, more = _infer(model, clips), _infer(model, _random_clips(BANK, 2))[:, 0]
     torch.set_rng_state(generator_state)

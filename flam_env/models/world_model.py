@@ -133,8 +133,8 @@ class FactoredWorldModel(nn.Module):
         self.features = CellFeatures(config, self.quantizer)
         self.factorizer = Factorizer(slots=config.slots, iterations=config.iterations, window=config.window, **sizes)
         latent = {"latent_dim": config.latent_dim, "layers": config.layers}
-        self.inverse = InverseDynamics(**latent, **sizes)
-        self.dynamics = ForwardDynamics(**latent, **sizes)
+        self.inverse_dynamics = InverseDynamics(**latent, **sizes)
+        self.forward_dynamics = ForwardDynamics(**latent, **sizes)
         outputs = {"code": len(config.levels), "token": self.quantizer.size, "level": sum(config.levels)}[config.target]
         self.aggregator = Aggregator(layers=config.layers, outputs=outputs * config.group**2, **sizes)
 
@@ -168,7 +168,7 @@ class FactoredWorldModel(nn.Module):
     def infer(self, slots: Tensor) -> LatentActions:
         """Slots (B, T, K, S) -> posterior of the latent actions (B, T - 1, K, A) between them."""
         now, after = (rearrange(s, "b t k s -> (b t) k s") for s in (slots[:, :-1], slots[:, 1:]))
-        posterior = self.inverse(now, after)
+        posterior = self.inverse_dynamics(now, after)
         return LatentActions(*(rearrange(x, "(b t) k a -> b t k a", b=len(slots)) for x in posterior))
 
     def predict(self, tokens: Tensor, features: Tensor, slots: Tensor, actions: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ class FactoredWorldModel(nn.Module):
             says; float32.
         """
         slots, actions = (rearrange(x, "b t k d -> (b t) k d") for x in (slots, actions))
-        predicted_slots = self.dynamics(slots, actions)
+        predicted_slots = self.forward_dynamics(slots, actions)
         output = self.aggregator(rearrange(features, "b t n d -> (b t) n d"), predicted_slots).float()
         pattern = "(b t) (h w) (p q o) -> b t (h p w q) o"
         output = rearrange(output, pattern, b=len(tokens), **self.features.layout)

@@ -34,7 +34,7 @@ def test_inferred_action_of_a_slot_sees_no_other_slots_future():
     model = build()
     slots = torch.randn(BATCH, CONFIG.slots, CONFIG.dim)
     after = torch.randn(BATCH, CONFIG.slots, CONFIG.dim, requires_grad=True)
-    mean = model.inverse(slots, after).mean
+    mean = model.inverse_dynamics(slots, after).mean
     for i in range(CONFIG.slots):
         (gradient,) = torch.autograd.grad(mean[:, i].square().sum(), after, retain_graph=True)
         others = [j for j in range(CONFIG.slots) if j != i]
@@ -46,7 +46,7 @@ def test_predicted_slot_sees_no_other_slots_action():
     model = build()
     slots = torch.randn(BATCH, CONFIG.slots, CONFIG.dim)
     actions = torch.randn(BATCH, CONFIG.slots, CONFIG.latent_dim, requires_grad=True)
-    predicted = model.dynamics(slots, actions)
+    predicted = model.forward_dynamics(slots, actions)
     for i in range(CONFIG.slots):
         (gradient,) = torch.autograd.grad(predicted[:, i].square().sum(), actions, retain_graph=True)
         others = [j for j in range(CONFIG.slots) if j != i]
@@ -58,7 +58,7 @@ def test_both_dynamics_see_all_current_slots():
     model = build()
     slots = torch.randn(BATCH, CONFIG.slots, CONFIG.dim, requires_grad=True)
     after, actions = torch.randn(BATCH, CONFIG.slots, CONFIG.dim), torch.randn(BATCH, CONFIG.slots, CONFIG.latent_dim)
-    for output in (model.inverse(slots, after).mean, model.dynamics(slots, actions)):
+    for output in (model.inverse_dynamics(slots, after).mean, model.forward_dynamics(slots, actions)):
         (gradient,) = torch.autograd.grad(output[:, 0].square().sum(), slots)
         assert (gradient.abs().amax((0, 2)) > 1e-7).all()
 
