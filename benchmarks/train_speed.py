@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from flam_env.models.world_model import FactoredWorldModel
 from flam_train.allocator import restart_with_huge_pages
 from flam_train.engine.plan import optimizers
+from flam_train.engine.precision import matrix_rate, uses_bf16
 from flam_train.losses import world_model_loss
 from flam_train.presets import SMALL
 
@@ -34,20 +35,24 @@ def measure(
         compiled: whether through torch.compile.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rate = matrix_rate(device)
-    print(f"{device}, {torch.get_num_threads()} threads, bf16 matrix rate {rate / 1e12:.2f} TFLOP/s")
+    half = uses_bf16("auto", device)
+    rate = matrix_rate(torch.bfloat16 if half else torch.float32, device, side=2048)
+    name = "bf16" if half else "fp32"
+    print(f"{device}, {torch.get_num_threads()} threads, {name} matrix rate {rate / 1e12:.2f} TFLOP/s")
     print("| K | mode | frames/s | MFLOP/frame | share of matrix rate |\n| --- | --- | --- | --- | --- |")
     for count in slots:
         for compile_model in compiled:
-            step = training_step(count, batch, frames, device, compile_model)
+            step = training_step(count, batch, frames, device, half, compile_model)
             seconds = timed(step, device)
-            work = flops(training_step(count, batch, frames, device, False)) / (batch * frames)
+            work = flops(training_step(count, batch, frames, device, half, False)) / (batch * frames)
             speed = batch * frames / seconds
             mode = "compiled" if compile_model else "eager"
             print(f"| {count} | {mode} | {speed:.0f} | {work / 1e6:.0f} | {speed * work / rate:.1%} |", flush=True)
 
 
-def training_step(slots: int, batch: int, frames: int, device: torch.device, compiled: bool) -> Callable[[], None]:
+def training_step(
+    slots: int, batch: int, frames: int, device: torch.device, half: bool, compiled: bool
+) -> Callable[[], None]:
     """One optimiser step of the `small` preset with K slots, ready to be called."""
     torch.manual_seed(0)
     model = FactoredWorldModel(replace(SMALL.world_model, slots=slots)).to(device)
@@ -56,7 +61,7 @@ def training_step(slots: int, batch: int, frames: int, device: torch.device, com
     tokens = torch.randint(model.quantizer.size, (batch, frames, model.config.patches), device=device)
 
     def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
             loss, _ = world_model_loss(model, tokens, called(tokens), SMALL.loss, 0.5)
         loss.backward()
         for optimizer in both:
@@ -83,17 +88,6 @@ def flops(step: Callable[[], None]) -> int:
     with FlopCounterMode(display=False) as counter:
         step()
     return counter.get_total_flops()
-
-
-def matrix_rate(device: torch.device, size: int = 2048) -> float:
-    """Floating-point operations a second of a square bf16 matrix product."""
-    a, b = (torch.randn(size, size, dtype=torch.bfloat16, device=device) for _ in range(2))
-
-    def products() -> None:
-        for _ in range(10):
-            torch.mm(a, b)
-
-    return 10 * 2 * size**3 / timed(products, device)
 
 
 if __name__ == "__main__":

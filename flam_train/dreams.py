@@ -6,10 +6,9 @@ import numpy as np
 import torch
 
 from flam_env.dream import Dream
-from flam_env.units import BOUND
 from flam_env.world import load_world
 from flam_train.cli import Positional, run_command
-from flam_train.evaluate.rollouts import roll
+from flam_train.evaluate.rollouts import roll, sampled_actions
 from flam_train.pictures import contact_sheet, write_png
 
 SHOWN_STEPS = (1, 2, 4, 8, 12, 16, 24, 32, 50, 75, 100)
@@ -44,9 +43,9 @@ def dreams(
     starts = dream.world.starts
     random = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(starts.tokens), generator=random)[:count]
-    actions = starts.bank[torch.randint(len(starts.bank), (len(chosen), steps), generator=random)]
+    actions = sampled_actions(dream.world, len(chosen), steps, random)
     context = starts.tokens[chosen, : dream.world.settings.context]
-    frames = roll(dream, context, actions.clamp(-BOUND, BOUND)).cpu().numpy()
+    frames = roll(dream, context, actions).cpu().numpy()
     first = dream.frame(dream.reset(context)).cpu().numpy()
     shown = [step for step in SHOWN_STEPS if step <= steps]
     rows = {

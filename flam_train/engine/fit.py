@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from flam_train.engine.batches import Batch, BatchFeed, DrawBatch, Stream, step_seed
 from flam_train.engine.log import METRICS_NAME, RunLog, last_metrics
 from flam_train.engine.plan import Evaluate, FitConfig, Loss, Progress, ema_decay, learning_rate, optimizers
+from flam_train.engine.precision import uses_bf16
 from flam_train.engine.signals import Interrupts
 from flam_train.engine.state import RunState, read_header, require_same_run, require_trainable
 from flam_train.engine.window import Window
@@ -100,9 +101,9 @@ def fit(
 class _Objective(nn.Module):
     """Model and loss as one module, so that data parallelism sees one forward whatever the loss calls."""
 
-    def __init__(self, model: nn.Module, loss: Loss, config: FitConfig):
+    def __init__(self, model: nn.Module, loss: Loss, config: FitConfig, device: torch.device):
         super().__init__()
-        self.model, self.loss, self.bf16 = model, loss, config.precision == "bf16"
+        self.model, self.loss, self.bf16 = model, loss, uses_bf16(config.precision, device)
         # In a tuple: registered as a submodule, the wrapper would name every parameter a second time.
         self.called = (cast(nn.Module, torch.compile(model, dynamic=False)) if config.compile else model,)
 
@@ -131,7 +132,7 @@ class _Run:
         # Over gloo, agreeing on time and signals never waits for the GPU; the timeout outlasts evaluations.
         shared = self.processes > 1
         self.control = dist.new_group(backend="gloo", timeout=timedelta(days=1)) if shared else None
-        self.objective = self.accelerator.prepare(_Objective(model, loss, config))
+        self.objective = self.accelerator.prepare(_Objective(model, loss, config, self.device))
         self.model, self.optimizers = model, optimizers(model, config, self.device)
         self.state = RunState(model, self.optimizers, average=config.ema > 0)
         self.window = Window(out / RESUME_NAME)

@@ -34,6 +34,12 @@ def roll(dream: Dream, context: Tensor, actions: Tensor) -> Tensor:
     return torch.stack(frames, 1)
 
 
+def sampled_actions(world: World, count: int, steps: int, random: torch.Generator) -> Tensor:
+    """Actions (count, steps, K, A) in units, inside the box: each step's from the world's bank of real actions."""
+    drawn = torch.randint(len(world.starts.bank), (count, steps), generator=random)
+    return world.starts.bank[drawn].clamp(-BOUND, BOUND)
+
+
 @torch.inference_mode()
 def infer_actions(dream: Dream, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens (B, T, N) -> actions (B, T - 1, K, A) in units, and the nats that a frame's actions carry (B, T - 1)."""
@@ -68,11 +74,10 @@ def rollout_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, np.nd
     for frames, tokens in _encoded(dream, clips):
         actions, nats = infer_actions(dream, tokens)
         actions = actions[:, context - 1 :]
-        drawn = torch.randint(len(world.starts.bank), actions.shape[:2], generator=random)
         true, start = frames[:, context:], tokens[:, :context]
         methods = {
             "prediction": roll(dream, start, actions.clamp(-BOUND, BOUND)),
-            "sampled": roll(dream, start, world.starts.bank[drawn].clamp(-BOUND, BOUND)),
+            "sampled": roll(dream, start, sampled_actions(world, *actions.shape[:2], random)),
             "recon": _recon(dream, tokens[:, context:]),
             "copy_last": frames[:, context - 1 : context].expand_as(true),
         }
