@@ -18,8 +18,9 @@ from flam_train.evaluate.report import format_report
 from flam_train.evaluate.rollouts import rollout_scores
 from flam_train.evaluate.steering import steering_scores
 from flam_train.evaluate.tokens import token_scores
+from flam_train.evaluate.wholeness import dream_scores
 
-STEERED_CLIPS = 64
+FEW_CLIPS = 64  # for steering and for long dreams
 
 
 def evaluate(
@@ -81,7 +82,7 @@ def _scores(dream: Dream, clips: Clips, seed: int) -> dict:
     pixels = {name: value for name, value in table.items() if name.endswith(("_psnr", "_ssim"))}
     agents = np.array(clips.agents)
     rows = {"all": agents == agents} | {kind: agents == kind for kind in sorted(set(clips.agents))}
-    every = slice(None, None, max(clips.count // STEERED_CLIPS, 1))
+    every = slice(None, None, max(clips.count // FEW_CLIPS, 1))
     few = Clips(clips.frames[every], clips.agents[every])
     measures = {
         "gap_to_recon_db": table["recon_psnr"].mean() - table["prediction_psnr"].mean(),
@@ -96,6 +97,7 @@ def _scores(dream: Dream, clips: Clips, seed: int) -> dict:
     return {
         "scores": {kind: {n: float(v[chosen].mean()) for n, v in pixels.items()} for kind, chosen in rows.items()},
         "per_step": {name: value.mean(0).tolist() for name, value in pixels.items()},
+        "dreams": dream_scores(dream, few, seed),
         "measures": {name: float(value) for name, value in measures.items()},
     }
 

@@ -27,6 +27,12 @@ def format_report(report: dict[str, Any]) -> str:
     lines += [
         f"| {i} | " + " | ".join(f"{v:.2f}" for v in row) + " |" for i, row in enumerate(zip(*curves, strict=True), 1)
     ]
+    dreams = report["dreams"]
+    lines += ["", "| dreamt step | windows: PSNR to the nearest real, dB | windows that show something |"]
+    lines += ["| --- | --- | --- |"]
+    lines += [f"| real | {dreams['real_nearest_psnr']:.2f} | {dreams['real_filled']:.1%} |"]
+    curves = [dreams[name] for name in ("step", "nearest_psnr", "filled")]
+    lines += [f"| {i} | {nearest:.2f} | {filled:.1%} |" for i, nearest, filled in zip(*curves, strict=True)]
     lines += ["", "| measure | value |", "| --- | --- |"]
     lines += [f"| {name.replace('_', ' ')} | {value:.4g} |" for name, value in report["measures"].items()]
     return "\n".join(lines)

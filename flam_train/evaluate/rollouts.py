@@ -77,7 +77,7 @@ def rollout_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, np.nd
         true, start = frames[:, context:], tokens[:, :context]
         methods = {
             "prediction": roll(dream, start, actions.clamp(-BOUND, BOUND)),
-            "sampled": roll(dream, start, sampled_actions(world, *actions.shape[:2], random)),
+            "sampled": roll(dream, start, sampled_actions(world, len(actions), actions.shape[1], random)),
             "recon": _recon(dream, tokens[:, context:]),
             "copy_last": frames[:, context - 1 : context].expand_as(true),
         }

@@ -1,26 +1,26 @@
 """Do things stay whole in a long dream? Its pictures are compared, window by window, with real ones.
 
-A window of 16 x 16 pixels that shows something is whole if some real window looks like it. A dream in which things
-tear, smear or grow has windows that nothing real resembles; one in which they fade has fewer windows. The measure
-knows nothing of what should happen: it complements pictures that a person looks at, it does not replace them.
+A window, a quarter of a frame high and wide, that shows something is whole if some real window looks like it. A dream
+in which things tear, smear or grow has windows that nothing real resembles; one in which they fade has fewer windows.
+The measure knows nothing of what should happen: it complements pictures that a person looks at.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, unfold
+from torch.nn.functional import adaptive_avg_pool2d, unfold
 
 from flam_env.dream import Dream
 from flam_env.frames import to_float, to_uint8
 from flam_train.evaluate.clips import Clips
 from flam_train.evaluate.rollouts import roll, sampled_actions
 
-WINDOW, STRIDE = 16, 4  # pixels
-SHRUNK = 2  # windows are compared at half resolution
-SOMETHING = 0.05  # smallest spread of a window's values, of 1, that shows something
+SIDE, WINDOW, STRIDE = 32, 8, 2  # frames are shrunk to this side, in pixels, before windows are compared
+SOMETHING = 0.05  # least spread of a window's values, of 1, that shows something
 CHUNK = 1024
+EVERY = 2  # frame of the starts is a real one to compare with
 DREAMT_STEPS = (1, 2, 4, 8, 16, 25, 50, 75, 100)
 
 
@@ -36,25 +36,26 @@ class Wholeness(NamedTuple):
 
 
 @torch.inference_mode()
-def dream_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, list[float]]:
-    """Long dreams from the clips' first frames under sampled actions, against the world's starts as real windows.
+def dream_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, Any]:
+    """Long dreams from the clips' first frames under sampled actions, with the world's starts as the real frames.
 
     Returns:
-        `step` and, for each of these steps, the means of `Wholeness` over the dreams; then, for the last true frames
-        of the clips, `real_nearest_psnr` and `real_filled` with one value: what dreams that stay whole would have.
+        `step`, and for each of these steps the means of `nearest_psnr` and `filled` over the dreams;
+        `real_nearest_psnr` and `real_filled` of the clips' last true frames: what dreams that stay whole would have.
     """
-    random, context = torch.Generator().manual_seed(seed), dream.world.settings.context
-    real = _decode(dream, dream.world.starts.tokens[:, ::2].flatten(0, 1).to(dream.device))
+    context, (count, _, *image) = dream.world.settings.context, clips.frames.shape
+    real = _decode(dream, dream.world.starts.tokens[:, ::EVERY].flatten(0, 1).to(dream.device))
     held_out = wholeness(_decode(dream, dream.encode(clips.frames[:, -1])), real)
-    start = dream.encode(clips.frames[:, :context].reshape(-1, *clips.frames.shape[2:])).unflatten(0, (-1, context))
-    frames = roll(dream, start, sampled_actions(dream.world, clips.count, DREAMT_STEPS[-1], random))
+    start = dream.encode(clips.frames[:, :context].reshape(-1, *image)).unflatten(0, (count, context))
+    random = torch.Generator().manual_seed(seed)
+    frames = roll(dream, start, sampled_actions(dream.world, count, DREAMT_STEPS[-1], random))
     dreamt = [wholeness(frames[:, step - 1], real) for step in DREAMT_STEPS]
     return {
         "step": list(DREAMT_STEPS),
-        "nearest_psnr": [of.nearest_psnr.nanmean().item() for of in dreamt],
-        "filled": [of.filled.mean().item() for of in dreamt],
-        "real_nearest_psnr": [held_out.nearest_psnr.nanmean().item()],
-        "real_filled": [held_out.filled.mean().item()],
+        "nearest_psnr": [seen.nearest_psnr.nanmean().item() for seen in dreamt],
+        "filled": [seen.filled.mean().item() for seen in dreamt],
+        "real_nearest_psnr": held_out.nearest_psnr.nanmean().item(),
+        "real_filled": held_out.filled.mean().item(),
     }
 
 
@@ -65,7 +66,7 @@ def _decode(dream: Dream, tokens: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def wholeness(frames: Tensor, real: Tensor) -> Wholeness:
-    """How much frames look like real ones: both uint8 (F, H, W, 3), on one device, through the same tokenizer."""
+    """How much frames look like real ones: both uint8 (F, H, W, 3), on one device, drawn by the same tokenizer."""
     bank = windows(real).flatten(0, 1)
     bank = bank[_shows_something(bank)]
     seen = windows(frames)
@@ -78,8 +79,8 @@ def wholeness(frames: Tensor, real: Tensor) -> Wholeness:
 
 def windows(frames: Tensor) -> Tensor:
     """Frames uint8 (F, H, W, 3) -> their overlapping windows, shrunk and flat: (F, windows, values) in [0, 1]."""
-    small = avg_pool2d(to_float(frames, frames.device), SHRUNK)
-    return rearrange(unfold(small, WINDOW // SHRUNK, stride=STRIDE // SHRUNK), "f v w -> f w v")
+    small = adaptive_avg_pool2d(to_float(frames, frames.device), SIDE)
+    return rearrange(unfold(small, WINDOW, stride=STRIDE), "f v w -> f w v")
 
 
 def _shows_something(windows: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import nn
 
 from flam_train.engine import FitConfig, NonFiniteLossError, Progress, fit, learning_rate
 from flam_train.engine.plan import ema_decay, is_decayed
+from flam_train.engine.precision import matrix_rate
 from flam_train.engine.state import read_header
 
 LAW = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]])
@@ -264,6 +265,24 @@ def test_bf16_reaches_the_model_and_weights_stay_fp32(tmp_path):
     result = fit(toy(), watch, draw, config(steps=2, precision="bf16"), tmp_path)
     assert kinds == {torch.bfloat16}
     assert all(tensor.dtype == torch.float32 for tensor in result.ema.values())
+
+
+@pytest.mark.parametrize(("half", "expected"), [(140e9, True), (60e9, False), (0.9e9, False)])
+def test_automatic_precision_is_bf16_where_it_is_multiplied_faster(tmp_path, monkeypatch, half, expected):
+    rates = {torch.bfloat16: half, torch.float32: 60e9}
+    monkeypatch.setattr("flam_train.engine.precision.matrix_rate", lambda dtype, *_: rates[dtype])
+    kinds = set()
+
+    def watch(model, batch, progress):
+        kinds.add(model(batch["x"]).dtype)
+        return error(model, batch, progress)
+
+    fit(toy(), watch, draw, config(steps=2, precision="auto"), tmp_path)
+    assert kinds == {torch.bfloat16 if expected else torch.float32}
+
+
+def test_matrix_rates_are_those_of_a_machine():
+    assert 1e7 < matrix_rate(torch.float32, torch.device("cpu"), side=128) < 1e15
 
 
 def test_log_goes_to_tensorboard_and_the_frame_rate_counts_frames(tmp_path):

@@ -19,6 +19,7 @@ from flam_train.evaluate.report import METHODS, format_report, read_report
 from flam_train.evaluate.rollouts import rollout_scores
 from flam_train.evaluate.steering import steering_scores
 from flam_train.evaluate.tokens import token_scores
+from flam_train.evaluate.wholeness import wholeness
 
 # --- pixel measures ---------------------------------------------------------------------------------------------
 
@@ -336,6 +337,43 @@ def test_churn_of_a_case_counted_by_hand():
     assert scores["tokens_used"] == 5
 
 
+# --- wholeness of long dreams -----------------------------------------------------------------------------------
+
+
+def blocks(count: int, height: int = 64, width: int = 48) -> Tensor:
+    """Frames uint8 (count, height, width, 3) of blocks of 4 x 4 pixels, each in a colour of its own."""
+    colours = torch.randint(200, (count, height // 4, width // 4, 3), generator=torch.Generator().manual_seed(3))
+    return colours.repeat_interleave(4, 1).repeat_interleave(4, 2).byte()
+
+
+def test_frames_that_are_real_are_whole():
+    real = blocks(7)
+    whole = wholeness(real[2:5], real)
+    assert (whole.nearest_psnr > 60).all()
+    assert whole.filled.tolist() == [1.0] * 3
+
+
+def test_a_frame_that_is_everywhere_as_far_from_the_only_real_one_has_that_psnr():
+    real = blocks(1)
+    assert wholeness(real + 30, real).nearest_psnr.item() == pytest.approx(-20 * np.log10(30 / 255), abs=0.1)
+
+
+def test_frames_put_together_from_two_are_less_whole():
+    real = blocks(8)
+    torn = real[:3].clone()
+    torn[:, :, 20:] = real[3:6, :, 20:]
+    assert (wholeness(torn, real).nearest_psnr < wholeness(real[:3], real).nearest_psnr - 10).all()
+
+
+def test_what_fades_fills_fewer_windows_and_nothing_at_all_is_neither_whole_nor_torn():
+    frames = blocks(3)
+    frames[0] = 0
+    frames[1, 32:] = 0
+    whole = wholeness(frames, frames[1:])
+    assert whole.nearest_psnr[0].isnan() and (whole.nearest_psnr[1:] > 60).all()
+    assert whole.filled[0] == 0 < whole.filled[1] < whole.filled[2]
+
+
 # --- the report -------------------------------------------------------------------------------------------------
 
 
@@ -382,6 +420,9 @@ def test_a_report_prints_every_number_it_has(report):
         numbers = " | ".join(f"{returned['scores'][kind][f'{method}_psnr']:.2f}" for kind in returned["scores"])
         assert f"| {title} | {numbers} |" in table
     assert "| 13 | " in table and "| 14 | " not in table
+    dreams = returned["dreams"]
+    assert f"| real | {dreams['real_nearest_psnr']:.2f} | " in table
+    assert f"| 100 | {dreams['nearest_psnr'][-1]:.2f} | " in table and dreams["step"][-1] == 100
     assert all(name.replace("_", " ") in table for name in returned["measures"])
 
 
