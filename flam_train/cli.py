@@ -22,6 +22,7 @@ COMMANDS = {
     "collect": "flam_train.data.collect:collect",
     "tokenizer": "flam_train.tokenizer:tokenizer",
     "world-model": "flam_train.world_model:world_model",
+    "scheduled-sampling": "flam_train.scheduled_sampling:scheduled_sampling",
     "evaluate": "flam_train.evaluate.evaluate:evaluate",
     "demo": "flam_train.demo:demo",
     "dreams": "flam_train.dreams:dreams",
@@ -52,14 +53,14 @@ def main(arguments: list[str] | None = None) -> None:
 def run_command(function: Callable[..., Any], arguments: list[str] | None = None) -> None:
     """Calls a function with what the command line says; a user's mistake becomes one line, not a traceback.
 
-    A function whose parameters include `model` takes `--preset small|tiny|paper`, which sets the defaults of the rest.
+    A function with a parameter `fit_config` takes `--preset small|tiny|paper`, which sets the defaults of the rest.
     """
     if arguments is None:
         restart_with_huge_pages()
         arguments = sys.argv[1:]
     program = f"flam-train {function.__name__.replace('_', '-')}"
     description = getdoc(function)
-    if "model" in signature(function).parameters:
+    if "fit_config" in signature(function).parameters:
         description = f"{description}\n\n--preset small|tiny|paper sets the defaults of all that follows."
     try:
         function, arguments = _with_preset(function, list(arguments))
@@ -71,7 +72,7 @@ def run_command(function: Callable[..., Any], arguments: list[str] | None = None
 
 def _with_preset(function: Callable[..., Any], arguments: list[str]) -> tuple[Callable[..., Any], list[str]]:
     """The function with the defaults of the preset that the arguments name, and the arguments without the preset."""
-    if "model" not in signature(function).parameters:
+    if "fit_config" not in signature(function).parameters:
         return function, arguments
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--preset", nargs="?", const="")
@@ -80,7 +81,7 @@ def _with_preset(function: Callable[..., Any], arguments: list[str]) -> tuple[Ca
 
 
 def preset_arguments(function: Callable[..., Any], name: str) -> dict[str, Any]:
-    """The arguments of a training function (`tokenizer`, `world_model`) that a preset sets.
+    """The arguments of a training function (`tokenizer`, `world_model`, ...) that a preset sets.
 
     Raises:
         ValueError: there is no such preset.
@@ -89,10 +90,9 @@ def preset_arguments(function: Callable[..., Any], name: str) -> dict[str, Any]:
 
     if name not in PRESETS:
         raise ValueError(f"expected a preset of {sorted(PRESETS)}, got {name!r}")
-    preset = PRESETS[name]
-    phase = function.__name__
-    chosen = {"model": getattr(preset, phase), "fit_config": getattr(preset, f"{phase}_fit"), "loss": preset.loss}
-    return {key: value for key, value in chosen.items() if key in signature(function).parameters}
+    preset, phase = PRESETS[name], function.__name__
+    sources = {"model": phase, "fit_config": f"{phase}_fit", "loss": "loss"}
+    return {key: getattr(preset, source) for key, source in sources.items() if key in signature(function).parameters}
 
 
 if __name__ == "__main__":

@@ -29,12 +29,12 @@ def bare_world(tokenizer: Tokenizer, model: FactoredWorldModel, settings: WorldS
     return World(tokenizer, model, settings, units, Starts(torch.zeros(1, 0, 0).long(), nothing, nothing[0]))
 
 
-def finish_world(world: World, splits: dict[str, TokenSplit], seed: int = 0) -> World:
-    """The world with action units measured on the training split and starts from the validation split."""
+def finish_world(world: World, splits: dict[str, TokenSplit], units: ActionUnits | None = None, seed: int = 0) -> World:
+    """The world with action units, by default measured on the training split, and starts from the validation split."""
     random = np.random.default_rng(seed)
     clips = _some_clips(splits["train"], BANK_CLIPS, BANK_FRAMES, random)
     posterior = _infer(world.model, clips)
-    units = measured_units(posterior)
+    units = units or measured_units(posterior)
     rows = units.from_model(posterior.mean).flatten(0, 1)
     bank = rows[torch.from_numpy(random.permutation(len(rows))[:BANK_ROWS])]
     start_tokens = _some_clips(splits["val"], START_CLIPS, START_FRAMES, random)

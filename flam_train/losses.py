@@ -24,9 +24,6 @@ class WorldModelLossConfig:
     """First share of the run in which information is free (beta = 0), against posterior collapse."""
     ramp_share: float = 0.1
     """Share of the run over which beta then rises linearly to its value."""
-    rollout_share: float = 0.0
-    """Share of the frames that the forward model sees as it predicted them itself, once information has its price;
-    what it then learns is to go on from its own mistakes. 0 is teacher forcing throughout, as in the paper."""
     weighting: Literal["even", "changed"] = "even"
     """`changed`: patches whose token changes share half of the weight, the others the other half."""
 
@@ -83,17 +80,6 @@ def world_model_loss(
     nats = kl.sum((-1, -2)).mean()
     loss = error + information_weight(config, model.config.patches, share) * nats
     return loss, {"prediction": error.detach()} | diagnosis(model, tokens, prediction, DIAGNOSED_CLIPS)
-
-
-@torch.no_grad()
-def own_guesses(model: FactoredWorldModel, tokens: Tensor, share: float) -> Tensor:
-    """Clips (B, T, N) in which a share of the frames is replaced by the model's one-step predictions of them.
-
-    The first frame is never replaced. Drawn from torch's global generator.
-    """
-    guesses = model.next_tokens(model(tokens).output)
-    replaced = torch.rand(guesses.shape[:2], device=tokens.device) < share
-    return torch.cat([tokens[:, :1], torch.where(replaced[..., None], guesses, tokens[:, 1:])], 1)
 
 
 @torch.no_grad()

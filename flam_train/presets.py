@@ -17,6 +17,7 @@ class Preset:
     world_model: WorldModelConfig
     world_model_fit: FitConfig
     loss: WorldModelLossConfig
+    scheduled_sampling_fit: FitConfig
 
 
 SMALL = Preset(
@@ -29,6 +30,9 @@ SMALL = Preset(
         minutes=60, batch_size=16, learning_rate=8e-4, muon=2.5, warmup_steps=50, decay_share=0.4, log_every=100
     ),
     loss=WorldModelLossConfig(),
+    scheduled_sampling_fit=FitConfig(
+        minutes=40, batch_size=8, learning_rate=4e-4, muon=2.5, warmup_steps=20, decay_share=0.6, ema=0.99, log_every=20
+    ),
 )
 """64 px, 256 patches in 64 cells, dim 128: what a laptop CPU trains in about an hour."""
 
@@ -38,6 +42,7 @@ TINY = Preset(
     world_model=WorldModelConfig(slots=6, latent_dim=6, dim=48, layers=1, iterations=1),
     world_model_fit=FitConfig(steps=300, batch_size=16, learning_rate=2e-3, warmup_steps=20, decay_share=0.4, ema=0.98),
     loss=WorldModelLossConfig(),
+    scheduled_sampling_fit=FitConfig(steps=100, batch_size=16, learning_rate=1e-3, decay_share=0.7, ema=0.95),
 )
 """What the tests and `make train-tiny` train."""
 
@@ -58,6 +63,7 @@ PAPER = Preset(
     ),
     world_model_fit=FitConfig(steps=100_000, batch_size=32, learning_rate=1e-4, warmup_steps=1000),
     loss=WorldModelLossConfig(information_price=2e-4 * 28**2, free_share=0.0, ramp_share=0.0),
+    scheduled_sampling_fit=FitConfig(steps=10_000, batch_size=32, learning_rate=1e-4, decay_share=0.7),
 )
 """Table 5 for Procgen: 224 px, 784 patches, L2 on codes with beta 2e-4."""
 

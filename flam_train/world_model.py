@@ -2,13 +2,15 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from flam_env.checkpoint import fingerprint
 from flam_env.models.world_model import FactoredWorldModel, WorldModelConfig
-from flam_env.world import WorldSettings, save_clips, save_world
+from flam_env.units import ActionUnits
+from flam_env.world import World, WorldSettings, save_clips, save_world
 from flam_train.cli import Positional, run_command
 from flam_train.collapse import warn_of_collapse
 from flam_train.data.store import EpisodeStore
@@ -17,7 +19,7 @@ from flam_train.engine import DrawBatch, FitConfig, Loss, Progress, fit
 from flam_train.evaluate.clips import draw_clips
 from flam_train.evaluate.rollouts import quick_scores
 from flam_train.export import START_FRAMES, bare_world, finish_world
-from flam_train.losses import WorldModelLossConfig, own_guesses, world_model_loss
+from flam_train.losses import WorldModelLossConfig, world_model_loss
 from flam_train.presets import SMALL
 from flam_train.tokenizer import load_tokenizer
 
@@ -54,48 +56,62 @@ def world_model(
         ValueError: no such store, frames of another size, or `out` holds another run.
     """
     store, tokenizer = EpisodeStore.open(data), load_tokenizer(out)
-    settings = WorldSettings(source=store.source)
-    watched = draw_clips(store, "val", WATCHED_CLIPS, settings.context + settings.horizon)
+    model = replace(model, grid=tokenizer.config.grid, levels=tokenizer.config.levels)
+    torch.manual_seed(fit_config.seed)
+    world = bare_world(tokenizer, FactoredWorldModel(model), WorldSettings(source=store.source))
+
+    def objective(network: nn.Module, tokens: Tensor, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
+        return world_model_loss(bare(network), tokens, network(tokens), loss, progress.share)
+
+    identity = {"model": asdict(model), "loss": asdict(loss)}
+    return train_world(world, store, objective, fit_config, Path(out), "world_model", identity, evaluate_every)
+
+
+def train_world(
+    world: World,
+    store: EpisodeStore,
+    objective: Loss,
+    fit_config: FitConfig,
+    out: Path,
+    phase: str,
+    identity: dict[str, Any],
+    evaluate_every: int,
+    units: ActionUnits | None = None,
+) -> Path:
+    """Fits a world's model to the tokens of a store, watched on held-out levels, and completes the world in `out`.
+
+    Its action units are those given, by default measured anew.
+    """
+    context, horizon = world.settings.context, world.settings.horizon
+    watched = draw_clips(store, "val", WATCHED_CLIPS, context + horizon)
     shown = draw_clips(store, "test", SHOWN_CLIPS, START_FRAMES)
     for split, length in (("train", CLIP_FRAMES), ("val", START_FRAMES)):  # complain now, not after the training
         draw_clips(store, split, 1, length)
-    splits = token_cache(store, tokenizer)
-    model = replace(model, grid=tokenizer.config.grid, levels=tokenizer.config.levels)
-    torch.manual_seed(fit_config.seed)
-    network = FactoredWorldModel(model)
+    splits = token_cache(store, world.tokenizer)
 
     def look(averaged: FactoredWorldModel) -> dict[str, float]:
-        scores = quick_scores(bare_world(tokenizer, averaged, settings), watched)
-        warn_of_collapse(scores, slots=model.slots)
+        scores = quick_scores(replace(world, model=averaged), watched)
+        warn_of_collapse(scores, slots=averaged.config.slots)
         return scores
 
     result = fit(
-        network,
-        _objective(loss),
+        world.model,
+        objective,
         _clip_batches(splits["train"]),
         fit_config,
-        Path(out) / "training" / "world_model",
+        out / "training" / phase,
         evaluate=look,
         evaluate_every=evaluate_every,
         frames_per_batch=fit_config.batch_size * CLIP_FRAMES,
-        identity={"model": asdict(model), "loss": asdict(loss), "tokenizer": fingerprint(tokenizer)} | store.identity(),
-        product=Path(out) / "world_model.safetensors",
+        identity=identity | {"tokenizer": fingerprint(world.tokenizer)} | store.identity(),
+        product=out / "world_model.safetensors",
     )
-    network.load_state_dict(result.ema)
+    world.model.load_state_dict(result.ema)
     if result.main:
         save_clips(out, shown.frames)
-        save_world(out, finish_world(bare_world(tokenizer, network.cpu().eval(), settings), splits))
-    return Path(out)
-
-
-def _objective(config: WorldModelLossConfig) -> Loss:
-    def objective(network: nn.Module, tokens: Tensor, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
-        model, shown = _bare(network), None
-        if config.rollout_share and progress.share > config.free_share:
-            shown = own_guesses(model, tokens, config.rollout_share)
-        return world_model_loss(model, tokens, network(tokens, shown), config, progress.share)
-
-    return objective
+        world.model.cpu().eval()
+        save_world(out, finish_world(world, splits, units))
+    return out
 
 
 def _clip_batches(split: TokenSplit) -> DrawBatch:
@@ -108,7 +124,7 @@ def _clip_batches(split: TokenSplit) -> DrawBatch:
     return batches
 
 
-def _bare(network: nn.Module) -> FactoredWorldModel:
+def bare(network: nn.Module) -> FactoredWorldModel:
     """The model under torch.compile's wrapper."""
     return getattr(network, "_orig_mod", network)  # type: ignore[arg-type]
 

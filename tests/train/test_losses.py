@@ -12,7 +12,6 @@ from flam_train.losses import (
     WorldModelLossConfig,
     information_weight,
     kl_per_dimension,
-    own_guesses,
     prediction_loss,
     world_model_loss,
 )
@@ -94,15 +93,6 @@ def test_each_collapse_is_named(change, cause):
     assert cause in sign
     with pytest.warns(CollapseWarning, match=cause):
         warn_of_collapse(HEALTHY | change, slots=16)
-
-
-def test_own_guesses_replace_the_asked_share_of_frames_and_never_the_first():
-    model, tokens = world_and_clips()
-    model.eval()
-    guesses = model.next_tokens(model(tokens).output)
-    assert (own_guesses(model, tokens, 0.0) == tokens).all()
-    everything = own_guesses(model, tokens, 1.0)
-    assert (everything[:, 0] == tokens[:, 0]).all() and (everything[:, 1:] == guesses).all()
 
 
 def test_actions_are_inferred_from_the_true_frames_whatever_is_shown():
