@@ -27,7 +27,10 @@ def write_atomically(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # else a crash after the renaming could leave an empty file
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -59,6 +62,8 @@ def load_network(path: Path, kind: type[Network], config: type) -> tuple[Network
     found = {key: metadata.get(key) for key in expected}
     if found != expected:
         raise ValueError(f"{path}: expected {expected}, got {found}; export it again with this version of flam-env")
+    if missing := sorted({"config", "header"} - set(metadata)):
+        raise ValueError(f"{path}: expected a config and a header, got none of {missing}; export it again")
     network = kind(parse_config(config, json.loads(metadata["config"]), path))
     want, have = set(network.state_dict()), set(weights)
     if want != have:

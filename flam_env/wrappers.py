@@ -70,7 +70,7 @@ class DiscreteLatentActions(gym.ActionWrapper, RecordConstructorArgs):
     def __init__(self, env: gym.Env, choices: int = 8, seed: int = 0):
         RecordConstructorArgs.__init__(self, choices=choices, seed=seed)
         gym.ActionWrapper.__init__(self, env)
-        self.steered = env.action_space.shape is not None and len(env.action_space.shape) == 1
+        self.steered = isinstance(env.unwrapped, FlamEnv) and env.has_wrapper_attr("slot")
         slots = [env.get_wrapper_attr("slot")] if self.steered else range(_latent_shape(env)[0])
         bank = self.unwrapped.world.starts.bank.numpy()  # type: ignore[attr-defined]
         if not 1 <= choices <= len(bank):

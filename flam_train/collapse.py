@@ -11,10 +11,15 @@ def signs_of_collapse(health: dict[str, float], slots: int) -> list[str]:
     """One sentence for each sign of collapse.
 
     Args:
-        health: as `flam_train.losses.diagnosis` gives it.
+        health: as `flam_train.evaluate.rollouts.quick_scores` gives it.
         slots: K of the model.
     """
     signs = []
+    if health["tokens_used"] < 3:
+        signs.append(
+            f"all frames are shown by {health['tokens_used']:.0f} tokens: codebook collapse of the tokenizer; train it "
+            "again, for longer or with a smaller --fit-config.clip"
+        )
     if health["nats_per_frame"] < 0.1 * slots:
         signs.append(
             f"latent actions carry {health['nats_per_frame']:.2f} nats per frame: posterior collapse; lower "

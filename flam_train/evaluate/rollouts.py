@@ -59,6 +59,8 @@ def quick_scores(world: World, clips: Clips) -> dict[str, float]:
     predicted = roll(dream, tokens[:, :context], actions[:, context - 1 :].clamp(-BOUND, BOUND))
     methods = {"rollout_psnr": predicted, "recon_psnr": _recon(dream, tokens[:, context:])}
     scores = {name: _psnr(method, frames[:, context:]).mean().item() for name, method in methods.items()}
+    guesses = dream.model.next_tokens(seen.output)
+    scores |= {"tokens_used": float(len(tokens.unique())), "tokens_predicted": float(len(guesses.unique()))}
     return scores | {name: value.item() for name, value in diagnosis(dream.model, tokens, seen).items()}
 
 

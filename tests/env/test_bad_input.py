@@ -113,6 +113,14 @@ def test_unknown_key_of_a_network(world_copy):
         FlamEnv(world_copy)
 
 
+def test_a_network_without_its_config(world_copy):
+    path = world_copy / "tokenizer.safetensors"
+    header, _ = read_tensors(path)
+    save_file(load_file(path), path, {key: header[key] for key in ("format", "version", "kind")})
+    with pytest.raises(ValueError, match=r"tokenizer.safetensors: expected a config and a header, got none of"):
+        FlamEnv(world_copy)
+
+
 def test_weights_of_another_size(world_copy):
     path = world_copy / "world_model.safetensors"
     config = json.loads(read_tensors(path)[0]["config"])

@@ -118,6 +118,8 @@ def test_wrong_arguments_are_refused(tiny_world):
         SteerSlot(SteerSlot(env, slot=0), slot=1)
     with pytest.raises(ValueError, match="expected a FLAM environment"):
         SteerSlot(gym.make("CartPole-v1"), slot=0)
+    with pytest.raises(ValueError, match="expected a FLAM environment"):
+        DiscreteLatentActions(gym.make("MountainCarContinuous-v0"))
     with pytest.raises(ValueError, match=r"expected choices in \[1, 37\]"):
         DiscreteLatentActions(env, choices=38)
     steered = SteerSlot(env, slot=0)

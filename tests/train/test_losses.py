@@ -18,6 +18,7 @@ from flam_train.losses import (
 
 SIZES = {"grid": 4, "group": 2, "levels": (3, 3), "slots": 3, "latent_dim": 5, "dim": 16, "heads": 2, "layers": 1}
 HEALTHY = {
+    "tokens_used": 100.0,
     "nats_per_frame": 20.0,
     "active_slots": 8.0,
     "slots_with_patches": 8.0,
@@ -81,6 +82,7 @@ def test_the_loss_is_prediction_plus_priced_nats():
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
+        ({"tokens_used": 1.0}, "codebook collapse"),
         ({"nats_per_frame": 0.1}, "posterior collapse"),
         ({"active_slots": 1.0}, "slots carry an action"),
         ({"slots_with_patches": 2.0}, "slots own patches"),
