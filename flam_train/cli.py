@@ -19,7 +19,7 @@ except ImportError as error:
 __all__ = ["COMMANDS", "Positional", "main", "preset_arguments", "run_command"]
 
 COMMANDS = {
-    "collect": "flam_train.data.collect:collect",
+    "collect": "flam_train.collect:collect",
     "tokenizer": "flam_train.tokenizer:tokenizer",
     "world-model": "flam_train.world_model:world_model",
     "scheduled-sampling": "flam_train.scheduled_sampling:scheduled_sampling",
@@ -68,6 +68,9 @@ def run_command(function: Callable[..., Any], arguments: list[str] | None = None
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"\n{program}: interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 def _with_preset(function: Callable[..., Any], arguments: list[str]) -> tuple[Callable[..., Any], list[str]]:

@@ -1,7 +1,7 @@
 """What is minimised: pure functions of what the networks computed."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from flam_env.models.dynamics import LatentActions
 from flam_env.models.world_model import FactoredWorldModel, Prediction
 
+Weighting = Literal["even", "changed"]
 DIAGNOSED_CLIPS = 4  # accuracy is logged from the first clips of a batch; an argmax over all logits would cost time
 
 
@@ -24,8 +25,14 @@ class WorldModelLossConfig:
     """First share of the run in which information is free (beta = 0), against posterior collapse."""
     ramp_share: float = 0.1
     """Share of the run over which beta then rises linearly to its value."""
-    weighting: Literal["even", "changed"] = "even"
+    weighting: Weighting = "even"
     """`changed`: patches whose token changes share half of the weight, the others the other half."""
+
+    def __post_init__(self):
+        if self.information_price < 0 or not 0 <= self.free_share <= 1 or not 0 <= self.ramp_share <= 1:
+            raise ValueError(f"expected information_price >= 0, free_share and ramp_share in [0, 1], got {self}")
+        if self.weighting not in get_args(Weighting):
+            raise ValueError(f"expected weighting out of {get_args(Weighting)}, got {self.weighting!r}")
 
 
 def reconstruction_loss(frames: Tensor, reconstructions: Tensor) -> Tensor:
@@ -33,7 +40,7 @@ def reconstruction_loss(frames: Tensor, reconstructions: Tensor) -> Tensor:
     return (frames - reconstructions.float()).square().mean()
 
 
-def prediction_loss(model: FactoredWorldModel, tokens: Tensor, prediction: Prediction, weighting: str) -> Tensor:
+def prediction_loss(model: FactoredWorldModel, tokens: Tensor, prediction: Prediction, weighting: Weighting) -> Tensor:
     """First term of equation 6: mean over B, T - 1 and N of the loss of one patch.
 
     For target="code" the squared error of the code, averaged over its channels; for target="token" the cross-entropy

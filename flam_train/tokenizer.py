@@ -12,7 +12,7 @@ from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
 from flam_train.cli import Positional, run_command
 from flam_train.data.frame_pool import frame_pool
 from flam_train.data.store import EpisodeStore
-from flam_train.engine import FitConfig, Progress, fit
+from flam_train.engine import FitConfig, Progress, fit, is_finished
 from flam_train.evaluate.pixels import frame_psnr
 from flam_train.losses import reconstruction_loss
 from flam_train.presets import SMALL
@@ -40,9 +40,15 @@ def tokenizer(
         The file that was written.
 
     Raises:
-        ValueError: no such store, frames of another size, or `out` holds another run.
+        ValueError: no such store, frames of another size, or `out` holds another run, or a world model that learned on
+            the tokenizer as it is.
     """
-    store = EpisodeStore.open(data)
+    store, log = EpisodeStore.open(data), Path(out) / "training" / "tokenizer"
+    if (Path(out) / "training" / "world_model").exists() and not is_finished(log, fit_config):
+        raise ValueError(
+            f"{out}: expected a directory without a world model, got one that learned on the tokenizer as it is; "
+            "train another tokenizer in another output folder"
+        )
     if store.size != model.image_size:
         raise ValueError(
             f"{data}: expected frames of {model.image_size} px, got {store.size} px; set --model.image-size"
@@ -65,7 +71,7 @@ def tokenizer(
         loss,
         batches,
         fit_config,
-        Path(out) / "training" / "tokenizer",
+        log,
         evaluate=lambda averaged: tokenizer_scores(averaged, held_out),
         evaluate_every=500,
         identity={"model": asdict(model)} | store.identity(),

@@ -135,5 +135,6 @@ def test_every_command_is_a_function_of_its_name_and_explains_itself(name, capsy
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_a_module_to_run(name):
-    file = ROOT / (COMMANDS[name].split(":")[0].replace(".", "/") + ".py")
-    assert f"run_command({name.replace('-', '_')})" in file.read_text()
+    module = ROOT / "flam_train" / name.replace("-", "_")
+    file = module / "__main__.py" if module.is_dir() else module.with_suffix(".py")
+    assert f"run_command({module.name})" in file.read_text()

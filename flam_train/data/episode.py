@@ -33,14 +33,14 @@ class Episode:
 
 def open_episode(path: Path):
     """Opens an episode file for reading, or says what is wrong with it."""
-    h5py = _import_h5py()
+    h5py = import_h5py()
     try:
         file = h5py.File(path, "r")
     except OSError as error:
         raise ValueError(
             f"expected a whole HDF5 episode, got {path}, which cannot be read ({error}); {_ADVICE}"
         ) from error
-    missing = [key for key in ("frames", "actions", "rewards") if key not in file]
+    missing = [key for key in ("frames", "actions", "rewards") if not isinstance(file.get(key), h5py.Dataset)]
     missing += [key for key in ("agent", "level_seed", "terminated") if key not in file.attrs]
     if file.attrs.get("format") != FORMAT or missing:
         file.close()
@@ -77,7 +77,7 @@ def read_values(file, key: str, path: Path, part: slice = slice(None)) -> np.nda
 
 def write_episode(path: Path, episode: Episode) -> None:
     """Writes a whole file, frames in compressed chunks."""
-    with _import_h5py().File(path, "w") as file:
+    with import_h5py().File(path, "w") as file:
         chunks = (min(CHUNK_FRAMES, len(episode.frames)), *episode.frames.shape[1:])
         file.create_dataset("frames", data=episode.frames, chunks=chunks, compression="gzip", compression_opts=4)
         file.create_dataset("actions", data=episode.actions)
@@ -88,7 +88,8 @@ def write_episode(path: Path, episode: Episode) -> None:
         file.attrs["terminated"] = episode.terminated
 
 
-def _import_h5py():
+def import_h5py():
+    """Imports h5py, or says how to install it."""
     try:
         import h5py
     except ImportError as error:

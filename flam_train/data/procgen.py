@@ -18,17 +18,6 @@ SPLIT_LEVELS = {"train": (0, 100_000), "val": (100_000, 10_000), "test": (110_00
 """First level and number of levels of each split."""
 
 NOOP = 4
-_MOVES = {
-    0: "left+down",
-    1: "left",
-    2: "left+up",
-    3: "down",
-    4: "noop",
-    5: "up",
-    6: "right+down",
-    7: "right",
-    8: "right+up",
-}
 _BIGFISH = (*range(9), *[NOOP] * 6)
 _LEAPER = (1, 1, 1, 3, 4, 5, 7, 7, 7, *[NOOP] * 6)
 _STARPILOT = (*range(9), 9, 10, 9, 9, 9, 9)
@@ -74,6 +63,15 @@ def import_simulator() -> Any:
     finally:
         sys.path[:] = path  # procgen appends a folder of its builder's machine
     return ProcgenGym3Env
+
+
+def import_pillow() -> Any:
+    """Imports Pillow's Image module, or says how to install it."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError("resizing needs pillow; install it with: pip install 'flam-env[procgen]'") from error
+    return Image
 
 
 def _missing_library(error: Exception) -> ImportError:
@@ -155,10 +153,7 @@ class Game:
 
 def resize(picture: np.ndarray, size: int) -> np.ndarray:
     """Averages areas of a picture, uint8 (H, W, 3) -> uint8 (size, size, 3); the same everywhere."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError("resizing needs pillow; install it with: pip install 'flam-env[procgen]'") from error
+    Image = import_pillow()  # noqa: N806
     image = Image.fromarray(picture)
     if picture.shape[0] % size == 0 and picture.shape[0] == picture.shape[1]:
         return np.asarray(image.reduce(picture.shape[0] // size))

@@ -73,7 +73,9 @@ def token_cache(store: EpisodeStore, tokenizer: Tokenizer, device: torch.device 
     if tokenizer.quantizer.size > 2**16:
         raise ValueError(f"expected at most 65536 tokens, which fit uint16, got {tokenizer.quantizer.size}")
     records = {split: episodes for split in store.splits if (episodes := store.episodes(split))}
-    index = {split: [[r.path.name, r.frames, r.agent] for r in episodes] for split, episodes in records.items()}
+    index = {
+        split: [[r.path.name, r.frames, r.agent, r.level_seed] for r in episodes] for split, episodes in records.items()
+    }
     root = store.root / "tokens" / fingerprint(tokenizer)
     if not _is_current(root, index):
         _encode(store, records, tokenizer.to(device).eval(), root, index)
@@ -81,13 +83,18 @@ def token_cache(store: EpisodeStore, tokenizer: Tokenizer, device: torch.device 
 
 
 def _is_current(root: Path, index: dict[str, list]) -> bool:
-    path = root / "index.json"
-    return path.is_file() and json.loads(path.read_text()) == index
+    """Whether a whole cache of these episodes is there; what a crash or a disk left damaged is made anew."""
+    try:
+        found = json.loads((root / "index.json").read_text())
+        lengths = {split: len(np.load(root / f"{split}.npy", mmap_mode="r")) for split in index}
+    except (OSError, ValueError, EOFError):  # no such file, no JSON, no whole array
+        return False
+    return found == index and lengths == {split: sum(n for _, n, *_ in rows) for split, rows in index.items()}
 
 
 def _open(root: Path, split: str, episodes: list[list]) -> TokenSplit:
-    bounds = np.cumsum([0, *(frames for _, frames, _ in episodes)])
-    agents = tuple(agent for _, _, agent in episodes)
+    bounds = np.cumsum([0, *(frames for _, frames, *_ in episodes)])
+    agents = tuple(agent for _, _, agent, _ in episodes)
     return TokenSplit(np.load(root / f"{split}.npy", mmap_mode="r"), bounds, agents)
 
 

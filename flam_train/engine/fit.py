@@ -19,7 +19,16 @@ from torch import Tensor, nn
 
 from flam_train.engine.batches import Batch, BatchFeed, DrawBatch, Stream, step_seed
 from flam_train.engine.log import METRICS_NAME, RunLog, last_metrics
-from flam_train.engine.plan import Evaluate, FitConfig, Loss, Progress, ema_decay, learning_rate, optimizers
+from flam_train.engine.plan import (
+    Evaluate,
+    FitConfig,
+    Loss,
+    Progress,
+    ema_decay,
+    learning_rate,
+    optimizers,
+    progress_of,
+)
 from flam_train.engine.precision import uses_bf16
 from flam_train.engine.signals import Interrupts
 from flam_train.engine.state import RunState, read_header, require_same_run, require_trainable
@@ -96,6 +105,15 @@ def fit(
     run = _Run(model, loss, config, Path(out), frames_per_batch or config.batch_size)
     run.open(dict(identity or {}), product)
     return run.train(batches, evaluate, evaluate_every)
+
+
+def is_finished(out: Path, config: FitConfig) -> bool:
+    """Whether `out` holds a run to which this config has nothing to add."""
+    path = Path(out) / RESUME_NAME
+    if not path.exists():
+        return False
+    header = read_header(path)
+    return progress_of(config, header.step, header.seconds).share >= 1
 
 
 class _Objective(nn.Module):
@@ -271,7 +289,7 @@ class _Run:
         return 60 * self.config.minutes if self.config.minutes else self.config.steps
 
     def _progress(self) -> Progress:
-        return Progress(self.state.step, min(self._done() / self._total(), 1.0))
+        return progress_of(self.config, self.state.step, self.state.seconds)
 
     def _result(self, metrics: dict[str, float], *, trained: bool) -> FitResult:
         step, seconds, ema = self.state.step, self.state.seconds, self.state.averaged_weights()

@@ -100,14 +100,16 @@ def last_metrics(out: Path, step: int) -> dict[str, float]:
 
 
 def _read_lines(path: Path, step: int) -> list[dict[str, Any]]:
-    """Lines up to `step`. A kill can leave a torn last line: reading ends there."""
+    """Lines up to `step`. A kill can leave a torn last line: reading ends at the first line that is none."""
     if not path.exists():
         return []
     lines = []
-    for text in path.read_text().splitlines():
+    for text in path.read_text(errors="replace").splitlines():
         try:
             line = json.loads(text)
         except json.JSONDecodeError:
+            break
+        if not isinstance(line, dict) or "step" not in line:
             break
         if line["step"] <= step:
             lines.append(line)

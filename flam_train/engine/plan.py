@@ -75,6 +75,12 @@ class Progress:
     share: float
 
 
+def progress_of(config: FitConfig, step: int, seconds: float) -> Progress:
+    """How far a run is after that many steps and seconds of training."""
+    share = seconds / (60 * config.minutes) if config.minutes else step / config.steps
+    return Progress(step, min(share, 1.0))
+
+
 Loss = Callable[[nn.Module, Any, Progress], tuple[Tensor, dict[str, Tensor]]]
 """(model, batch, progress) -> (scalar to minimise, named scalars to log: the same names in every step).
 

@@ -11,7 +11,7 @@ import numpy as np
 from flam_env.checkpoint import fingerprint, write_atomically
 from flam_env.dream import Dream
 from flam_env.world import PRETRAINED, find_world, load_world
-from flam_train.cli import Positional, run_command
+from flam_train.cli import Positional
 from flam_train.data.store import EpisodeStore
 from flam_train.evaluate.clips import Clips, draw_clips
 from flam_train.evaluate.report import format_report
@@ -44,7 +44,7 @@ def evaluate(
         horizon: predicted frames.
         seed: of the choice of clips and of sampled actions.
         device: cpu, cuda or auto.
-        out: the file of the report; by default report.json in the world's directory, or here for a bundled world.
+        out: the report, or the folder for report.json; by default the world's directory, or here for a bundled world.
 
     Returns:
         The report.
@@ -71,7 +71,8 @@ def evaluate(
         "seed": seed,
         "machine": {"device": str(dream.device), "processor": platform.machine(), "torch": version("torch")},
     } | _scores(dream, drawn, seed)
-    path = out or (Path() if directory.is_relative_to(PRETRAINED) else directory) / "report.json"
+    path = out or (Path() if directory.is_relative_to(PRETRAINED) else directory)
+    path = path / "report.json" if path.is_dir() else path
     write_atomically(path, json.dumps(report, indent=1).encode())
     print(format_report(report))
     return report
@@ -100,7 +101,3 @@ def _scores(dream: Dream, clips: Clips, seed: int) -> dict:
         "dreams": dream_scores(dream, few, seed),
         "measures": {name: float(value) for name, value in measures.items()},
     }
-
-
-if __name__ == "__main__":
-    run_command(evaluate)

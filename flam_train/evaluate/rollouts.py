@@ -61,6 +61,8 @@ def quick_scores(world: World, clips: Clips) -> dict[str, float]:
     scores = {name: _psnr(method, frames[:, context:]).mean().item() for name, method in methods.items()}
     guesses = dream.model.next_tokens(seen.output)
     scores |= {"tokens_used": float(len(tokens.unique())), "tokens_predicted": float(len(guesses.unique()))}
+    nats = kl_per_dimension(seen.posterior).sum(-1).mean((0, 1))
+    scores |= {f"nats_of_slot_{slot}": value for slot, value in enumerate(nats.tolist())}
     return scores | {name: value.item() for name, value in diagnosis(dream.model, tokens, seen).items()}
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from flam_train.engine import FitConfig, NonFiniteLossError, Progress, fit, learning_rate
+from flam_train.engine.log import last_metrics
 from flam_train.engine.plan import ema_decay, is_decayed
 from flam_train.engine.precision import matrix_rate
 from flam_train.engine.state import read_header
@@ -181,6 +182,13 @@ def test_finished_run_is_not_trained_again(tmp_path, capsys):
     assert not again.trained and again.step == 60 and again.metrics == pytest.approx(first.metrics)
     assert same_tensors(again.ema, first.ema) and (tmp_path / "resume.safetensors").stat().st_mtime_ns == stamp
     assert "finished at step 60" in capsys.readouterr().out
+
+
+def test_a_log_is_read_up_to_what_is_no_line(tmp_path):
+    fit(toy(), error, draw, config(steps=10), tmp_path)
+    whole, log = last_metrics(tmp_path, step=10), tmp_path / "metrics.jsonl"
+    log.write_bytes(log.read_bytes() + b'[1]\n{"step": 10, "loss": 9.0}\n\xff')
+    assert last_metrics(tmp_path, step=10) == whole and whole["loss"] < 9
 
 
 def test_ema_is_the_recursion_and_leaves_the_raw_weights(tmp_path):

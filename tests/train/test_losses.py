@@ -97,6 +97,14 @@ def test_each_collapse_is_named(change, cause):
         warn_of_collapse(HEALTHY | change, slots=16)
 
 
+@pytest.mark.parametrize(
+    "changes", [{"information_price": -1.0}, {"free_share": 2.0}, {"ramp_share": -0.1}, {"weighting": "odd"}]
+)
+def test_objectives_out_of_range_are_named(changes):
+    with pytest.raises(ValueError, match=f"expected .*{next(iter(changes))}"):
+        WorldModelLossConfig(**changes)
+
+
 def test_actions_are_inferred_from_the_true_frames_whatever_is_shown():
     model, tokens = world_and_clips()
     model.eval()

@@ -116,6 +116,14 @@ def test_the_folder_of_another_run_is_refused_and_stays_as_it_is(store, copied, 
     assert contents(copied) == before
 
 
+def test_a_tokenizer_does_not_change_under_the_world_model_that_learned_on_it(store, copied, phases):
+    before = contents(copied)
+    longer = replace(phases.tokenizer["fit_config"], steps=phases.tokenizer["fit_config"].steps + 1)
+    with pytest.raises(ValueError, match="expected a directory without a world model"):
+        tokenizer(store.root, out=copied, **phases.tokenizer | {"fit_config": longer})
+    assert contents(copied) == before
+
+
 def test_a_run_on_other_data_is_refused(make_store, copied, phases, tmp_path):
     other = make_store(tmp_path / "other", {"train": (2, 19), "val": (1, 36), "test": (1, 35)})
     before = contents(copied)

@@ -133,6 +133,15 @@ def test_what_a_killed_encoding_left_is_never_read(noisy):
     assert np.array_equal(token_cache(noisy, tokenizer)["val"].tokens, direct(tokenizer, noise(4, 0)))
 
 
+@pytest.mark.parametrize("file, left", [("index.json", 9), ("val.npy", 0), ("val.npy", 140)])
+def test_a_damaged_cache_is_made_anew(noisy, file, left):
+    tokenizer = tokenizer_of(0)
+    token_cache(noisy, tokenizer)
+    (root,) = (noisy.root / "tokens").iterdir()
+    (root / file).write_bytes((root / file).read_bytes()[:left])
+    assert np.array_equal(token_cache(noisy, tokenizer)["val"].tokens, direct(tokenizer, noise(4, 0)))
+
+
 def test_frames_of_another_size_are_refused(noisy):
     with pytest.raises(ValueError, match="expected frames of 16 px, the tokenizer's size, got 12 px"):
         token_cache(noisy, tokenizer_of(0, image_size=16))

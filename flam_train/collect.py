@@ -17,16 +17,23 @@ from pathlib import Path
 from typing import Literal
 
 from flam_train.cli import Positional, run_command
+from flam_train.data.episode import import_h5py
 from flam_train.data.planner import PRESETS, Planner
 from flam_train.data.procgen import (
     Agent,
     RandomAgent,
     check_game,
     check_size,
+    import_pillow,
     import_simulator,
     record_episode,
 )
 from flam_train.data.store import SPLITS, EpisodeStore
+
+try:
+    from tqdm import tqdm
+except ImportError as error:
+    raise ImportError("collecting needs tqdm: pip install 'flam-env[train]'") from error
 
 AGENTS = {"planner": Planner, "random": RandomAgent}
 SPLIT_SHARE = {"train": 0.8, "val": 0.1, "test": 0.1}
@@ -117,11 +124,13 @@ def collect(
     Raises:
         ValueError: an argument is out of range, or the folder holds something else.
         ImportError: an optional package is missing.
+        ChildProcessError: a worker process was killed; run it again to resume.
     """
     check_game(game)
     check_size(size)
     _check_numbers(frames, random_share, workers, seed, max_episode_frames)
-    import_simulator()
+    for needed in (import_simulator, import_pillow, import_h5py):  # complain now, not in a worker
+        needed()
     settings = {
         "seed": seed,
         "random_share": random_share,
@@ -149,7 +158,12 @@ def _recorded(store: EpisodeStore) -> dict[Stream, dict[int, int]]:
     done: dict[Stream, dict[int, int]] = {(split, agent): {} for split in SPLITS for agent in AGENTS}
     for split in SPLITS:
         for record in store.episodes(split):
-            done[split, record.agent][int(record.path.stem.split("-")[1])] = record.frames
+            name, _, index = record.path.stem.rpartition("-")
+            if name != record.agent or name not in AGENTS or not index.isdigit():
+                raise ValueError(
+                    f"expected episodes of {list(AGENTS)} named agent-number, got {record.path}; move it away"
+                )
+            done[split, name][int(index)] = record.frames
     return done
 
 
@@ -174,11 +188,6 @@ class _Job:
 
 def _work_off(job: _Job, schedule: Schedule, workers: int) -> None:
     """Lets workers record until the schedule is empty, showing progress in frames/s."""
-    try:
-        from tqdm import tqdm
-    except ImportError as error:
-        raise ImportError("collecting needs tqdm: pip install 'flam-env[train]'") from error
-
     total = sum(schedule.wanted.values())
     have = sum(sum(episodes.values()) for episodes in schedule.done.values())
     with _crew(job, workers) as crew, tqdm(total=total, initial=have, unit=" frames", smoothing=0.05) as progress:
@@ -238,9 +247,9 @@ def _answer(worker: Connection) -> tuple[Stream, int, int]:
     try:
         answer = worker.recv()
     except (EOFError, ConnectionResetError) as error:
-        raise RuntimeError("a worker process was killed; run the same command again to resume") from error
+        raise ChildProcessError("a worker process was killed; run the same command again to resume") from error
     if isinstance(answer, str):
-        raise RuntimeError(f"a worker process failed; its own account:\n{answer}")
+        raise ChildProcessError(f"a worker process failed; its own account:\n{answer}")
     return answer
 
 
