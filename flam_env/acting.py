@@ -17,8 +17,13 @@ def latent_action_space(world: World) -> Box:
     return Box(-BOUND, BOUND, (world.model.config.slots, world.units.dim), np.float32)
 
 
+def slot_action_space(world: World) -> Box:
+    """The box of one slot's latent action, float32 (A,) in [-3, 3]."""
+    return Box(-BOUND, BOUND, (world.units.dim,), np.float32)
+
+
 def read_actions(actions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """A float32 copy of the actions, not clipped.
+    """A float32 copy of the actions; those outside the box stay outside, but no further than twice its bound.
 
     Raises:
         ValueError: they are not finite floating-point numbers of this shape.
@@ -32,7 +37,7 @@ def read_actions(actions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if not np.isfinite(actions).all():
         wrong = np.argwhere(~np.isfinite(actions))[0].tolist()
         raise ValueError(f"{expected}, all finite, got {actions[tuple(wrong)]} at {wrong}; check what computed it")
-    return actions.astype(np.float32)
+    return actions.clip(-2 * BOUND, 2 * BOUND).astype(np.float32)
 
 
 def sample_actions(world: World, generators: Sequence[np.random.Generator], source: Source = "bank") -> np.ndarray:
@@ -45,10 +50,12 @@ def sample_actions(world: World, generators: Sequence[np.random.Generator], sour
             from the standard normal prior of the latent actions, each slot on its own.
 
     Raises:
-        ValueError: another source.
+        ValueError: another source, or the bank of the world is empty.
     """
     if source == "bank":
         bank = world.starts.bank.numpy()
+        if not len(bank):
+            raise ValueError("expected a world with a bank of real actions, got an empty one; draw from source='prior'")
         drawn = np.stack([bank[generator.integers(len(bank))] for generator in generators])
     elif source == "prior":
         shape = latent_action_space(world).shape

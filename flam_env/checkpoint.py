@@ -55,7 +55,7 @@ def load_network(path: Path, kind: type[Network], config: type) -> tuple[Network
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is truncated, a pickle, of another kind or version, or does not fit the code.
+        ValueError: the file is damaged, a pickle, of another kind or version, or does not fit the code.
     """
     metadata, weights = read_tensors(path)
     expected = {"format": FORMAT, "version": VERSION, "kind": kind.__name__}
@@ -64,7 +64,12 @@ def load_network(path: Path, kind: type[Network], config: type) -> tuple[Network
         raise ValueError(f"{path}: expected {expected}, got {found}; export it again with this version of flam-env")
     if missing := sorted({"config", "header"} - set(metadata)):
         raise ValueError(f"{path}: expected a config and a header, got none of {missing}; export it again")
-    network = kind(parse_config(config, json.loads(metadata["config"]), path))
+    header = parse_json(metadata["header"], path)
+    settings: Any = parse_config(config, parse_json(metadata["config"], path), path)
+    try:
+        network = kind(settings)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; export it again") from error
     want, have = set(network.state_dict()), set(weights)
     if want != have:
         raise ValueError(
@@ -74,10 +79,11 @@ def load_network(path: Path, kind: type[Network], config: type) -> tuple[Network
     for name, tensor in network.state_dict().items():
         if tensor.shape != weights[name].shape:
             raise ValueError(
-                f"{path}: expected {name} of shape {tuple(tensor.shape)}, got {tuple(weights[name].shape)}"
+                f"{path}: expected {name} of shape {tuple(tensor.shape)}, got {tuple(weights[name].shape)}; "
+                "export it again"
             )
     network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    return network.eval().requires_grad_(False), json.loads(metadata["header"])
+    return network.eval().requires_grad_(False), header
 
 
 def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -98,18 +104,35 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise ValueError(f"{path}: expected a whole safetensors file, got {found} ({error}); copy it again") from error
 
 
-def parse_config(config: type[Config], values: dict[str, Any], origin: object) -> Config:
+def parse_json(content: str | bytes, origin: object) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        ValueError: it is something else, or no JSON at all; the message names where it came from.
+    """
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{origin}: expected JSON, got {error}; copy the world again") from error
+    return _expect_object(value, origin)
+
+
+def parse_config(config: type[Config], values: Any, origin: object) -> Config:
     """A frozen config dataclass from its JSON form.
 
     Raises:
-        ValueError: a key is unknown or missing.
+        ValueError: a key is unknown or missing, or the dataclass refuses a value.
     """
+    values = _expect_object(values, f"{origin}: {config.__name__}")
     known = {field.name for field in fields(config)}  # type: ignore[arg-type]
     if unknown := sorted(set(values) - known):
         raise ValueError(f"{origin}: unknown keys {unknown} in {config.__name__}; known are {sorted(known)}")
     if missing := sorted(known - set(values)):
         raise ValueError(f"{origin}: missing keys {missing} in {config.__name__}")
-    return config(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    try:
+        return config(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    except ValueError as error:
+        raise ValueError(f"{origin}: {error}; copy the world or export it again") from error
 
 
 def fingerprint(network: nn.Module) -> str:
@@ -123,6 +146,12 @@ def fingerprint(network: nn.Module) -> str:
 def _config_of(network: nn.Module) -> dict[str, Any]:
     config: Any = network.config
     return asdict(config)
+
+
+def _expect_object(value: Any, origin: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{origin}: expected a JSON object, got {value!r}; copy the world again")
+    return value
 
 
 def _stored(tensor: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flam_env.frames import to_float, to_uint8
+from flam_env.frames import check_frames, to_float, to_uint8
 from flam_env.models.factorizer import SlotHistory, Slots
 from flam_env.world import World
 
@@ -51,7 +51,12 @@ class Dream:
 
     @torch.inference_mode()
     def encode(self, frames: np.ndarray) -> Tensor:
-        """Frames uint8 (T, H, W, 3) -> tokens (T, N) int64."""
+        """Frames uint8 (T, H, W, 3) -> tokens (T, N) int64.
+
+        Raises:
+            ValueError: frames of another size or type.
+        """
+        frames = check_frames(frames, self.tokenizer.config.image_size, shortest=1)
         return self.tokenizer.encode(to_float(frames, self.device))
 
     @torch.inference_mode()
@@ -103,15 +108,18 @@ def find_device(name: torch.device | str) -> torch.device:
     """The device of that name, with its index; "auto" is the GPU where there is one, else the CPU.
 
     Raises:
-        ValueError: this machine has no such device.
+        ValueError: this machine has no such device, or it computes nothing ("meta").
     """
+    name = str(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.empty(0, device=name).device
+        probe = torch.zeros(1, device=name)
+        probe.cpu()
+        return probe.device
     except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without the backend
         reason = str(error).splitlines()[0]
-        raise ValueError(f"expected a device of this machine, got {str(name)!r} ({reason}); try 'auto'") from error
+        raise ValueError(f"expected a device of this machine, got {name!r} ({reason}); try 'auto'") from error
 
 
 def _on_device(network: Network, device: torch.device) -> Network:

@@ -107,9 +107,11 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
 
         Raises:
             ValueError: the environment was made without a render mode.
+            gymnasium.error.ResetNeeded: there was no reset yet.
         """
         if self.render_mode is None:
             raise ValueError("expected render_mode='rgb_array', got None; pass it when the environment is made")
+        self._episodes.expect_begun()
         return self._episodes.frames[0].copy()
 
     def slot_masks(self) -> np.ndarray:

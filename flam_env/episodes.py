@@ -8,11 +8,12 @@ import torch
 from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box
 
-from flam_env.acting import latent_action_space, read_actions, sample_actions
+from flam_env.acting import latent_action_space, sample_actions
 from flam_env.dream import Dream, pixel_masks, replace_rows
 from flam_env.scoring import find_function, has_ended, reward_of
 from flam_env.starting import Start, choose_start
 from flam_env.units import BOUND
+from flam_env.validation import check_integer
 from flam_env.world import World, load_world
 
 Others = Literal["replay", "data", "zero"]
@@ -45,9 +46,7 @@ class Episodes:
         reward_fn: Any = None,
         termination_fn: Any = None,
     ):
-        self.horizon = world.settings.horizon if horizon is None else horizon
-        if self.horizon < 1:
-            raise ValueError(f"expected a horizon of at least 1 step, got {self.horizon}")
+        self.horizon = world.settings.horizon if horizon is None else check_integer(horizon, "horizon", 1)
         self.count, self.world = count, world
         self.dream = Dream(world, device)
         self.reward_fn = find_function(reward_fn, "reward_fn")
@@ -86,19 +85,17 @@ class Episodes:
         """Takes one step.
 
         Args:
-            actions: floating point (B, K, A); what lies outside the box is clipped, and `clipped` says so.
+            actions: float32 (B, K, A) from `read_actions`; what lies outside the box is clipped, and `clipped` says so.
             active: bool (B,), rows whose step counts; the others are about to begin anew. Default: all.
 
         Raises:
-            ValueError: actions that `read_actions` refuses, or a reward or end that is none.
+            ValueError: a reward or end that is none.
             ResetNeeded: an episode has not begun.
         """
-        if not self._begun.all():
-            raise ResetNeeded("expected reset() before the first step")
-        given = read_actions(actions, (self.count, *self.action_space.shape))
+        self.expect_begun()
         active = np.ones(self.count, bool) if active is None else active
-        taken, before = given.clip(-BOUND, BOUND), self.frames
-        self.clipped = (given != taken).any(axis=(1, 2)) & active
+        taken, before = actions.clip(-BOUND, BOUND), self.frames
+        self.clipped = (actions != taken).any(axis=(1, 2)) & active
         if active.any():
             self._state, frames = self.dream.step(self._state, torch.from_numpy(taken))
             self.frames = np.ascontiguousarray(frames.cpu().numpy())
@@ -112,8 +109,18 @@ class Episodes:
             terminated[row] = has_ended(self.termination_fn, self.frames[row], int(self.steps[row]))
         return Outcome(rewards, terminated, (self.steps >= self.horizon) & active)
 
+    def expect_begun(self) -> None:
+        """Raises ResetNeeded unless all episodes have begun."""
+        if not self._begun.all():
+            raise ResetNeeded("expected running episodes, got some that have not begun; call reset() first")
+
     def slot_masks(self) -> np.ndarray:
-        """How much of every pixel belongs to each slot: float32 (B, K, H, W), summing to 1 over slots."""
+        """How much of every pixel belongs to each slot: float32 (B, K, H, W), summing to 1 over slots.
+
+        Raises:
+            ResetNeeded: an episode has not begun.
+        """
+        self.expect_begun()
         return pixel_masks(self._state.masks, self.world.tokenizer.config.image_size).cpu().numpy()
 
     def other_actions(self, others: Others, generators: Sequence[np.random.Generator]) -> tuple[np.ndarray, list[str]]:
@@ -130,10 +137,8 @@ class Episodes:
         Raises:
             ValueError: another way.
         """
-        if others == "data":
+        if check_others(others) == "data":
             return sample_actions(self.world, generators), ["data"] * self.count
-        if others not in get_args(Others):
-            raise ValueError(f"expected others to be one of {get_args(Others)}, got {others!r}")
         actions = np.zeros((self.count, *self.action_space.shape), np.float32)
         sources = ["zero"] * self.count
         for row, (replay, step) in enumerate(zip(self.replays, self.steps, strict=True)):
@@ -142,15 +147,30 @@ class Episodes:
         return actions, sources
 
 
+def check_others(others: Others) -> Others:
+    """What was given, if it is a way to move the slots that nobody steers.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if others not in get_args(Others):
+        raise ValueError(f"expected others to be one of {get_args(Others)}, got {others!r}")
+    return others
+
+
 def find_live_world(checkpoint: Any, world: World | None) -> World:
     """The world of an environment, from one of two arguments.
 
     Raises:
-        ValueError: both or neither are given.
+        ValueError: both or neither are given, or the world is none.
     """
     if (checkpoint is None) == (world is None):
         raise ValueError(
             "expected either checkpoint= (the name of a bundled world or a directory) or world= (a live World), "
-            f"got checkpoint={checkpoint!r} and {'a' if world else 'no'} world"
+            f"got checkpoint={checkpoint!r} and {'no' if world is None else 'a'} world"
         )
-    return load_world(checkpoint) if world is None else world
+    if world is None:
+        return load_world(checkpoint)
+    if not isinstance(world, World):
+        raise ValueError(f"expected world= to be a live World, got {world!r}; give its name or path as checkpoint=")
+    return world

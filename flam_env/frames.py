@@ -8,6 +8,8 @@ from torch import Tensor
 
 def to_float(frames: np.ndarray | Tensor, device: torch.device | str = "cpu") -> Tensor:
     """Frames uint8 (..., H, W, 3) -> float32 (..., 3, H, W) in [0, 1] on the device."""
+    if isinstance(frames, np.ndarray):  # torch takes no mirrored views, and warns of arrays that are read-only
+        frames = np.require(frames, requirements=["C", "W"])
     return rearrange(torch.as_tensor(frames).to(device), "... h w c -> ... c h w").float() / 255
 
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 
-from flam_env.episodes import Others
-from flam_env.units import BOUND
+from flam_env.acting import read_actions, slot_action_space
+from flam_env.episodes import Others, check_others
+from flam_env.starting import read_options
+from flam_env.validation import check_integer
 from flam_env.vector_env import FlamVectorEnv
 
 try:
@@ -21,6 +22,9 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "flam_env.sb3 needs Stable-Baselines3: pip install 'flam-env[rl]'", name=error.name
     ) from error
+
+BATCHED_METHODS = ("other_actions", "render", "sample_latent_action", "slot_masks")
+"""Methods of FlamVectorEnv that return something for each environment."""
 
 
 class FlamSB3VecEnv(VecEnv):
@@ -37,7 +41,7 @@ class FlamSB3VecEnv(VecEnv):
         **arguments: world, device, horizon, render_mode, reward_fn, termination_fn.
 
     Raises:
-        ValueError: no such slot, or what FlamEnv refuses.
+        ValueError: no such slot or way, or what FlamEnv refuses.
     """
 
     def __init__(
@@ -50,25 +54,26 @@ class FlamSB3VecEnv(VecEnv):
         **arguments: Any,
     ):
         self.envs = FlamVectorEnv(num_envs, checkpoint, autoreset_mode=AutoresetMode.SAME_STEP, **arguments)
-        space = self.envs.single_action_space
-        slots, dim = self.envs.world.model.config.slots, self.envs.world.units.dim
-        if slot is not None and not 0 <= slot < slots:
-            raise ValueError(f"expected a slot in [0, {slots}), got {slot}")
-        self.slot, self.others = slot, others
+        self.slot, self.others = slot, check_others(others)
         self.render_mode = self.envs.render_mode
+        space = self.envs.single_action_space
         if slot is not None:
-            space = Box(-BOUND, BOUND, (dim,), np.float32)
-        super().__init__(num_envs, self.envs.single_observation_space, space)
+            self.slot = check_integer(slot, "slot", 0, self.envs.world.model.config.slots - 1)
+            space = slot_action_space(self.envs.world)
+        super().__init__(self.envs.num_envs, self.envs.single_observation_space, space)
 
     def reset(self) -> np.ndarray:
-        """Starts episodes everywhere, with the seeds and options that were set -> frames uint8 (B, H, W, 3)."""
-        starts = [options.get("start") for options in self._options]
-        if unknown := sorted({key for options in self._options for key in options} - {"start"}):
-            raise ValueError(f"expected reset options among ['start'], got {unknown}; leave them out")
+        """Starts episodes everywhere, with the seeds and options that were set -> frames uint8 (B, H, W, 3).
+
+        Raises:
+            ValueError: options that FlamEnv refuses; they are forgotten, so that the next reset can do without.
+        """
+        options = self._options
+        self._reset_options()
+        starts = [read_options(each).get("start") for each in options]
         frames, infos = self.envs.reset(seed=self._seeds, options={"start": starts})
         self.reset_infos = [self._info(infos, row) for row in range(self.num_envs)]
         self._reset_seeds()
-        self._reset_options()
         return frames
 
     def step_async(self, actions: np.ndarray) -> None:
@@ -90,10 +95,7 @@ class FlamSB3VecEnv(VecEnv):
     def _latent_actions(self) -> np.ndarray:
         if self.slot is None:
             return self._actions
-        given = np.asarray(self._actions)
-        expected = (self.num_envs, *self.action_space.shape)  # type: ignore[misc]
-        if given.shape != expected:
-            raise ValueError(f"expected actions of shape {expected} for slot {self.slot}, got shape {given.shape}")
+        given = read_actions(self._actions, (self.num_envs, *self.action_space.shape))  # type: ignore[misc]
         actions, _ = self.envs.other_actions(self.others)
         actions[:, self.slot] = given
         return actions
@@ -119,8 +121,16 @@ class FlamSB3VecEnv(VecEnv):
         raise NotImplementedError(f"expected no change of {attr_name!r}: all environments share it; make new ones")
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-        """Calls a batched method of FlamVectorEnv, e.g. slot_masks, and hands out its rows."""
+        """Calls a batched method of FlamVectorEnv and hands out its rows.
+
+        Raises:
+            ValueError: the method is none of those that return a row for each environment.
+        """
+        if method_name not in BATCHED_METHODS:
+            raise ValueError(f"expected a batched method of {list(BATCHED_METHODS)}, got {method_name!r}")
         rows = getattr(self.envs, method_name)(*method_args, **method_kwargs)
+        if method_name == "other_actions":  # the actions of all rows and what they are -> both for each row
+            rows = list(zip(*rows, strict=True))
         return [rows[i] for i in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: Any = None) -> list[bool]:

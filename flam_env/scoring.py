@@ -25,7 +25,7 @@ def find_function(given: str | Callable | None, argument: str) -> Callable | Non
     if given is None or callable(given):
         return given
     expected = f"expected {argument} to be a callable or 'module:function'"
-    if not isinstance(given, str) or given.count(":") != 1:
+    if not isinstance(given, str) or given.count(":") != 1 or given[0] in ":.":
         raise ValueError(f"{expected}, got {given!r}")
     module_name, name = given.split(":")
     try:

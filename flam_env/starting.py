@@ -22,10 +22,12 @@ def read_options(options: dict[str, Any] | None, known: tuple[str, ...] = ("star
     """The options of a reset, all of them known.
 
     Raises:
-        ValueError: an unknown option.
+        ValueError: an unknown option, or no dict.
     """
+    if not isinstance(options, dict | None):
+        raise ValueError(f"expected reset options as a dict with keys among {list(known)}, got {options!r}")
     options = dict(options or {})
-    if unknown := sorted(set(options) - set(known)):
+    if unknown := sorted(set(options) - set(known), key=str):
         raise ValueError(f"expected reset options among {list(known)}, got {unknown}; leave them out")
     return options
 

@@ -4,17 +4,24 @@ Dimensions that carry nothing are left out, and each remaining one is divided by
 its standard deviation, or more where its tails are heavy, so that a box of +-3 holds nearly all actions.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from flam_env.validation import check_fields
 
 BOUND = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActionUnits:
-    """Which dimensions of the networks' latent actions are used, and the spread of each."""
+    """Which dimensions of the networks' latent actions are used, and the spread of each.
+
+    Raises:
+        ValueError: dimensions that are none of the networks', or a spread that is not one positive number for each.
+    """
 
     latent_dim: int
     """Latent dimensions inside the networks."""
@@ -22,6 +29,14 @@ class ActionUnits:
     """Indices of the dimensions that carry information, ascending."""
     scale: tuple[float, ...]
     """Spread of each kept dimension over the training data."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        kept, scale = self.kept, self.scale
+        if not kept or kept != tuple(sorted(set(kept))) or kept[0] < 0 or kept[-1] >= self.latent_dim:
+            raise ValueError(f"expected kept to be ascending indices in [0, {self.latent_dim - 1}], got {kept}")
+        if len(scale) != len(kept) or not all(0 < spread < math.inf for spread in scale):
+            raise ValueError(f"expected scale to be {len(kept)} positive numbers, one for each kept, got {scale}")
 
     @property
     def dim(self) -> int:

@@ -1,7 +1,6 @@
 """A learned world as a Gymnasium vector environment: one batch on one device."""
 
 from collections.abc import Callable, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,11 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from flam_env.acting import Source, sample_actions
+from flam_env.acting import Source, read_actions, sample_actions
 from flam_env.env import check_render_mode
 from flam_env.episodes import Episodes, Others, find_live_world
 from flam_env.starting import read_options
+from flam_env.validation import check_integer
 from flam_env.world import World
 
 
@@ -36,6 +36,10 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         reward_fn: called for each environment on its own.
         termination_fn: called for each environment on its own.
         autoreset_mode: an `AutoresetMode` or its value.
+
+    Raises:
+        FileNotFoundError: there is no such world.
+        ValueError: the world is damaged, or an argument is none of the above.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 15, "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
@@ -55,12 +59,12 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ):
         check_render_mode(render_mode)
-        if num_envs < 1:
-            raise ValueError(f"expected at least 1 environment, got num_envs={num_envs}")
+        num_envs = check_integer(num_envs, "num_envs", 1)
         self.world = find_live_world(checkpoint, world)
         if max_episode_steps is not None:
-            horizon = min(max_episode_steps, self.world.settings.horizon if horizon is None else horizon)
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
+            horizon = check_integer(self.world.settings.horizon if horizon is None else horizon, "horizon", 1)
+            horizon = min(horizon, check_integer(max_episode_steps, "max_episode_steps", 1))
+        self.autoreset_mode = _find_autoreset_mode(autoreset_mode)
         frames_per_second = self.world.settings.frames_per_second
         self.metadata = {**self.metadata, "render_fps": frames_per_second, "autoreset_mode": self.autoreset_mode}
         self.num_envs, self.render_mode = num_envs, render_mode
@@ -78,7 +82,7 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return self._episodes.horizon
 
     def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | Sequence[int | None] | np.ndarray | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Starts episodes.
 
@@ -91,18 +95,16 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             Frames uint8 (B, H, W, 3), and infos with a mask of the same name with an underscore for each.
 
         Raises:
-            ValueError: an unknown option, or one that is none of the above.
+            ValueError: an unknown option, or a seed or option that is none of the above.
         """
-        one_seed = int(seed) if isinstance(seed, Integral) else None
-        super().reset(seed=one_seed)
+        seeds = self._seeds(seed)
         read = read_options(options, ("start", "reset_mask"))
         starts = self._one_for_each(read.get("start"), "options['start']")
         rows = self._rows(read.get("reset_mask"))
-        seeds = self._one_for_each(seed, "seed")
+        super().reset(seed=seeds[0])
         for row in rows:
             if seeds[row] is not None:
-                own_seed = seeds[row] if one_seed is None else one_seed + row
-                self._generators[row] = seeding.np_random(int(own_seed))[0]
+                self._generators[row] = seeding.np_random(seeds[row])[0]
         self._begin(rows, starts)
         self._done[rows] = False
         return self._episodes.frames.copy(), self._infos(self._episodes.clipped)
@@ -123,6 +125,7 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 f"expected running episodes, got ended ones in environments {rows}; "
                 "call reset(options={'reset_mask': terminated | truncated}) first"
             )
+        actions = read_actions(actions, self.action_space.shape)  # type: ignore[arg-type]
         outcome = self._episodes.advance(actions, active=~self._done)
         ended = outcome.terminated | outcome.truncated
         beginning, final = self._done, {}
@@ -137,9 +140,11 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
         Raises:
             ValueError: the environment was made without a render mode.
+            gymnasium.error.ResetNeeded: an environment was not reset yet.
         """
         if self.render_mode is None:
             raise ValueError("expected render_mode='rgb_array', got None; pass it when the environment is made")
+        self._episodes.expect_begun()
         return tuple(self._episodes.frames.copy())
 
     def slot_masks(self) -> np.ndarray:
@@ -159,8 +164,17 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         wanted = [None] * len(rows) if starts is None else [starts[row] for row in rows]
         self._episodes.begin(rows.tolist(), generators, wanted)
 
+    def _seeds(self, given: Any) -> list[int | None]:
+        """The seed of each environment: s, s + 1, ... for one seed s."""
+        given = given.tolist() if isinstance(given, np.ndarray) else given
+        if given is not None and not isinstance(given, list | tuple | range):
+            first = check_integer(given, "seed", 0)
+            given = range(first, first + self.num_envs)
+        seeds = self._one_for_each(given, "seed")
+        return [None if seed is None else check_integer(seed, "seed", 0) for seed in seeds]
+
     def _one_for_each(self, given: Any, name: str) -> list[Any]:
-        if not isinstance(given, list | tuple):
+        if not isinstance(given, list | tuple | range):
             return [given] * self.num_envs
         if len(given) != self.num_envs:
             raise ValueError(f"expected {name} to have num_envs={self.num_envs} entries, got {len(given)}")
@@ -191,3 +205,11 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         infos = self._infos(self._episodes.clipped)
         infos = {name: ended.copy() if name.startswith("_") else value for name, value in infos.items()}
         return {"final_obs": frames, "_final_obs": ended.copy(), "final_info": infos, "_final_info": ended.copy()}
+
+
+def _find_autoreset_mode(given: AutoresetMode | str) -> AutoresetMode:
+    try:
+        return AutoresetMode(given)
+    except ValueError as error:
+        known = [mode.value for mode in AutoresetMode]
+        raise ValueError(f"expected autoreset_mode to be an AutoresetMode or one of {known}, got {given!r}") from error

@@ -6,6 +6,7 @@ tokenizer.safetensors    world_model.safetensors    starts.safetensors    config
 
 import io
 import json
+import os
 import zipfile
 import zlib
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ from flam_env.checkpoint import (
     fingerprint,
     load_network,
     parse_config,
+    parse_json,
     read_tensors,
     save_network,
     write_atomically,
@@ -30,13 +32,18 @@ from flam_env.checkpoint import (
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
 from flam_env.models.world_model import FactoredWorldModel, WorldModelConfig
 from flam_env.units import ActionUnits
+from flam_env.validation import check_fields
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorldSettings:
-    """How a world is meant to be run."""
+    """How a world is meant to be run.
+
+    Raises:
+        ValueError: a field of another type, or a number below 1.
+    """
 
     source: str
     """Where its videos came from, e.g. procgen/bigfish."""
@@ -46,6 +53,9 @@ class WorldSettings:
     """Steps for which the card shows that dreams hold."""
     frames_per_second: int = 15
     """Speed of the videos."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,10 @@ def find_world(name: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: neither exists; the message lists the bundled worlds.
+        ValueError: what was given is no name and no path.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise ValueError(f"expected the name of a bundled world or a directory, got {name!r}; give a str or a Path")
     for directory in (PRETRAINED / name, Path(name)):
         if (directory / "config.json").is_file():
             return directory
@@ -132,7 +145,33 @@ def load_world(name: str | Path) -> World:
     starts = Starts(tensors["tokens"].long(), tensors["actions"].float(), tensors["bank"].float())
     settings = parse_config(WorldSettings, config["settings"], directory / "config.json")
     units = parse_config(ActionUnits, config["units"], directory / "config.json")
-    return World(tokenizer, model, settings, units, starts)
+    world = World(tokenizer, model, settings, units, starts)
+    _check_fit(world, directory)
+    return world
+
+
+def _check_fit(world: World, directory: Path) -> None:
+    """Raises ValueError unless the parts of a world that come from different files fit each other."""
+    tokenizer, model, units, starts = world.tokenizer.config, world.model.config, world.units, world.starts
+    context = world.settings.context
+    clips, frames = (*starts.tokens.shape, 0, 0)[:2]
+    frames = max(frames, context)
+    facts = {
+        "a world model of grid and levels": ((tokenizer.grid, tokenizer.levels), (model.grid, model.levels)),
+        "action units with a latent_dim of": (model.latent_dim, units.latent_dim),
+        "a context within the model's window, at most": (min(model.window, context), context),
+        "start tokens of shape": ((clips, frames, model.patches), tuple(starts.tokens.shape)),
+        "start actions of shape": ((clips, frames - 1, model.slots, units.dim), tuple(starts.actions.shape)),
+        "a bank of shape": ((*starts.bank.shape[:1], model.slots, units.dim), tuple(starts.bank.shape)),
+    }
+    for name, (expected, found) in facts.items():
+        if expected != found:
+            raise ValueError(f"{directory}: expected {name} {expected}, got {found}; copy all files from the same run")
+    size = world.tokenizer.quantizer.size
+    if ((starts.tokens < 0) | (starts.tokens >= size)).any():
+        raise ValueError(f"{directory}: expected start tokens in [0, {size - 1}], got others; export the world again")
+    if not (starts.actions.isfinite().all() and starts.bank.isfinite().all()):
+        raise ValueError(f"{directory}: expected finite start actions and bank, got others; export the world again")
 
 
 def save_clips(directory: Path, frames: np.ndarray) -> None:
@@ -153,17 +192,18 @@ def load_clips(name: str | Path) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"expected real clips at {path}, found none; `flam-train world-model` writes them")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return file["frames"]
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        with np.load(path, allow_pickle=False) as file:  # a TypeError where it is one array without an archive
+            frames = file["frames"]
+    except (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: expected an archive with frames, got {error!r}; copy the world again") from error
+    if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[-1] != 3:
+        found = f"{frames.dtype} of shape {frames.shape}"
+        raise ValueError(f"{path}: expected frames uint8 (S, T, H, W, 3), got {found}; copy the world again")
+    return frames
 
 
 def _read_config(path: Path) -> dict:
-    try:
-        config = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: expected JSON, got {error}; copy the world again") from error
+    config = parse_json(path.read_bytes(), path)
     found = {key: config.get(key) for key in ("format", "version")}
     if found != {"format": FORMAT, "version": VERSION}:
         raise ValueError(f"{path}: expected format {FORMAT!r} version {VERSION!r}, got {found}; export the world again")

@@ -4,13 +4,15 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from gymnasium.spaces import Discrete, MultiDiscrete
 from gymnasium.utils import RecordConstructorArgs
 
-from flam_env.acting import read_actions
+from flam_env.acting import latent_action_space, read_actions, slot_action_space
 from flam_env.env import FlamEnv
-from flam_env.episodes import Others
+from flam_env.episodes import Others, check_others
 from flam_env.units import BOUND
+from flam_env.validation import check_integer
+from flam_env.world import World
 
 
 class SteerSlot(gym.Wrapper, RecordConstructorArgs):
@@ -33,13 +35,10 @@ class SteerSlot(gym.Wrapper, RecordConstructorArgs):
     def __init__(self, env: gym.Env, slot: int, others: Others = "replay"):
         RecordConstructorArgs.__init__(self, slot=slot, others=others)
         gym.Wrapper.__init__(self, env)
-        slots, dim = _latent_shape(env)
-        if not 0 <= slot < slots:
-            raise ValueError(f"expected a slot in [0, {slots}), got {slot}")
-        if others not in ("replay", "data", "zero"):
-            raise ValueError(f"expected others to be 'replay', 'data' or 'zero', got {others!r}")
-        self.slot, self.others = slot, others
-        self.action_space = Box(-BOUND, BOUND, (dim,), np.float32)
+        world = _world_of(env)
+        self.slot = check_integer(slot, "slot", 0, world.model.config.slots - 1)
+        self.others = check_others(others)
+        self.action_space = slot_action_space(world)
 
     def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Takes the latent action float (A,) of the steered slot."""
@@ -71,10 +70,11 @@ class DiscreteLatentActions(gym.ActionWrapper, RecordConstructorArgs):
         RecordConstructorArgs.__init__(self, choices=choices, seed=seed)
         gym.ActionWrapper.__init__(self, env)
         self.steered = isinstance(env.unwrapped, FlamEnv) and env.has_wrapper_attr("slot")
-        slots = [env.get_wrapper_attr("slot")] if self.steered else range(_latent_shape(env)[0])
-        bank = self.unwrapped.world.starts.bank.numpy()  # type: ignore[attr-defined]
-        if not 1 <= choices <= len(bank):
-            raise ValueError(f"expected choices in [1, {len(bank)}], the size of the bank of actions, got {choices}")
+        world = _world_of(env, self.steered)
+        slots = [env.get_wrapper_attr("slot")] if self.steered else range(world.model.config.slots)
+        bank = world.starts.bank.numpy()
+        choices = check_integer(choices, "choices among the actions of the bank", 1, len(bank))
+        seed = check_integer(seed, "seed", 0)
         self.codebook = np.stack([_centres(bank[:, slot], choices, seed) for slot in slots])
         self.action_space = Discrete(choices) if self.steered else MultiDiscrete([choices] * len(slots))
 
@@ -93,11 +93,17 @@ class DiscreteLatentActions(gym.ActionWrapper, RecordConstructorArgs):
         return chosen[0] if self.steered else chosen
 
 
-def _latent_shape(env: gym.Env) -> tuple[int, int]:
-    """K and A of a FLAM environment whose action is still the whole (K, A)."""
-    if not isinstance(env.unwrapped, FlamEnv) or env.action_space.shape != env.unwrapped.action_space.shape:
-        raise ValueError(f"expected a FLAM environment with latent actions (K, A), got {env} with {env.action_space}")
-    return env.action_space.shape  # type: ignore[return-value]
+def _world_of(env: gym.Env, steered: bool = False) -> World:
+    """The world of a FLAM environment whose actions are still its own (K, A), or (A,) where a slot is steered."""
+    if isinstance(env.unwrapped, FlamEnv):
+        world = env.unwrapped.world
+        if env.action_space == (slot_action_space(world) if steered else latent_action_space(world)):
+            return world
+    wanted = "(A,) of SteerSlot" if steered else "(K, A)"
+    raise ValueError(
+        f"expected a FLAM environment with latent actions {wanted} in [-3, 3], got {env} with {env.action_space}; "
+        "put other wrappers of actions around this one"
+    )
 
 
 def _centres(points: np.ndarray, count: int, seed: int, rounds: int = 25) -> np.ndarray:

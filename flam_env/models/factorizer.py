@@ -114,8 +114,6 @@ class Factorizer(nn.Module):
 
     def __init__(self, *, dim: int, heads: int, slots: int, iterations: int, window: int, feed_forward: int):
         super().__init__()
-        if window < 2:
-            raise ValueError(f"expected a temporal window of at least 2 frames, got window={window}")
         self.iterations, self.window = iterations, window
         self.slot_embedding = nn.Parameter(torch.empty(slots, dim))
         nn.init.orthogonal_(self.slot_embedding, gain=0.5 * dim**0.5)

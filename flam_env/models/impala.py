@@ -1,10 +1,8 @@
-"""Encoders and decoders between pixels and patch features: IMPALA (paper, Table 5) and patchwise.
+"""The IMPALA encoder and decoder between pixels and patch features (paper, Table 5).
 
-IMPALA is the residual CNN of Espeholt et al. 2018, one stage for each halving of the resolution. The patchwise
-encoder looks at one patch at a time, so a patch whose pixels stand still keeps its token.
+IMPALA is the residual CNN of Espeholt et al. 2018, one stage for each halving of the resolution.
 """
 
-from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
 
@@ -42,19 +40,3 @@ def impala_decoder(widths: tuple[int, ...], blocks: int = 2) -> nn.Sequential:
         layers += [ResidualConv(width) for _ in range(blocks)]
         layers += [nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(width, after, 3, padding=1)]
     return nn.Sequential(*layers)
-
-
-def patch_encoder(patch: int, width: int, blocks: int = 2) -> nn.Sequential:
-    """(B, 3, H, W) -> (B, width, H / patch, W / patch); each output sees its own patch only."""
-    embed = nn.Conv2d(3, width, patch, stride=patch)
-    return nn.Sequential(embed, *(ResidualConv(width, kernel=1) for _ in range(blocks)))
-
-
-def patch_decoder(patch: int, width: int, blocks: int = 2) -> nn.Sequential:
-    """(B, width, h, w) -> (B, 3, h patch, w patch); neighbouring patches inform each other."""
-    return nn.Sequential(
-        *(ResidualConv(width) for _ in range(blocks)),
-        nn.GELU(),
-        nn.Conv2d(width, 3 * patch * patch, 1),
-        Rearrange("b (c p q) h w -> b c (h p) (w q)", p=patch, q=patch),
-    )

@@ -21,8 +21,7 @@ class FSQ(nn.Module):
 
     def __init__(self, levels: tuple[int, ...]):
         super().__init__()
-        if not levels or min(levels) < 2:
-            raise ValueError(f"expected at least one channel of at least 2 levels, got levels={levels}")
+        check_levels(levels)
         self.size = math.prod(levels)
         basis = [math.prod(levels[:i]) for i in range(len(levels))]
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
@@ -60,3 +59,9 @@ class FSQ(nn.Module):
 
     def _from_steps(self, steps: Tensor) -> Tensor:
         return steps * 2 / (self.levels - 1) - 1
+
+
+def check_levels(levels: tuple[int, ...]) -> None:
+    """Raises ValueError unless a code has a channel, and each channel at least two levels."""
+    if not levels or min(levels) < 2:
+        raise ValueError(f"expected at least one channel of at least 2 levels, got levels={levels}")

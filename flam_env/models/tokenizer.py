@@ -7,13 +7,20 @@ from typing import Literal
 from einops import rearrange
 from torch import Tensor, nn
 
-from flam_env.models.impala import impala_decoder, impala_encoder, patch_decoder, patch_encoder
-from flam_env.models.quantize import FSQ
+from flam_env.models.impala import impala_decoder, impala_encoder
+from flam_env.models.patch import patch_decoder, patch_encoder
+from flam_env.models.quantize import FSQ, check_levels
+from flam_env.validation import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerConfig:
-    """Sizes of a tokenizer."""
+    """Sizes of a tokenizer.
+
+    Raises:
+        ValueError: a field of another type, a size below 1, an image that is not a whole number of patches, or an
+            IMPALA patch that is no power of two.
+    """
 
     image_size: int = 64
     """Height and width of a frame in pixels."""
@@ -28,6 +35,14 @@ class TokenizerConfig:
     levels: tuple[int, ...] = (4, 4, 4, 4)
     """FSQ levels of each channel of a code."""
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_levels(self.levels)
+        if self.image_size % self.patch_size:
+            raise ValueError(f"expected image_size to be a multiple of patch_size, got {self}")
+        if self.architecture == "impala" and (self.patch_size < 2 or self.patch_size.bit_count() > 1):
+            raise ValueError(f"expected a power of two, at least 2, as patch_size of an IMPALA tokenizer, got {self}")
+
     @property
     def grid(self) -> int:
         """Patches along one side of a frame."""
@@ -35,17 +50,11 @@ class TokenizerConfig:
 
 
 class Tokenizer(nn.Module):
-    """FSQ autoencoder: one token per patch.
-
-    Raises:
-        ValueError: the image is not a whole number of patches, or an IMPALA patch is not a power of two.
-    """
+    """FSQ autoencoder: one token per patch."""
 
     def __init__(self, config: TokenizerConfig):
         super().__init__()
         self.config = config
-        if config.image_size % config.patch_size:
-            raise ValueError(f"expected image_size to be a multiple of patch_size, got {config}")
         self.quantizer = FSQ(config.levels)
         self.encoder, self.decoder = _trunks(config)
         # Over channels at each position, never over H and W: statistics of a frame would make still patches churn.
@@ -81,7 +90,5 @@ def _trunks(config: TokenizerConfig) -> tuple[nn.Module, nn.Module]:
         arguments = config.patch_size, config.width, config.blocks
         return patch_encoder(*arguments), patch_decoder(*arguments)
     stages = int(math.log2(config.patch_size))
-    if 2**stages != config.patch_size:
-        raise ValueError(f"expected a power of two as patch_size of an IMPALA tokenizer, got {config.patch_size}")
     widths = tuple(max(config.width // 2**i, 16) for i in reversed(range(stages)))
     return impala_encoder(widths, config.blocks), impala_decoder(widths, config.blocks)

@@ -10,12 +10,19 @@ from torch import Tensor, nn
 from flam_env.models.aggregator import Aggregator
 from flam_env.models.dynamics import ForwardDynamics, InverseDynamics, LatentActions
 from flam_env.models.factorizer import Factorizer, SlotHistory, Slots
-from flam_env.models.quantize import FSQ
+from flam_env.models.quantize import FSQ, check_levels
+from flam_env.validation import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorldModelConfig:
-    """Sizes of a factored world model. The tokenizer fixes `grid` and `levels`."""
+    """Sizes of a factored world model. The tokenizer fixes `grid` and `levels`.
+
+    What these two must fit is checked when the model is built, since training fills them in last.
+
+    Raises:
+        ValueError: a field of another type, a size below 1, or one that does not fit the others.
+    """
 
     grid: int = 16
     """Patches along one side of a frame."""
@@ -44,6 +51,14 @@ class WorldModelConfig:
     channel of the code (all channels need the same number of levels)."""
     cell_context: bool = True
     """Whether the feature of a cell sees the 3 x 3 cells around it, as the features of a CNN encoder do."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_levels(self.levels)
+        if self.window < 2:
+            raise ValueError(f"expected a temporal window of at least 2 frames, got window={self.window}")
+        if self.dim % (2 * self.heads):  # rotary positions turn pairs of channels of a head
+            raise ValueError(f"expected dim to be a multiple of 2 * heads, got dim={self.dim}, heads={self.heads}")
 
     @property
     def patches(self) -> int:
@@ -116,6 +131,9 @@ class FactoredWorldModel(nn.Module):
     """Learns from tokens of clips; runs one step at a time in a dream.
 
     Latent action a_t leads from frame t to frame t + 1, for each slot on its own.
+
+    Raises:
+        ValueError: the grid is not a whole number of groups, or the levels do not fit the target.
     """
 
     # Added to the logit of what a patch is now: at the start, nothing moves.

@@ -1,23 +1,12 @@
 """Every wrong input gives one error that says what was expected, what came and what to do."""
 
-import json
-import pickle
-import shutil
-from pathlib import Path
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
-from flam_env import Dream, FlamEnv, FlamVectorEnv, Labeller, load_clips, load_world
-from flam_env.checkpoint import read_tensors
-
-
-@pytest.fixture
-def world_copy(tiny_checkpoint, tmp_path) -> Path:
-    return Path(shutil.copytree(tiny_checkpoint, tmp_path / "world"))
+from flam_env import Dream, FlamEnv, FlamVectorEnv, Labeller
 
 
 @pytest.fixture
@@ -25,135 +14,6 @@ def env(tiny_world) -> FlamEnv:
     env = FlamEnv(world=tiny_world)
     env.reset(seed=0)
     return env
-
-
-def change_config(directory: Path, **changes) -> None:
-    path = directory / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-def rewrite(path: Path, **metadata: str) -> None:
-    header, _ = read_tensors(path)
-    save_file(load_file(path), path, header | metadata)
-
-
-def test_missing_world():
-    with pytest.raises(FileNotFoundError, match=r"one of \[.*\], got 'bigfisch'; a world is made by `flam-train"):
-        gym.make("FLAM-v0", checkpoint="bigfisch")
-    with pytest.raises(FileNotFoundError):
-        Labeller.from_pretrained("/nowhere/at/all")
-
-
-def test_missing_file(world_copy):
-    (world_copy / "world_model.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"expected a checkpoint file at .*world_model.safetensors"):
-        FlamEnv(world_copy)
-
-
-@pytest.mark.parametrize("name", ["tokenizer", "world_model", "starts"])
-@pytest.mark.parametrize("kept", [0, 5, 0.5, 0.99])
-def test_truncated_file(world_copy, name, kept):
-    path = world_copy / f"{name}.safetensors"
-    content = path.read_bytes()
-    path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
-    with pytest.raises(
-        ValueError, match=rf"{name}.safetensors: expected a whole safetensors file, got .*copy it again"
-    ):
-        FlamEnv(world_copy)
-
-
-def test_truncated_config(world_copy):
-    path = world_copy / "config.json"
-    path.write_text(path.read_text()[:-20])
-    with pytest.raises(ValueError, match=r"config.json: expected JSON, got .*copy the world again"):
-        FlamEnv(world_copy)
-
-
-@pytest.mark.parametrize("write", [pickle.dumps, "zip"])
-def test_pickle_where_safetensors_belong(world_copy, write):
-    path = world_copy / "tokenizer.safetensors"
-    content = {"weight": torch.zeros(2)}
-    torch.save(content, path) if write == "zip" else path.write_bytes(write(content))
-    with pytest.raises(ValueError, match="expected a whole safetensors file, got a pickle or zip archive"):
-        FlamEnv(world_copy)
-
-
-def test_wrong_version(world_copy):
-    change_config(world_copy, version="2")
-    with pytest.raises(ValueError, match=r"expected format 'flam' version '1', got .*'2'.*export the world again"):
-        FlamEnv(world_copy)
-    change_config(world_copy, version="1")
-    rewrite(world_copy / "world_model.safetensors", version="0")
-    with pytest.raises(ValueError, match=r"expected .*'version': '1'.*got .*'version': '0'.*export it again"):
-        FlamEnv(world_copy)
-
-
-def test_unknown_and_missing_keys(world_copy):
-    change_config(world_copy, colour="red")
-    with pytest.raises(ValueError, match=r"expected the keys .*got .*'colour'"):
-        FlamEnv(world_copy)
-
-
-def test_unknown_setting(world_copy):
-    settings = json.loads((world_copy / "config.json").read_text())["settings"]
-    change_config(world_copy, settings=settings | {"speed": 3})
-    with pytest.raises(ValueError, match=r"unknown keys \['speed'\] in WorldSettings; known are"):
-        FlamEnv(world_copy)
-    settings.pop("horizon")
-    change_config(world_copy, settings=settings)
-    with pytest.raises(ValueError, match=r"missing keys \['horizon'\] in WorldSettings"):
-        FlamEnv(world_copy)
-
-
-def test_unknown_key_of_a_network(world_copy):
-    path = world_copy / "tokenizer.safetensors"
-    config = json.loads(read_tensors(path)[0]["config"])
-    rewrite(path, config=json.dumps(config | {"depth": 9}))
-    with pytest.raises(ValueError, match=r"tokenizer.safetensors: unknown keys \['depth'\] in TokenizerConfig"):
-        FlamEnv(world_copy)
-
-
-def test_a_network_without_its_config(world_copy):
-    path = world_copy / "tokenizer.safetensors"
-    header, _ = read_tensors(path)
-    save_file(load_file(path), path, {key: header[key] for key in ("format", "version", "kind")})
-    with pytest.raises(ValueError, match=r"tokenizer.safetensors: expected a config and a header, got none of"):
-        FlamEnv(world_copy)
-
-
-def test_weights_of_another_size(world_copy):
-    path = world_copy / "world_model.safetensors"
-    config = json.loads(read_tensors(path)[0]["config"])
-    rewrite(path, config=json.dumps(config | {"slots": 8}))
-    with pytest.raises(ValueError, match=r"expected factorizer.slot_embedding of shape \(8, 16\), got \(6, 16\)"):
-        FlamEnv(world_copy)
-
-
-def test_files_of_two_worlds(world_copy):
-    path = world_copy / "tokenizer.safetensors"
-    weights = load_file(path)
-    weights["to_code.bias"] += 1
-    save_file(weights, path, read_tensors(path)[0])
-    with pytest.raises(ValueError, match=r"expected the tokenizer .* copy both files from the same run"):
-        load_world(world_copy)
-
-
-def test_starts_of_something_else(world_copy):
-    save_file({"frames": torch.zeros(2)}, world_copy / "starts.safetensors")
-    with pytest.raises(ValueError, match=r"expected starts of tokens, actions, bank, got \['frames'\]"):
-        load_world(world_copy)
-
-
-def test_clips(world_copy):
-    with pytest.raises(FileNotFoundError, match=r"expected real clips at .*clips.npz"):
-        load_clips(world_copy)
-    for content in (b"", b"PK\x03\x04 not a zip", pickle.dumps([1])):
-        (world_copy / "clips.npz").write_bytes(content)
-        with pytest.raises(ValueError, match=r"clips.npz: expected an archive with frames"):
-            load_clips(world_copy)
-    np.savez(world_copy / "clips.npz", frames=np.array([{"code": "runs"}], dtype=object))
-    with pytest.raises(ValueError, match=r"clips.npz: expected an archive with frames"):
-        load_clips(world_copy)
 
 
 @pytest.mark.parametrize(
@@ -214,10 +74,23 @@ def test_unknown_options(env, tiny_world):
     for mask in (np.array([1, 0]), np.array([True]), np.array([False, False])):
         with pytest.raises(ValueError, match=r"expected options\['reset_mask'\] of dtype bool and shape \(2,\)"):
             envs.reset(options={"reset_mask": mask})
-    with pytest.raises(ValueError, match="expected seed to have num_envs=2 entries, got 3"):
-        envs.reset(seed=[1, 2, 3])
+    for wrong in ([1], "start", 0):
+        for one in (env, envs):
+            with pytest.raises(ValueError, match="expected reset options as a dict"):
+                one.reset(options=wrong)
     with pytest.raises(ValueError, match=r"expected options\['start'\] to have num_envs=2 entries, got 1"):
         envs.reset(options={"start": [4]})
+
+
+@pytest.mark.parametrize("seed", [1.5, True, "a", -1, [1, 2.0], [None, True], np.array([0.5, 1.0]), {1, 2}])
+def test_wrong_seeds(tiny_world, seed):
+    with pytest.raises(ValueError, match="expected seed to be an integer of at least 0, got"):
+        FlamVectorEnv(2, world=tiny_world).reset(seed=seed)
+
+
+def test_wrong_number_of_seeds(tiny_world):
+    with pytest.raises(ValueError, match="expected seed to have num_envs=2 entries, got 3"):
+        FlamVectorEnv(2, world=tiny_world).reset(seed=np.arange(3))
 
 
 @pytest.mark.parametrize(
@@ -233,24 +106,43 @@ def test_wrong_videos(tiny_world, frames, message):
         Labeller(tiny_world).label(frames)
 
 
+def test_a_dream_sees_frames_of_its_world_only(tiny_world):
+    with pytest.raises(ValueError, match="resize the frames to 48 x 48"):
+        Dream(tiny_world).encode(np.zeros((2, 64, 64, 3), np.uint8))
+
+
 def test_wrong_arguments(tiny_world, tiny_checkpoint):
     with pytest.raises(ValueError, match=r"expected either checkpoint= .* or world="):
         FlamEnv()
     with pytest.raises(ValueError, match=r"expected either checkpoint= .* or world="):
         FlamEnv(tiny_checkpoint, world=tiny_world)
-    with pytest.raises(ValueError, match="expected a horizon of at least 1 step, got 0"):
-        FlamEnv(world=tiny_world, horizon=0)
+    with pytest.raises(ValueError, match=r"expected world= to be a live World, got 'bigfish'; .* checkpoint="):
+        FlamEnv(world="bigfish")
+    with pytest.raises(ValueError, match="expected the name of a bundled world or a directory, got 123"):
+        FlamEnv(123)
     with pytest.raises(ValueError, match="expected render_mode to be None or 'rgb_array', got 'human'"):
         FlamEnv(world=tiny_world, render_mode="human")
     with pytest.raises(ValueError, match="expected render_mode='rgb_array', got None"):
         FlamEnv(world=tiny_world).render()
-    with pytest.raises(ValueError, match="expected at least 1 environment"):
-        FlamVectorEnv(0, world=tiny_world)
+    with pytest.raises(ValueError, match=r"expected autoreset_mode to be .*'Disabled'.*got 'sometimes'"):
+        FlamVectorEnv(2, world=tiny_world, autoreset_mode="sometimes")
     with pytest.raises(ValueError, match="expected source to be one of"):
         FlamEnv(world=tiny_world).sample_latent_action("dream")
+    empty = replace(tiny_world, starts=replace(tiny_world.starts, bank=tiny_world.starts.bank[:0]))
+    with pytest.raises(ValueError, match="expected a world with a bank of real actions, got an empty one"):
+        FlamEnv(world=empty).sample_latent_action()
 
 
-@pytest.mark.parametrize("name", ["tpu9", "cuda:99", "meat"])
+@pytest.mark.parametrize("given", [0, -3, 2.5, True, "5"])
+def test_wrong_counts(tiny_world, given):
+    for name in ("num_envs", "horizon", "max_episode_steps"):
+        with pytest.raises(ValueError, match=f"expected {name} to be an integer of at least 1, got {given!r}"):
+            FlamVectorEnv(**{"world": tiny_world, name: given})
+    with pytest.raises(ValueError, match=f"expected horizon to be an integer of at least 1, got {given!r}"):
+        FlamEnv(world=tiny_world, horizon=given)
+
+
+@pytest.mark.parametrize("name", ["tpu9", "cuda:99", "meat", "meta", 3.5, None])
 def test_no_such_device(tiny_world, name):
     with pytest.raises(ValueError, match=rf"expected a device of this machine, got '{name}' .*try 'auto'"):
         Dream(tiny_world, name)
@@ -260,6 +152,8 @@ def test_no_such_device(tiny_world, name):
     ("given", "message"),
     [
         ("statistics", "got 'statistics'"),
+        (":f", "got ':f'"),
+        (".x:f", "got '.x:f'"),
         ("no_such_module:f", "is it on the Python path"),
         ("statistics:no_such", "the module statistics has no function no_such"),
         (3, "expected reward_fn to be a callable or 'module:function', got 3"),
@@ -285,6 +179,9 @@ def test_ends_that_are_none(tiny_world):
         env.step(env.action_space.sample())
 
 
-def test_step_before_reset(tiny_world):
-    with pytest.raises(gym.error.ResetNeeded):
-        FlamEnv(world=tiny_world).step(np.zeros((6, 5)))
+def test_nothing_is_seen_before_reset(tiny_world):
+    arguments = {"world": tiny_world, "render_mode": "rgb_array"}
+    for env in (FlamEnv(**arguments), FlamVectorEnv(2, **arguments)):
+        for look, given in ((env.step, [np.zeros(env.action_space.shape)]), (env.render, []), (env.slot_masks, [])):
+            with pytest.raises(gym.error.ResetNeeded, match=r"call reset\(\) first"):
+                look(*given)

@@ -10,7 +10,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 import flam_env
-from flam_env import FlamEnv
+from flam_env import FlamEnv, Labeller
 
 
 def make(checkpoint, **arguments) -> gym.Env:
@@ -78,21 +78,41 @@ def test_own_frames_start_a_dream(tiny_world):
     assert np.array_equal(env.reset(options={"start": frames})[0], observation)
 
 
+def test_mirrored_and_read_only_frames_start_a_dream_without_a_warning(tiny_world):
+    env, labeller = FlamEnv(world=tiny_world), Labeller(tiny_world)
+    frames = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 3)).astype(np.uint8)
+    frames.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for view in (frames, frames[..., ::-1], frames[::-1], frames[:, ::-1, ::-1]):
+            assert np.array_equal(*(env.reset(options={"start": start})[0] for start in (view, view.copy())))
+            assert np.array_equal(*(labeller.label(video).latent_actions for video in (view, view.copy())))
+
+
 def test_replay_actions_are_those_that_follow_the_context(tiny_world):
     env = FlamEnv(world=tiny_world)
     env.reset(options={"start": 7})
     assert np.array_equal(env.replay_actions, tiny_world.starts.actions[7, 1:].numpy())
 
 
-def test_finite_actions_outside_the_box_are_clipped_and_said_so(tiny_world):
+@pytest.mark.parametrize("size", [1e3, 1e300])
+def test_finite_actions_outside_the_box_are_clipped_and_said_so(tiny_world, size):
     env, other = FlamEnv(world=tiny_world), FlamEnv(world=tiny_world)
     env.reset(seed=0), other.reset(seed=0)
-    wild = env.sample_latent_action() * 1e3
+    wild = env.sample_latent_action().astype(float) * size
     observation, *_, info = env.step(wild)
     assert info["clipped"] is True
     expected, *_, info = other.step(wild.clip(-3, 3))
     assert info["clipped"] is False
     assert np.array_equal(observation, expected)
+
+
+def test_actions_at_the_edge_of_the_box_are_taken_in_any_precision(tiny_world):
+    env = FlamEnv(world=tiny_world)
+    env.reset(seed=0)
+    for dtype in (np.float16, np.float32, np.float64):
+        assert env.step(np.full((6, 5), 3, dtype))[4]["clipped"] is False
+        assert env.step(np.full((6, 5), 6e4, dtype))[4]["clipped"] is True
 
 
 def test_reward_and_flags_are_plain_python_and_zero_by_default(tiny_world):

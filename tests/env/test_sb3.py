@@ -77,19 +77,42 @@ def test_attributes_and_methods_of_the_batch(tiny_world):
     assert np.array_equal(np.stack(sb3.get_images()), frames)
     assert sb3.get_attr("horizon") == [13] * 3
     assert sb3.env_method("slot_masks", indices=[0, 2])[1].shape == (6, 48, 48)
+    (actions, source), _ = sb3.env_method("other_actions", "replay", indices=[2, 0])
+    assert np.array_equal(actions, sb3.envs.other_actions("replay")[0][2]) and source == "replay"
+    assert np.array_equal(sb3.env_method("render", indices=1)[0], frames[1])
     assert sb3.env_is_wrapped(SteerSlot) == [False] * 3
     with pytest.raises(NotImplementedError, match="all environments share it"):
         sb3.set_attr("horizon", 3)
+    with pytest.raises(ValueError, match=r"expected a batched method of .*got 'reset'"):
+        sb3.env_method("reset")
 
 
 def test_wrong_arguments_are_refused(tiny_world):
-    with pytest.raises(ValueError, match=r"expected a slot in \[0, 6\)"):
-        FlamSB3VecEnv(num_envs=2, world=tiny_world, slot=6)
+    for slot in (6, 1.5, True):
+        with pytest.raises(ValueError, match=rf"expected slot to be an integer in \[0, 5\], got {slot}"):
+            FlamSB3VecEnv(num_envs=2, world=tiny_world, slot=slot)
+    with pytest.raises(ValueError, match="expected others to be one of"):
+        FlamSB3VecEnv(num_envs=2, world=tiny_world, slot=1, others="x")
     sb3 = FlamSB3VecEnv(num_envs=2, world=tiny_world, slot=1)
-    sb3.set_options({"frames": 3})
-    with pytest.raises(ValueError, match=r"got \['frames'\]"):
+    for options, message in (({"frames": 3}, r"got \['frames'\]"), ({"start": 99}, "got 99"), ([{}, "x"], "as a dict")):
+        sb3.set_options(options)
+        with pytest.raises(ValueError, match=message):
+            sb3.reset()
         sb3.reset()
-    sb3.set_options({})
+
+
+@pytest.mark.parametrize(
+    ("actions", "message"),
+    [
+        (np.zeros((2, 6, 5), np.float32), r"got shape \(2, 6, 5\)"),
+        (np.zeros((2, 5), int), "got dtype int64"),
+        (np.zeros((2, 5), complex), "got dtype complex128"),
+        (np.full((2, 5), np.nan), r"got nan at \[0, 0\]"),
+    ],
+)
+def test_wrong_actions_of_one_slot_are_refused(tiny_world, actions, message):
+    sb3 = FlamSB3VecEnv(num_envs=2, world=tiny_world, slot=1)
     sb3.reset()
-    with pytest.raises(ValueError, match=r"shape \(2, 5\) for slot 1"):
-        sb3.step(np.zeros((2, 6, 5), np.float32))
+    with pytest.raises(ValueError, match=r"expected latent actions of shape \(2, 5\) .*" + message):
+        sb3.step(actions)
+    sb3.step(np.full((2, 5), 1e300))

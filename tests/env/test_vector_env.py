@@ -48,6 +48,15 @@ def test_row_i_is_the_single_environment_of_seed_s_plus_i(tiny_world, source):
     assert np.mean(equal) >= 0.999
 
 
+def test_one_seed_and_all_seeds_say_the_same(tiny_world):
+    envs = FlamVectorEnv(3, world=tiny_world)
+    drawn = []
+    for seed in (5, np.int64(5), [5, 6, 7], (5, np.int64(6), 7), np.arange(5, 8), range(5, 8)):
+        _, infos = envs.reset(seed=seed)
+        drawn.append((infos["start"].tolist(), envs.sample_latent_action().tolist()))
+    assert all(each == drawn[0] for each in drawn)
+
+
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
 def test_autoreset_is_that_of_gymnasiums_own_vector_environment(tiny_world, mode):
     def make():
@@ -131,6 +140,14 @@ def test_observations_and_renders_share_no_memory(tiny_world):
     frames[:] = 0
     assert np.array_equal(np.stack(envs.render()), kept)
     assert envs.slot_masks().shape == (2, 6, 48, 48)
+
+
+def test_wild_actions_are_clipped_in_their_row_only(tiny_world):
+    envs = FlamVectorEnv(2, world=tiny_world)
+    envs.reset(seed=0)
+    actions = np.zeros((2, 6, 5))
+    actions[1] = 1e300
+    assert envs.step(actions)[-1]["clipped"].tolist() == [False, True]
 
 
 def test_no_step_before_every_row_was_reset(tiny_world):

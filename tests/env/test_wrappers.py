@@ -60,6 +60,7 @@ def test_clipping_is_reported_for_the_steered_slot(tiny_world):
     env = SteerSlot(FlamEnv(world=tiny_world), slot=1)
     env.reset(seed=0)
     assert env.step(np.full(5, 9.0))[4]["clipped"] is True
+    assert env.step(np.full(5, -1e300))[4]["clipped"] is True
     assert env.step(np.full(5, 1.0))[4]["clipped"] is False
 
 
@@ -100,6 +101,16 @@ def test_wrapped_environments_have_a_json_spec(tiny_checkpoint):
     assert again.get_wrapper_attr("slot") == 2
 
 
+@pytest.mark.parametrize("steered", [False, True])
+@pytest.mark.parametrize("wrap", [lambda env: gym.wrappers.RescaleAction(env, -1, 1), DiscreteLatentActions])
+def test_actions_that_another_wrapper_has_changed_are_refused(tiny_world, steered, wrap):
+    env = FlamEnv(world=tiny_world)
+    changed = wrap(SteerSlot(env, slot=0) if steered else env)
+    for wrapper in (DiscreteLatentActions, lambda env: SteerSlot(env, slot=1)):
+        with pytest.raises(ValueError, match=r"expected a FLAM environment with latent actions \(.*in \[-3, 3\]"):
+            wrapper(changed)
+
+
 @pytest.mark.parametrize("action", [3, -1, 1.0, np.array([1]), None])
 def test_choices_that_do_not_exist_are_refused(tiny_world, action):
     env = DiscreteLatentActions(SteerSlot(FlamEnv(world=tiny_world), slot=0), choices=3)
@@ -110,8 +121,9 @@ def test_choices_that_do_not_exist_are_refused(tiny_world, action):
 
 def test_wrong_arguments_are_refused(tiny_world):
     env = FlamEnv(world=tiny_world)
-    with pytest.raises(ValueError, match=r"expected a slot in \[0, 6\), got 6"):
-        SteerSlot(env, slot=6)
+    for slot in (6, -1, 1.5, True, "a", None):
+        with pytest.raises(ValueError, match=rf"expected slot to be an integer in \[0, 5\], got {slot!r}"):
+            SteerSlot(env, slot=slot)
     with pytest.raises(ValueError, match="expected others to be"):
         SteerSlot(env, slot=0, others="sleep")
     with pytest.raises(ValueError, match=r"expected a FLAM environment with latent actions \(K, A\)"):
@@ -120,8 +132,11 @@ def test_wrong_arguments_are_refused(tiny_world):
         SteerSlot(gym.make("CartPole-v1"), slot=0)
     with pytest.raises(ValueError, match="expected a FLAM environment"):
         DiscreteLatentActions(gym.make("MountainCarContinuous-v0"))
-    with pytest.raises(ValueError, match=r"expected choices in \[1, 37\]"):
-        DiscreteLatentActions(env, choices=38)
+    for choices in (38, 0, 2.5, "a"):
+        with pytest.raises(ValueError, match=rf"expected choices .* to be an integer in \[1, 37\], got {choices!r}"):
+            DiscreteLatentActions(env, choices=choices)
+    with pytest.raises(ValueError, match="expected seed to be an integer"):
+        DiscreteLatentActions(env, seed="a")
     steered = SteerSlot(env, slot=0)
     steered.reset(seed=0)
     with pytest.raises(ValueError, match=r"of shape \(5,\)"):

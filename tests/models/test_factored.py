@@ -1,5 +1,7 @@
 """The properties that make the model factored, causal and equivariant. All sizes differ."""
 
+from dataclasses import fields, replace
+
 import pytest
 import torch
 
@@ -143,8 +145,26 @@ def test_sizes_that_do_not_fit_are_refused():
         build(grid=7)
     with pytest.raises(ValueError, match="equally many levels"):
         build(levels=(3, 4), target="level")
-    with pytest.raises(ValueError, match="window"):
-        build(window=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"window": 1}, "a temporal window of at least 2 frames, got window=1"),
+        ({"heads": 3, "dim": 27}, r"dim to be a multiple of 2 \* heads, got dim=27, heads=3"),
+        ({"levels": (1, 3)}, "2 levels"),
+        ({"target": "pixel"}, "target of WorldModelConfig to be Literal.*got 'pixel'"),
+        ({"cell_context": None}, "cell_context of WorldModelConfig to be bool"),
+        *(
+            ({field.name: 0}, f"{field.name} of WorldModelConfig to be an integer of at least 1, got 0")
+            for field in fields(CONFIG)
+            if field.type is int
+        ),
+    ],
+)
+def test_configs_of_no_model_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(CONFIG, **changes)
 
 
 def test_action_index_leads_from_its_frame_to_the_next():

@@ -61,10 +61,27 @@ def test_a_frame_does_not_depend_on_its_batch(architecture):
         torch.testing.assert_close(network(frames)[2:3], network(frames[2:3]), atol=1e-5, rtol=1e-4)
 
 
-def test_sizes_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="multiple of patch_size"):
-        Tokenizer(TokenizerConfig(image_size=30, patch_size=4))
-    with pytest.raises(ValueError, match="power of two"):
-        Tokenizer(TokenizerConfig(image_size=30, patch_size=6, architecture="impala"))
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_size": 30}, "multiple of patch_size"),
+        ({"image_size": 30, "patch_size": 6, "architecture": "impala"}, "power of two"),
+        ({"patch_size": 1, "architecture": "impala"}, "power of two"),
+        ({"patch_size": 0}, "patch_size of TokenizerConfig to be an integer of at least 1, got 0"),
+        ({"image_size": 64.0}, "image_size of TokenizerConfig to be int, got 64.0"),
+        ({"blocks": True}, "blocks of TokenizerConfig to be int, got True"),
+        ({"width": -3}, "width of TokenizerConfig to be an integer of at least 1, got -3"),
+        ({"levels": ()}, "2 levels"),
+        ({"levels": (4, 1)}, "2 levels"),
+        ({"levels": (4, 2.5)}, r"levels of TokenizerConfig to be tuple\[int, ...\]"),
+        ({"architecture": "vit"}, "architecture of TokenizerConfig to be Literal.*got 'vit'"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        TokenizerConfig(**changes)
+
+
+def test_too_few_levels_are_refused():
     with pytest.raises(ValueError, match="2 levels"):
         FSQ((4, 1))
