@@ -45,8 +45,8 @@ def finish_world(world: World, splits: dict[str, TokenSplit], units: ActionUnits
 def measured_units(posterior: LatentActions) -> ActionUnits:
     """Keeps the dimensions that carry information and measures the spread of their means.
 
-    The spread is the standard deviation, or more where the tails are so heavy that the box would hold less than
-    99.9 % of the means.
+    The spread is the standard deviation, or more where the tails are so heavy that the box would hold a smaller share
+    of the means than `WITHIN_BOX`.
 
     Where no dimension carries anything the latent actions have collapsed, and all are kept, so that the world can be
     looked at; training has warned of it.

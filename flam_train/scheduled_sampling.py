@@ -7,7 +7,7 @@ is to be predicted stays the true next frame. Features, factorizer and inverse d
 keep their meaning.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -48,6 +48,7 @@ def scheduled_sampling(
     sampling: SamplingConfig = SamplingConfig(),
     fit_config: FitConfig = SMALL.scheduled_sampling_fit,
     evaluate_every: int = 1000,
+    horizon: int | None = None,
 ) -> Path:
     """Trains forward dynamics and aggregator of a world further, so that longer dreams hold.
 
@@ -59,6 +60,8 @@ def scheduled_sampling(
         sampling: what the forward model sees.
         fit_config: budget and optimiser.
         evaluate_every: steps between looks at held-out rollouts.
+        horizon: steps for which dreams of the new world hold, by default as for the old one; a finished run can be
+            called again with what its long dreams show.
 
     Returns:
         The directory of the new world.
@@ -68,6 +71,8 @@ def scheduled_sampling(
         ValueError: no such store, frames of another size, or `out` holds another run.
     """
     store, old = EpisodeStore.open(data), load_world(world)
+    if horizon is not None:
+        old = replace(old, settings=replace(old.settings, horizon=horizon))
     for part in (old.model.forward_dynamics, old.model.aggregator):  # a loaded world is fixed
         part.requires_grad_(True)
 

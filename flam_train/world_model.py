@@ -24,7 +24,7 @@ from flam_train.presets import SMALL
 from flam_train.tokenizer import load_tokenizer
 
 CLIP_FRAMES = 16  # frames of a training clip; every one but the last is a transition
-WATCHED_CLIPS = 32  # held-out clips that are looked at during training
+WATCHED_CLIPS, WATCHED_STEPS = 32, 16  # held-out clips, and predicted frames, that are looked at during training
 SHOWN_CLIPS = 16  # real held-out clips that a world carries, to show itself on
 
 
@@ -82,8 +82,7 @@ def train_world(
 
     Its action units are those given, by default measured anew.
     """
-    context, horizon = world.settings.context, world.settings.horizon
-    watched = draw_clips(store, "val", WATCHED_CLIPS, context + horizon)
+    watched = draw_clips(store, "val", WATCHED_CLIPS, world.settings.context + WATCHED_STEPS)
     shown = draw_clips(store, "test", SHOWN_CLIPS, START_FRAMES)
     for split, length in (("train", CLIP_FRAMES), ("val", START_FRAMES)):  # complain now, not after the training
         draw_clips(store, split, 1, length)

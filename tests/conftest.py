@@ -29,7 +29,7 @@ SETTINGS = WorldSettings(source="random weights", context=2, horizon=13, frames_
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a world with random weights: 48 px, N = 144, K = 6, A = 5, the same in every session."""
+    """The directory of a world with random weights: 48 px, N = 144, K = 6, A = 5, the same in every run."""
     directory = tmp_path_factory.mktemp("worlds") / "tiny"
     save_world(directory, random_world())
     return directory

@@ -1,10 +1,12 @@
 """The phase that makes dreams last, on the world of two squares."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 
+from flam_env.checkpoint import fingerprint
 from flam_env.dream import Dream
 from flam_env.models.world_model import FactoredWorldModel, WorldModelConfig
 from flam_env.world import load_world
@@ -80,6 +82,13 @@ def test_a_steadied_world_still_predicts(store, trained, steadied):
     scores = rollout_scores(Dream(load_world(steadied)), draw_clips(store, "test", 12, 18))
     assert scores["prediction_psnr"].mean() > scores["copy_last_psnr"].mean() + 3
     assert scores["prediction_psnr"].mean() > scores["sampled_psnr"].mean() + 2
+
+
+def test_a_finished_run_is_called_again_with_the_horizon_that_it_holds(store, trained, steadied, tmp_path):
+    out = shutil.copytree(steadied, tmp_path / "copy")
+    scheduled_sampling(str(trained), store.root, out=out, fit_config=FIT, horizon=7)
+    assert load_world(out).settings == replace(load_world(steadied).settings, horizon=7)
+    assert fingerprint(load_world(out).model) == fingerprint(load_world(steadied).model)
 
 
 def test_another_world_or_another_sampling_in_the_same_folder_is_refused(store, trained, steadied):
