@@ -1,7 +1,7 @@
 """Episodes on disk: one HDF5 file per episode, readable while a collection is still writing.
 
     root/store.json                    format, version, source, frame size, settings of the collection
-    root/<split>/<episode id>.h5       frames (gzip, chunks of 16 frames), actions, rewards; attributes
+    root/<split>/<episode id>.h5       frames (gzip, chunks of 16 frames), actions, rewards, truth; attributes
 
 Every file is written under a temporary name and renamed, so a killed process loses at most the episode in flight.
 """
@@ -15,7 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from flam_train.data.episode import FORMAT, Episode, open_episode, read_episode, read_values, write_episode
+from flam_train.data.episode import (
+    FORMAT,
+    Episode,
+    check_episode,
+    open_episode,
+    read_episode,
+    read_values,
+    write_episode,
+)
 
 __all__ = ["SPLITS", "Episode", "EpisodeRecord", "EpisodeStore"]
 
@@ -164,7 +172,7 @@ class EpisodeStore:
             ValueError: shapes, dtypes, split or name do not fit.
         """
         self._check_split(split)
-        self._check_episode(episode)
+        check_episode(episode, self.size)
         folder = self.root / split
         folder.mkdir(exist_ok=True)
         name = name or _free_name(folder, episode.agent)
@@ -183,21 +191,6 @@ class EpisodeStore:
     def _check_split(self, split: str) -> None:
         if split not in SPLITS:
             raise ValueError(f"expected a split out of {', '.join(SPLITS)}, got {split!r}; name one of them")
-
-    def _check_episode(self, episode: Episode) -> None:
-        length = len(episode.frames)
-        wanted = {
-            "frames": (np.uint8, (length, self.size, self.size, 3)),
-            "actions": (np.int16, (length,)),
-            "rewards": (np.float32, (length,)),
-        }
-        for key, (dtype, shape) in wanted.items():
-            array = getattr(episode, key)
-            if array.dtype != dtype or array.shape != shape or length == 0:
-                raise ValueError(
-                    f"expected {key} {np.dtype(dtype).name} {shape} with at least one frame, "
-                    f"got {array.dtype} {array.shape}; convert or resize the episode"
-                )
 
     def _inspect(self, path: Path, split: str) -> EpisodeRecord:
         with open_episode(path) as file:
