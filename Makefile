@@ -33,7 +33,7 @@ world-bigfish: $(VENV)/installed-dev
 	$(RUN)/flam-train tokenizer data/bigfish --out runs/bigfish
 	$(EACH_CORE) flam_train.world_model data/bigfish --out runs/bigfish --fit-config.minutes 44 --fit-config.compile
 	$(EACH_CORE) flam_train.scheduled_sampling runs/bigfish data/bigfish --out runs/bigfish-steady \
-		--fit-config.minutes 28 --fit-config.compile
+		--fit-config.minutes 25 --fit-config.compile
 	$(RUN)/flam-train evaluate runs/bigfish-steady data/bigfish
 	mkdir -p $(BIGFISH)
 	cp runs/bigfish-steady/*.json runs/bigfish-steady/*.safetensors runs/bigfish-steady/clips.npz $(BIGFISH)

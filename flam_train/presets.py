@@ -31,7 +31,7 @@ SMALL = Preset(
     ),
     loss=WorldModelLossConfig(),
     scheduled_sampling_fit=FitConfig(
-        minutes=40, batch_size=8, learning_rate=4e-4, muon=2.5, warmup_steps=20, decay_share=0.6, ema=0.99, log_every=20
+        minutes=25, batch_size=8, learning_rate=4e-4, muon=2.5, warmup_steps=20, decay_share=0.6, ema=0.99, log_every=20
     ),
 )
 """64 px, 256 patches in 64 cells, dim 128: what a laptop CPU trains in about an hour."""

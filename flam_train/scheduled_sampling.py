@@ -32,12 +32,10 @@ class SamplingConfig:
     """Share of the frames that are the model's guesses."""
     strange: float = 0.15
     """Mean share of the slots that act in a guess as in another clip; drawn for every frame between 0 and twice it."""
-    rounds: int = 2
-    """How often guesses are made, each time from the frames of the time before: guesses of guesses."""
 
     def __post_init__(self):
-        if not 0 <= self.guessed <= 1 or not 0 <= self.strange <= 1 or self.rounds < 1:
-            raise ValueError(f"expected guessed and strange in [0, 1] and rounds >= 1, got {self}")
+        if not 0 <= self.guessed <= 1 or not 0 <= self.strange <= 1:
+            raise ValueError(f"expected guessed and strange in [0, 1], got {self}")
 
 
 def scheduled_sampling(
@@ -90,20 +88,16 @@ def scheduled_sampling(
 
 @torch.no_grad()
 def own_guesses(model: FactoredWorldModel, tokens: Tensor, sampling: SamplingConfig) -> Tensor:
-    """Clips (B, T, N) in which some frames, never the first, are what the model guesses to follow the one before.
+    """Clips (B, T, N) in which some frames, never the first, are the model's one-step predictions of them.
 
     Drawn from torch's global generator.
     """
-    shown, posterior = tokens, None
-    for _ in range(sampling.rounds):
-        features = model.embed(shown)
-        slots = model.factorizer(features).values
-        posterior = posterior or model.infer(slots)
-        actions = _with_strange_ones(posterior.sample(), sampling.strange)
-        guesses = model.next_tokens(model.predict(shown[:, :-1], features[:, :-1], slots[:, :-1], actions))
-        guessed = torch.rand(guesses.shape[:2], device=tokens.device) < sampling.guessed
-        shown = torch.cat([tokens[:, :1], torch.where(guessed[..., None], guesses, tokens[:, 1:])], 1)
-    return shown
+    features = model.embed(tokens)
+    slots = model.factorizer(features).values
+    actions = _with_strange_ones(model.infer(slots).sample(), sampling.strange)
+    guesses = model.next_tokens(model.predict(tokens[:, :-1], features[:, :-1], slots[:, :-1], actions))
+    guessed = torch.rand(guesses.shape[:2], device=tokens.device) < sampling.guessed
+    return torch.cat([tokens[:, :1], torch.where(guessed[..., None], guesses, tokens[:, 1:])], 1)
 
 
 def _with_strange_ones(actions: Tensor, share: float) -> Tensor:

@@ -40,25 +40,12 @@ def test_own_guesses_replace_the_asked_share_of_frames_and_never_the_first():
     model, tokens = world_and_clips()
     guesses = model.next_tokens(model(tokens).output)
     assert (own_guesses(model, tokens, SamplingConfig(guessed=0.0, strange=0.5)) == tokens).all()
-    everything = own_guesses(model, tokens, SamplingConfig(guessed=1.0, strange=0.0, rounds=1))
+    everything = own_guesses(model, tokens, SamplingConfig(guessed=1.0, strange=0.0))
     assert (everything[:, 0] == tokens[:, 0]).all()
     assert (everything[:, 1:] == guesses).float().mean() > 0.99
     clips = tokens.repeat(50, 1, 1)
-    replaced = (own_guesses(model, clips, SamplingConfig(guessed=0.3, strange=0.0, rounds=1)) != clips).any(-1)[:, 1:]
+    replaced = (own_guesses(model, clips, SamplingConfig(guessed=0.3, strange=0.0)) != clips).any(-1)[:, 1:]
     assert replaced.float().mean().item() == pytest.approx(0.3, abs=0.1)
-
-
-def test_as_many_rounds_as_transitions_are_a_dream_from_the_first_frame():
-    model, tokens = world_and_clips()
-    guesses = own_guesses(model, tokens, SamplingConfig(guessed=1.0, strange=0.0, rounds=5))
-    dreamt = tokens[:, :1]
-    actions = model(tokens).posterior.mean
-    for step in range(5):
-        seen = model.observe(dreamt)
-        now = (dreamt[:, -1:], model.embed(dreamt)[:, -1:], seen.values[:, -1:], actions[:, step : step + 1])
-        dreamt = torch.cat([dreamt, model.next_tokens(model.predict(*now))], 1)
-    assert (guesses == dreamt).float().mean() > 0.99
-    assert (guesses != own_guesses(model, tokens, SamplingConfig(guessed=1.0, strange=0.0, rounds=1))).any()
 
 
 def test_strange_actions_tear_the_guesses(store, trained):

@@ -1,0 +1,61 @@
+"""The card of a bundled world says what its report says, the report is of the weights beside it, and the bars hold."""
+
+import pytest
+
+from flam_env.checkpoint import fingerprint
+from flam_env.registration import BUNDLED
+from flam_env.world import PRETRAINED, load_world
+from flam_train.evaluate.report import format_report, read_report
+
+LEAST_CLIPS, CONTEXT, HORIZON = 256, 2, 16
+WHOLE_DB = 5  # by so much, windows of a dream may be further from the nearest real one than real ones are
+
+
+@pytest.fixture(params=sorted(set(BUNDLED.values())))
+def bundled(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def report(bundled) -> dict:
+    return read_report(PRETRAINED / bundled / "report.json")
+
+
+def test_the_report_is_of_the_weights_beside_it(bundled, report):
+    world = load_world(bundled)
+    assert report["world"] == {"tokenizer": fingerprint(world.tokenizer), "model": fingerprint(world.model)}
+
+
+def test_the_card_prints_the_report(bundled, report):
+    card = (PRETRAINED / bundled / "card.md").read_text().splitlines()
+    assert [line for line in format_report(report).splitlines() if line not in card] == []
+
+
+def test_the_report_was_made_as_the_bars_ask(report):
+    assert report["clips"] >= LEAST_CLIPS and report["data"]["split"] == "test"
+    assert (report["context"], report["horizon"]) == (CONTEXT, HORIZON)
+
+
+def test_the_bars_of_prediction_hold(report):
+    scores, measures = report["scores"]["all"], report["measures"]
+    assert scores["recon_psnr"] >= 32
+    assert measures["gap_to_recon_db"] <= 5
+    assert measures["gain_over_copy_last_db"] >= 6
+
+
+def test_the_bars_against_actions_that_carry_too_much_hold(report):
+    measures = report["measures"]
+    assert measures["nats_per_frame"] <= 60
+    assert measures["inferred_minus_sampled_db"] >= 2
+    assert measures["labels_inside_box"] >= 0.999
+
+
+def test_the_bars_of_steering_hold(report):
+    assert report["measures"]["steering_density_ratio"] >= 3
+    assert report["measures"]["steering_steerable_slots"] >= 8
+
+
+def test_dreams_within_the_registered_horizon_stay_near_to_real_frames(bundled, report):
+    horizon, dreams = load_world(bundled).settings.horizon, report["dreams"]
+    held = [psnr for step, psnr in zip(dreams["step"], dreams["nearest_psnr"], strict=True) if step <= horizon]
+    assert min(held) >= dreams["real_nearest_psnr"] - WHOLE_DB
