@@ -81,7 +81,9 @@ def _missing_library(error: Exception) -> ImportError:
     )
 
 
-def open_simulators(game: str, number: int, *, first_level: int, levels: int, seed: int, render: bool) -> Any:
+def open_simulators(
+    game: str, number: int, *, first_level: int, levels: int, seed: int, render: bool, threads: int = 0
+) -> Any:
     """Opens a gym3 batch of one game.
 
     Args:
@@ -91,6 +93,7 @@ def open_simulators(game: str, number: int, *, first_level: int, levels: int, se
         levels: how many level seeds from there.
         seed: decides which of the levels are drawn, 0 <= seed < 2**31.
         render: whether `get_info` gives the 512-pixel picture.
+        threads: of the batch, besides the caller's.
 
     Raises:
         ImportError: Procgen or a shared library is missing.
@@ -105,7 +108,7 @@ def open_simulators(game: str, number: int, *, first_level: int, levels: int, se
             start_level=first_level,
             num_levels=levels,
             rand_seed=seed,
-            num_threads=0,
+            num_threads=threads,
             render_mode="rgb_array" if render else None,
         )
     except OSError as error:
