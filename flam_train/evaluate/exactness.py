@@ -19,6 +19,8 @@ from flam_train.evaluate.rooms import RoomClips
 
 EMPTY, UNCLEAR = 0, -1
 """Contents of a cell, beside 1 + 4 * colour + direction for an agent."""
+CLEAR = 1 / 3  # distance from a tile, of that to the tile next to it, up to which a cell shows it clearly; at half of
+# that distance lie halves of agents and mixtures of two
 
 
 class Looks(NamedTuple):
@@ -102,8 +104,7 @@ def read_cells(frames: Tensor, tiles: Tensor, clear: bool = False) -> Tensor:
     Args:
         frames: uint8 (B, T, H, W, 3).
         tiles: uint8 (B, M, h, w, 3), of each clip.
-        clear: whether a cell is UNCLEAR that is more than half as far from the nearest tile as this is from the tile
-            next to it.
+        clear: whether a cell that shows its tile less than CLEAR is UNCLEAR.
 
     Returns:
         int64 (B, T, rows, columns), index of the tile.
@@ -117,8 +118,7 @@ def read_cells(frames: Tensor, tiles: Tensor, clear: bool = False) -> Tensor:
     found = nearest.indices
     if clear:
         apart = torch.cdist(known, known) + torch.diag(torch.full((known.shape[1],), torch.inf))
-        half_way = apart.amin(-1).gather(1, found) / 2
-        found = found.masked_fill(nearest.values > half_way, UNCLEAR)
+        found = found.masked_fill(nearest.values > CLEAR * apart.amin(-1).gather(1, found), UNCLEAR)
     return found.view(cells.shape[:-1])
 
 
