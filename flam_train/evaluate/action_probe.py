@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from flam_train.data.multigrid import FORWARD, STILL
-from flam_train.evaluate.dci import Split
+from flam_train.evaluate.cell_probe import Split
 
 ACTIONS = 4
 RIDGE = 1e-5  # weight of the squared weights, so that classes that a plane divides have a solution

@@ -7,14 +7,8 @@ from flam_env.dream import Dream
 from flam_train.data.multigrid import import_multigrid
 from flam_train.data.store import EpisodeStore
 from flam_train.evaluate.action_probe import action_scores, visible_actions
-from flam_train.evaluate.dci import (
-    consistency,
-    dci_scores,
-    import_assignment,
-    own_slots,
-    random_scores,
-    split_episodes,
-)
+from flam_train.evaluate.cell_probe import import_assignment, split_episodes
+from flam_train.evaluate.dci import consistency, dci_scores, own_slots, random_scores
 from flam_train.evaluate.exactness import exactness_scores
 from flam_train.evaluate.independence import independence_scores
 from flam_train.evaluate.rooms import Seen, draw_room_clips, find_room, watch_rooms

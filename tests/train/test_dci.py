@@ -7,21 +7,10 @@ import torch
 from torch import Tensor
 
 from flam_train.data.multigrid import FORWARD, LEFT, RIGHT, STILL
-from flam_train.evaluate import dci as measures
+from flam_train.evaluate import cell_probe
 from flam_train.evaluate.action_probe import action_scores, visible_actions
-from flam_train.evaluate.dci import (
-    Judgement,
-    consistency,
-    dci,
-    dci_scores,
-    fit_probe,
-    judge,
-    match,
-    matched_slots,
-    own_slots,
-    random_scores,
-    split_episodes,
-)
+from flam_train.evaluate.cell_probe import Judgement, fit_probe, judge, match, matched_slots, split_episodes
+from flam_train.evaluate.dci import consistency, dci, dci_scores, own_slots, random_scores
 from flam_train.evaluate.factorization import probe_scores
 from flam_train.evaluate.rooms import Seen
 
@@ -53,8 +42,8 @@ def judged(cost: Tensor) -> Judgement:
 @pytest.fixture
 def quick(monkeypatch):
     """Few frames need larger steps."""
-    monkeypatch.setattr(measures, "LEARNING_RATE", 3e-2)
-    monkeypatch.setattr(measures, "BATCH", 60)
+    monkeypatch.setattr(cell_probe, "LEARNING_RATE", 3e-2)
+    monkeypatch.setattr(cell_probe, "BATCH", 60)
 
 
 # --- closed forms -----------------------------------------------------------------------------------------------
