@@ -216,6 +216,16 @@ def _choose_colours(config: RoomConfig, rng: np.random.Generator) -> tuple[str, 
     return tuple(names[: config.agents])
 
 
+def cell_pictures(colours: Sequence[str], pixels: int) -> np.ndarray:
+    """All that a cell inside the walls can look like, uint8 (1 + 4 * colours, pixels, pixels, 3).
+
+    First the empty cell, then 1 + 4 * i + d: an agent in the colour i that looks in direction d.
+    """
+    empty = _empty_room(3, pixels)[pixels : 2 * pixels, pixels : 2 * pixels]
+    agents = [_agent_picture(colour, direction, pixels) for colour in colours for direction in range(4)]
+    return np.stack([empty, *agents])
+
+
 @functools.cache
 def _world() -> Any:
     objects = {"empty": 0, "wall": 1, "agent": 2}

@@ -4,7 +4,7 @@ import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from flam_env.world import PRETRAINED, find_world, load_world
 from flam_train.cli import Positional
 from flam_train.data.store import EpisodeStore
 from flam_train.evaluate.clips import Clips, draw_clips
+from flam_train.evaluate.factorization import check_measures, factorization_scores
 from flam_train.evaluate.report import format_report
 from flam_train.evaluate.rollouts import rollout_scores
 from flam_train.evaluate.steering import steering_scores
@@ -22,11 +23,14 @@ from flam_train.evaluate.wholeness import dream_scores
 
 FEW_CLIPS = 64  # for steering and for long dreams
 
+Metric = Literal["pixels", "dci", "actions", "exactness", "independence"]
+
 
 def evaluate(
     world: Positional[str],
     data: Positional[Path],
     *,
+    metrics: tuple[Metric, ...] = (),
     split: Literal["val", "test"] = "test",
     clips: int = 256,
     horizon: int = 16,
@@ -39,6 +43,8 @@ def evaluate(
     Args:
         world: name of a bundled world or directory of one's own.
         data: a store that the world was not trained on, or the held-out splits of the one that it was.
+        metrics: what to score: pixels, or how rooms are factorized, whose truth is known: dci, actions, exactness,
+            independence. By default pixels, and for rooms everything.
         split: which levels.
         clips: how many clips, from random places.
         horizon: predicted frames.
@@ -51,11 +57,15 @@ def evaluate(
 
     Raises:
         FileNotFoundError: no such world.
-        ValueError: frames of another size, too short, or nothing to score.
+        ValueError: frames of another size, too short, nothing to score, or metrics that the store does not allow.
+        ImportError: a metric needs a package that is missing.
     """
     if clips < 1 or horizon < 1:
         raise ValueError(f"expected clips >= 1 and horizon >= 1, got {clips} and {horizon}")
     directory, store = find_world(world), EpisodeStore.open(data)
+    metrics = metrics or (get_args(Metric) if "room" in store.settings else ("pixels",))
+    measures = [metric for metric in get_args(Metric) if metric in metrics and metric != "pixels"]
+    check_measures(store, measures)
     dream = Dream(load_world(directory), device)
     size = dream.tokenizer.config.image_size
     if store.size != size:
@@ -70,7 +80,12 @@ def evaluate(
         "size": size,
         "seed": seed,
         "machine": {"device": str(dream.device), "processor": platform.machine(), "torch": version("torch")},
-    } | _scores(dream, drawn, seed)
+    }
+    if "pixels" in metrics:
+        report |= _scores(dream, drawn, seed)
+    if measures:
+        length = dream.world.settings.context + horizon
+        report["factorization"] = factorization_scores(dream, store, split, clips, length, measures, seed)
     path = out or (Path() if directory.is_relative_to(PRETRAINED) else directory)
     path = path / "report.json" if path.is_dir() else path
     write_atomically(path, json.dumps(report, indent=1).encode())

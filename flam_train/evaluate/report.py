@@ -14,6 +14,27 @@ METHODS = {
 
 def format_report(report: dict[str, Any]) -> str:
     """The report as Markdown tables."""
+    lines = _pixel_lines(report) if "scores" in report else []
+    if "factorization" in report:
+        lines += [""] * bool(lines) + _factorization_lines(report["factorization"])
+    return "\n".join(lines)
+
+
+def _factorization_lines(groups: dict[str, dict[str, Any]]) -> list[str]:
+    lines = ["| factorization | value |", "| --- | --- |"]
+    for group, scores in groups.items():
+        plain = {name: value for name, value in scores.items() if name != "per_step"}
+        lines += [f"| {group}: {name.replace('_', ' ')} | {value:.4g} |" for name, value in plain.items()]
+    for scores in groups.values():
+        if curves := scores.get("per_step"):
+            titles = " | ".join(name.replace("_", " ") for name in curves)
+            lines += ["", f"| step | {titles} |", "| --- |" + " --- |" * len(curves)]
+            rows = enumerate(zip(*curves.values(), strict=True), 1)
+            lines += [f"| {step} | " + " | ".join(f"{value:.4g}" for value in row) + " |" for step, row in rows]
+    return lines
+
+
+def _pixel_lines(report: dict[str, Any]) -> list[str]:
     kinds = list(report["scores"])
     lines = [f"| PSNR, dB ({report['clips']} clips) | " + " | ".join(kinds) + " |", "| --- |" + " --- |" * len(kinds)]
     for method, title in METHODS.items():
@@ -35,7 +56,7 @@ def format_report(report: dict[str, Any]) -> str:
     lines += [f"| {i} | {nearest:.2f} | {filled:.1%} |" for i, nearest, filled in zip(*curves, strict=True)]
     lines += ["", "| measure | value |", "| --- | --- |"]
     lines += [f"| {name.replace('_', ' ')} | {value:.4g} |" for name, value in report["measures"].items()]
-    return "\n".join(lines)
+    return lines
 
 
 def read_report(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ PSNR of single frames. Recon is the tokenizer's round trip of the true future, t
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -66,15 +67,30 @@ def quick_scores(world: World, clips: Clips) -> dict[str, float]:
     return scores | {name: value.item() for name, value in diagnosis(dream.model, tokens, seen).items()}
 
 
-def rollout_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, np.ndarray]:
-    """Scores of every clip and step: PSNR and SSIM of each method, arrays (B, H); `nats` (B, T - 1).
+class Rolled(NamedTuple):
+    """Rollouts of some clips.
+
+    rows: which clips; true: their future, uint8 (B, H, h, w, 3); methods: what is shown instead, frames like `true`
+    by name; actions: inferred (B, H, K, A) in units, not clipped; nats: (B, T - 1) of the actions of a frame.
+    """
+
+    rows: slice
+    true: Tensor
+    methods: dict[str, Tensor]
+    actions: Tensor
+    nats: Tensor
+
+
+@torch.inference_mode()
+def roll_methods(dream: Dream, clips: Clips, seed: int = 0) -> Iterator[Rolled]:
+    """Every method on every clip, in batches.
 
     Actions are inferred from the true frames and clipped to the box, as the environment would. `sampled` draws each
     step's actions from the bank of real actions instead.
     """
     world, context = dream.world, dream.world.settings.context
     random = torch.Generator().manual_seed(seed)
-    table: dict[str, list[Tensor]] = {}
+    first = 0
     for frames, tokens in _encoded(dream, clips):
         actions, nats = infer_actions(dream, tokens)
         actions = actions[:, context - 1 :]
@@ -85,9 +101,21 @@ def rollout_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, np.nd
             "recon": _recon(dream, tokens[:, context:]),
             "copy_last": frames[:, context - 1 : context].expand_as(true),
         }
-        row = {"nats": nats, "inside_box": (actions.abs() <= BOUND).float().flatten(1)}
-        for name, predicted in methods.items():
-            row |= {f"{name}_psnr": _psnr(predicted, true), f"{name}_ssim": _ssim(predicted, true)}
+        yield Rolled(slice(first, first + len(frames)), true, methods, actions, nats)
+        first += len(frames)
+
+
+@torch.inference_mode()
+def rollout_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, np.ndarray]:
+    """Scores of every clip and step: PSNR and SSIM of each method of `roll_methods`, arrays (B, H).
+
+    Also `nats` (B, T - 1), and `inside_box` (B, values): whether each value of the inferred actions lies in the box.
+    """
+    table: dict[str, list[Tensor]] = {}
+    for rolled in roll_methods(dream, clips, seed):
+        row = {"nats": rolled.nats, "inside_box": (rolled.actions.abs() <= BOUND).float().flatten(1)}
+        for name, predicted in rolled.methods.items():
+            row |= {f"{name}_psnr": _psnr(predicted, rolled.true), f"{name}_ssim": _ssim(predicted, rolled.true)}
         for name, value in row.items():
             table.setdefault(name, []).append(value.cpu())
     return {name: torch.cat(parts).numpy() for name, parts in table.items()}

@@ -1,5 +1,8 @@
 """Does a slot's action move what the slot holds, and nothing else?"""
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from einops import rearrange, repeat
@@ -16,25 +19,49 @@ EFFECT_PIXELS = 8  # changed pixels that make a change an effect
 EFFECT_SHARE = 0.1  # share of action changes with an effect that makes a slot steerable
 
 
+class Steered(NamedTuple):
+    """One clip of which each slot in turn gets another real action, one step ahead.
+
+    changed: bool (K, H, W), pixels of the next frame that this changes; before, after: states of K + 1 dreams at t and
+    t + 1, of which row 0 keeps the actions and row 1 + k changes that of slot k.
+    """
+
+    changed: Tensor
+    before: DreamState
+    after: DreamState
+
+
+@torch.inference_mode()
+def steer_slots(dream: Dream, clips: Clips, seed: int = 0) -> Iterator[Steered]:
+    """Replaces the action of one slot by another real action, for every slot of every clip.
+
+    The step is the one that follows the context, and all other actions are those inferred from the true frames.
+    """
+    context = dream.world.settings.context
+    random = torch.Generator().manual_seed(seed)
+    for frames in clips.frames:
+        tokens = dream.encode(frames[: context + 1])[None]
+        actions, _ = infer_actions(dream, tokens)
+        yield _steer_each_slot(dream, tokens[:, :context], actions[:, -1].clamp(-BOUND, BOUND), random)
+
+
 @torch.inference_mode()
 def steering_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, float]:
-    """Replaces the action of one slot by another real action, for every slot of every clip, one step ahead.
+    """How well the changes of `steer_slots` keep to what the slot holds.
 
     Returns:
         density_ratio: share of pixels that change inside the slot's mask (its cells at t or t + 1, dilated by one
         cell) over the share that change elsewhere; steerable_slots: slots of which at least 10 % of the changes have
         a visible effect; changes: how many were tried.
     """
-    context, slots = dream.world.settings.context, dream.model.config.slots
-    random = torch.Generator().manual_seed(seed)
+    slots = dream.model.config.slots
     inside, outside, effects = np.zeros(2), np.zeros(2), np.zeros(slots)
-    for frames in clips.frames:
-        tokens = dream.encode(frames[: context + 1])[None]
-        actions, _ = infer_actions(dream, tokens)
-        changed, masks = _steer_each_slot(dream, tokens[:, :context], actions[:, -1].clamp(-BOUND, BOUND), random)
+    each = torch.arange(slots)
+    for changed, before, after in steer_slots(dream, clips, seed):
+        masks = _owned(dream, before)[each, each] | _owned(dream, after)[each + 1, each]
         for pixels, mask, total in ((changed, masks, inside), (changed, ~masks, outside)):
             total += (pixels & mask).sum().item(), mask.sum().item()
-        effects += (changed.sum((1, 2)) >= EFFECT_PIXELS).cpu().numpy()
+        effects += has_effect(changed).cpu().numpy()
     share_inside, share_outside = inside[0] / max(inside[1], 1), outside[0] / max(outside[1], 1)
     return {
         "density_ratio": share_inside / max(share_outside, 1e-9),
@@ -43,8 +70,13 @@ def steering_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, floa
     }
 
 
-def _steer_each_slot(dream: Dream, context: Tensor, action: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Row 0 keeps the action (1, K, A), row 1 + k changes slot k -> changed pixels and masks, bool (K, H, W)."""
+def has_effect(changed: Tensor) -> Tensor:
+    """Whether so many pixels (..., H, W) change that one sees it: bool (...)."""
+    return changed.sum((-2, -1)) >= EFFECT_PIXELS
+
+
+def _steer_each_slot(dream: Dream, context: Tensor, action: Tensor, random: torch.Generator) -> Steered:
+    """From context tokens (1, C, N) under the action (1, K, A) and K changes of it."""
     slots = action.shape[1]
     bank = dream.world.starts.bank.clamp(-BOUND, BOUND).to(action.device)
     rows = repeat(action, "1 k a -> b k a", b=slots + 1).clone()
@@ -53,8 +85,7 @@ def _steer_each_slot(dream: Dream, context: Tensor, action: Tensor, random: torc
     before = dream.reset(context.expand(slots + 1, -1, -1))
     after, frames = dream.step(before, rows)
     changed = ((frames[1:].int() - frames[:1].int()).abs() >= VISIBLE).any(-1)
-    masks = _owned(dream, before)[each, each] | _owned(dream, after)[each + 1, each]
-    return changed, masks
+    return Steered(changed, before, after)
 
 
 def _owned(dream: Dream, state: DreamState) -> Tensor:

@@ -202,6 +202,7 @@ for package in ("imageio", "av"):
     without(package, f"demo {world} --out {out}")
 without("procgen", f"collect leaper --out {out}")
 without("gym_multigrid", f"collect multigrid --out {out}")
+without("scipy", f"evaluate {world} {store} --metrics dci --out {out}")
 """
 
 
@@ -212,7 +213,7 @@ def test_a_missing_extra_is_named_with_its_pip_line(store, trained, tmp_path):
     assert done.returncode == 0, done.stderr
     said = {line.split()[0]: line for line in done.stdout.splitlines()}
     extras = {"train": ["accelerate", "tensorboard", "tqdm", "h5py", "torchmetrics", "tyro"]}
-    extras |= {"video": ["imageio", "av"], "procgen": ["procgen"], "multigrid": ["gym_multigrid"]}
+    extras |= {"video": ["imageio", "av"], "procgen": ["procgen"], "multigrid": ["gym_multigrid"], "eval": ["scipy"]}
     assert sorted(said) == sorted(package for packages in extras.values() for package in packages)
     for extra, packages in extras.items():
         for package in packages:
