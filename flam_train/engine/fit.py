@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from flam_train.engine.batches import Batch, BatchFeed, DrawBatch, Stream, step_seed
 from flam_train.engine.log import METRICS_NAME, RunLog, last_metrics
+from flam_train.engine.objective import Objective
 from flam_train.engine.plan import (
     Evaluate,
     FitConfig,
@@ -29,7 +30,6 @@ from flam_train.engine.plan import (
     optimizers,
     progress_of,
 )
-from flam_train.engine.precision import uses_bf16
 from flam_train.engine.signals import Interrupts
 from flam_train.engine.state import RunState, read_header, require_same_run, require_trainable
 from flam_train.engine.window import Window
@@ -116,22 +116,6 @@ def is_finished(out: Path, config: FitConfig) -> bool:
     return progress_of(config, header.step, header.seconds).share >= 1
 
 
-class _Objective(nn.Module):
-    """Model and loss as one module, so that data parallelism sees one forward whatever the loss calls."""
-
-    def __init__(self, model: nn.Module, loss: Loss, config: FitConfig, device: torch.device):
-        super().__init__()
-        self.model, self.loss, self.bf16 = model, loss, uses_bf16(config.precision, device)
-        # In a tuple: registered as a submodule, the wrapper would name every parameter a second time.
-        self.called = (cast(nn.Module, torch.compile(model, dynamic=False)) if config.compile else model,)
-
-    def forward(self, batch: Batch, progress: Progress, device: str) -> tuple[Tensor, dict[str, Tensor]]:
-        # torch's own autocast: accelerate fixes one precision for the life of the process.
-        with torch.autocast(device, torch.bfloat16, enabled=self.bf16):
-            value, terms = self.loss(self.called[0], batch, progress)
-        return value.float(), terms
-
-
 class _Run:
     """One run, from opening its folder to its result."""
 
@@ -150,7 +134,7 @@ class _Run:
         # Over gloo, agreeing on time and signals never waits for the GPU; the timeout outlasts evaluations.
         shared = self.processes > 1
         self.control = dist.new_group(backend="gloo", timeout=timedelta(days=1)) if shared else None
-        self.objective = self.accelerator.prepare(_Objective(model, loss, config, self.device))
+        self.objective = self.accelerator.prepare(Objective(model, loss, config, self.device))
         self.model, self.optimizers = model, optimizers(model, config, self.device)
         self.state = RunState(model, self.optimizers, average=config.ema > 0)
         self.window = Window(out / RESUME_NAME)
