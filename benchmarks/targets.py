@@ -25,6 +25,7 @@ VARIANTS: dict[str, tuple[dict, dict, dict]] = {
     # name: what differs in the model, in the loss, in the fit
     "L2 on codes": ({"target": "code"}, {"information_price": 0.004}, {}),
     "L2 on codes, changed weighted": ({"target": "code"}, {"information_price": 0.004, "weighting": "changed"}, {}),
+    "L2 on codes, information at .008": ({"target": "code"}, {"information_price": 0.008}, {}),
     "cross-entropy, joint": ({"target": "token"}, {}, {}),
     "cross-entropy, joint, changed weighted": ({"target": "token"}, {"weighting": "changed"}, {}),
     "cross-entropy, per level": (LEVEL, {}, {}),

@@ -11,16 +11,18 @@ from dataclasses import replace
 
 import torch
 import tyro
+from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 from flam_env.models.world_model import FactoredWorldModel
 from flam_train.allocator import restart_with_huge_pages
 from flam_train.engine.plan import optimizers
-from flam_train.engine.precision import matrix_rate, uses_bf16
+from flam_train.engine.precision import uses_bf16
 from flam_train.losses import world_model_loss
 from flam_train.presets import SMALL
 
 WARM, MEASURED = 4, 8
+PRODUCTS = 5  # matrix products that are timed
 
 
 def measure(
@@ -88,6 +90,13 @@ def flops(step: Callable[[], None]) -> int:
     with FlopCounterMode(display=False) as counter:
         step()
     return counter.get_total_flops()
+
+
+def matrix_rate(dtype: torch.dtype, device: torch.device, side: int) -> float:
+    """Floating-point operations per second of a product of square matrices."""
+    factors = {name: torch.randn(side, side, device=device).to(dtype) for name in ("left", "right")}
+    timer = Timer("left @ right", globals=factors, num_threads=torch.get_num_threads())
+    return 2 * side**3 / timer.timeit(PRODUCTS).mean
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class FitConfig:
     ema: float = 0.999
     """decay of the averaged weights, which are what gets exported; 0 exports the raw weights"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """of matrix products in the loss call; weights stay fp32. `auto` is bf16 where the machine multiplies it faster"""
+    """of matrix products in the loss call; weights stay fp32. `auto` is bf16 where the processor knows it"""
     compile: bool = False
     """run the model's forward through torch.compile"""
     seed: int = 0

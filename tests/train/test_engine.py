@@ -17,7 +17,6 @@ from torch import nn
 from flam_train.engine import FitConfig, NonFiniteLossError, Progress, fit, learning_rate
 from flam_train.engine.log import last_metrics
 from flam_train.engine.plan import ema_decay, is_decayed
-from flam_train.engine.precision import matrix_rate
 from flam_train.engine.state import read_header
 
 LAW = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]])
@@ -275,10 +274,13 @@ def test_bf16_reaches_the_model_and_weights_stay_fp32(tmp_path):
     assert all(tensor.dtype == torch.float32 for tensor in result.ema.values())
 
 
-@pytest.mark.parametrize(("half", "expected"), [(140e9, True), (60e9, False), (0.9e9, False)])
-def test_automatic_precision_is_bf16_where_it_is_multiplied_faster(tmp_path, monkeypatch, half, expected):
-    rates = {torch.bfloat16: half, torch.float32: 60e9}
-    monkeypatch.setattr("flam_train.engine.precision.matrix_rate", lambda dtype, *_: rates[dtype])
+@pytest.mark.parametrize(
+    ("known", "expected"), [({"amx_bf16": True}, True), ({"avx512_bf16": True, "amx_bf16": False}, True), ({}, False)]
+)
+def test_automatic_precision_is_bf16_where_the_processor_has_instructions_for_it(
+    tmp_path, monkeypatch, known, expected
+):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: known)
     kinds = set()
 
     def watch(model, batch, progress):
@@ -287,10 +289,6 @@ def test_automatic_precision_is_bf16_where_it_is_multiplied_faster(tmp_path, mon
 
     fit(toy(), watch, draw, config(steps=2, precision="auto"), tmp_path)
     assert kinds == {torch.bfloat16 if expected else torch.float32}
-
-
-def test_matrix_rates_are_those_of_a_machine():
-    assert 1e7 < matrix_rate(torch.float32, torch.device("cpu"), side=128) < 1e15
 
 
 def test_log_goes_to_tensorboard_and_the_frame_rate_counts_frames(tmp_path):
