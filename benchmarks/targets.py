@@ -9,6 +9,7 @@ the table of both.
 
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,8 +75,8 @@ def compare(
                 fit_config=replace(fit_config, seed=seed, **optimiser),
                 loss=replace(SMALL.loss, **objective),
             )
-    rows = {(name, seed): run_directory(out, name, seed) for name in VARIANTS for seed in range(max(seeds) + 1)}
-    print_table({key: last_scores(run) for key, run in rows.items() if finished(run)}, "objective", SHOWN)
+    runs = finished_runs(out, VARIANTS, max(seeds))
+    print_table({key: last_scores(run) for key, run in runs.items()}, "objective", SHOWN)
 
 
 def run_directory(out: Path, name: str, seed: int) -> Path:
@@ -83,9 +84,10 @@ def run_directory(out: Path, name: str, seed: int) -> Path:
     return Path(out) / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
 
 
-def finished(directory: Path) -> bool:
-    """Whether a run has become a whole world."""
-    return (directory / "config.json").exists()
+def finished_runs(out: Path, names: Iterable[str], last_seed: int) -> dict[tuple[str, int], Path]:
+    """The directories of the runs that have become whole worlds, by variant and seed."""
+    runs = {(name, seed): run_directory(out, name, seed) for name in names for seed in range(last_seed + 1)}
+    return {key: run for key, run in runs.items() if (run / "config.json").exists()}
 
 
 def last_scores(directory: Path) -> dict[str, float]:

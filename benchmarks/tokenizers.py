@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import tyro
-from targets import FIT, MODEL, finished, last_scores, print_table, run_directory
+from targets import FIT, MODEL, finished_runs, last_scores, print_table, run_directory
 from tyro.conf import Positional
 
 from flam_env.dream import Dream
@@ -60,12 +60,8 @@ def compare(
             fit = replace(world_model_fit, seed=seed)
             world_model(data, out=run, model=replace(MODEL, group=group), fit_config=fit)
     clips = draw_clips(EpisodeStore.open(data), "val", WATCHED_CLIPS, CLIP_FRAMES)
-    runs = {(name, seed): run_directory(out, name, seed) for name in VARIANTS for seed in range(max(seeds) + 1)}
-    rows = {
-        key: last_scores(run) | token_scores(Dream(load_world(run)), clips)
-        for key, run in runs.items()
-        if finished(run)
-    }
+    runs = finished_runs(out, VARIANTS, max(seeds))
+    rows = {key: last_scores(run) | token_scores(Dream(load_world(run)), clips) for key, run in runs.items()}
     print_table(rows, "tokenizer", SHOWN)
 
 

@@ -1,7 +1,7 @@
 """What is minimised: pure functions of what the networks computed."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from flam_env.models.dynamics import LatentActions
 from flam_env.models.world_model import FactoredWorldModel, Prediction
+from flam_env.validation import check_fields
 
 Weighting = Literal["even", "changed"]
 DIAGNOSED_CLIPS = 4  # accuracy is logged from the first clips of a batch; an argmax over all logits would cost time
@@ -29,10 +30,9 @@ class WorldModelLossConfig:
     """`changed`: patches whose token changes share half of the weight, the others the other half."""
 
     def __post_init__(self):
+        check_fields(self)
         if self.information_price < 0 or not 0 <= self.free_share <= 1 or not 0 <= self.ramp_share <= 1:
             raise ValueError(f"expected information_price >= 0, free_share and ramp_share in [0, 1], got {self}")
-        if self.weighting not in get_args(Weighting):
-            raise ValueError(f"expected weighting out of {get_args(Weighting)}, got {self.weighting!r}")
 
 
 def reconstruction_loss(frames: Tensor, reconstructions: Tensor) -> Tensor:
