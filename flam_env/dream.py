@@ -23,7 +23,8 @@ class DreamState(NamedTuple):
     """All that the future depends on, for a batch of dreams.
 
     tokens: (B, N) int64 of the current frame; features: (B, cells, D) float32; slots: (B, K, S) float32; masks:
-    (B, K, cells) float32, a distribution over slots at every cell; history: what the temporal attention remembers.
+    (B, K, cells) float32, the share of each slot in every cell, summing to 1 over slots, or to less where a background
+    sink took the rest; history: what the factorizer remembers of the frames so far.
     """
 
     tokens: Tensor
@@ -36,8 +37,8 @@ class DreamState(NamedTuple):
 class Dream:
     """A world on a device: a name that torch knows, or "auto" for a GPU where there is one.
 
-    Predicted tokens re-enter through the factorizer, whose temporal attention sees a fixed window, so a dream of any
-    length equals one pass over the same frames (paper 4.2).
+    Predicted tokens re-enter through the factorizer, which hands on all that it remembers, so a dream of any length
+    equals one pass over the same frames (paper 4.2).
 
     Raises:
         ValueError: this machine has no such device.
@@ -91,6 +92,15 @@ def pixel_masks(masks: Tensor, image_size: int) -> Tensor:
     return masks.unflatten(-1, (cells, cells)).repeat_interleave(side, -2).repeat_interleave(side, -1)
 
 
+def slot_owners(masks: Tensor) -> Tensor:
+    """Masks (B, K, ...) -> the slot of the largest share at each place, -1 where a background sink took more.
+
+    Returns:
+        int64 (B, ...).
+    """
+    return masks.argmax(1).masked_fill(masks.amax(1) < 1 - masks.sum(1), -1)
+
+
 @torch.inference_mode()
 def replace_rows(state: DreamState, rows: Sequence[int], fresh: DreamState) -> DreamState:
     """The state of B dreams with `rows` taken from `fresh`, a state of len(rows) dreams; all others stay untouched."""
@@ -99,7 +109,7 @@ def replace_rows(state: DreamState, rows: Sequence[int], fresh: DreamState) -> D
     def replaced(old: Tensor, new: Tensor) -> Tensor:
         return old.index_copy(0, index, new)
 
-    history = SlotHistory(*map(replaced, state.history, fresh.history))
+    history = tuple(map(replaced, state.history, fresh.history))
     tokens, features, slots, masks = map(replaced, state[:4], fresh[:4])
     return DreamState(tokens, features, slots, masks, history)
 

@@ -115,7 +115,10 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
         return self._episodes.frames[0].copy()
 
     def slot_masks(self) -> np.ndarray:
-        """How much of every pixel of the current frame belongs to each slot, float32 (K, H, W), summing to 1."""
+        """How much of every pixel of the current frame belongs to each slot, float32 (K, H, W).
+
+        It sums to 1 over slots, or to less where the world has a background sink that took the rest.
+        """
         return self._episodes.slot_masks()[0]
 
     def sample_latent_action(self, source: Source = "bank") -> np.ndarray:

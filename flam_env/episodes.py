@@ -115,7 +115,9 @@ class Episodes:
             raise ResetNeeded("expected running episodes, got some that have not begun; call reset() first")
 
     def slot_masks(self) -> np.ndarray:
-        """How much of every pixel belongs to each slot: float32 (B, K, H, W), summing to 1 over slots.
+        """How much of every pixel belongs to each slot: float32 (B, K, H, W).
+
+        It sums to 1 over slots, or to less where the world has a background sink that took the rest.
 
         Raises:
             ResetNeeded: an episode has not begun.

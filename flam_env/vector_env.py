@@ -148,7 +148,10 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return tuple(self._episodes.frames.copy())
 
     def slot_masks(self) -> np.ndarray:
-        """How much of every pixel of the current frames belongs to each slot, float32 (B, K, H, W), summing to 1."""
+        """How much of every pixel of the current frames belongs to each slot, float32 (B, K, H, W).
+
+        It sums to 1 over slots, or to less where the world has a background sink that took the rest.
+        """
         return self._episodes.slot_masks()
 
     def sample_latent_action(self, source: Source = "bank") -> np.ndarray:

@@ -4,8 +4,10 @@ import colorsys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from flam_env.checkpoint import write_atomically
+from flam_env.dream import slot_owners
 
 try:
     import av  # noqa: F401  (imageio writes videos with it)
@@ -24,15 +26,16 @@ def slot_colours(slots: int) -> np.ndarray:
 
 
 def overlay_masks(frames: np.ndarray, masks: np.ndarray, strength: float = 0.45) -> np.ndarray:
-    """Frames tinted with the colour of the slot that owns each pixel.
+    """Frames tinted with the colour of the slot that owns each pixel; those of a background sink stay as they are.
 
     Args:
         frames: uint8 (T, H, W, 3).
-        masks: float (T, K, H, W), a distribution over slots at each pixel.
+        masks: float (T, K, H, W), the shares of slots at each pixel, and a background sink's what is missing to 1.
         strength: 0 leaves the frame, 1 leaves only the colours.
     """
-    colours = slot_colours(masks.shape[1])[masks.argmax(1)]
-    return (frames * (1 - strength) + colours * strength).astype(np.uint8)
+    owners = slot_owners(torch.from_numpy(masks)).numpy()
+    tinted = frames * (1 - strength) + slot_colours(masks.shape[1])[owners] * strength
+    return np.where(owners[..., None] < 0, frames, tinted).astype(np.uint8)
 
 
 def contact_sheet(rows: dict[str, np.ndarray], scale: int = 2, gap: int = 2) -> np.ndarray:

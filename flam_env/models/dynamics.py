@@ -3,6 +3,8 @@
 Both keep two streams. The context stream sees all current slots and mixes them. The private stream of slot i holds
 what belongs to i alone, its next value or its action, and reads the context of slot i only. With one residual stream
 the mixing of the second layer would carry slot j's action into slot i.
+
+The paper's ablation, Global-Coupled FLAM (C.4), gives this up: what is private is then seen by all slots.
 """
 
 from typing import NamedTuple
@@ -10,17 +12,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from flam_env.models.layers import FeedForward, PairAttention, SelfAttention
+from flam_env.models.layers import CoupledAttention, FeedForward, PairAttention, SelfAttention
 
 
 class FactoredDynamics(nn.Module):
-    """`layers` of spatial self-attention on the context stream and pair attention on the private stream."""
+    """`layers` of spatial self-attention on the context stream and pair attention on the private stream.
 
-    def __init__(self, dim: int, heads: int, layers: int, feed_forward: int):
+    If `coupled`, the second stream is not private: its tokens attend to all tokens of both streams.
+    """
+
+    def __init__(self, dim: int, heads: int, layers: int, feed_forward: int, coupled: bool = False):
         super().__init__()
+        attention = CoupledAttention if coupled else PairAttention
         self.spatial = nn.ModuleList(SelfAttention(dim, heads) for _ in range(layers))
         self.spatial_feed_forward = nn.ModuleList(FeedForward(dim, feed_forward) for _ in range(layers))
-        self.private = nn.ModuleList(PairAttention(dim, heads) for _ in range(layers))
+        self.private = nn.ModuleList(attention(dim, heads) for _ in range(layers))
         self.private_feed_forward = nn.ModuleList(FeedForward(dim, feed_forward) for _ in range(layers))
 
     def forward(self, context: Tensor, private: Tensor) -> Tensor:
@@ -46,12 +52,12 @@ class LatentActions(NamedTuple):
 
 
 class InverseDynamics(nn.Module):
-    """Infers slot i's latent action from all current slots and slot i's next value (equation 4)."""
+    """Infers slot i's latent action from all current slots and slot i's next value (equation 4); all, if coupled."""
 
-    def __init__(self, *, dim: int, heads: int, layers: int, feed_forward: int, latent_dim: int):
+    def __init__(self, *, dim: int, heads: int, layers: int, feed_forward: int, latent_dim: int, coupled: bool = False):
         super().__init__()
         self.next_slot = nn.Linear(dim, dim)
-        self.dynamics = FactoredDynamics(dim, heads, layers, feed_forward)
+        self.dynamics = FactoredDynamics(dim, heads, layers, feed_forward, coupled)
         self.norm = nn.LayerNorm(dim)
         self.mean = nn.Linear(dim, latent_dim)
         self.log_variance = nn.Linear(dim, latent_dim)
@@ -66,12 +72,12 @@ class InverseDynamics(nn.Module):
 
 
 class ForwardDynamics(nn.Module):
-    """Predicts slot i's next value from all current slots and slot i's latent action (equation 5)."""
+    """Predicts slot i's next value from all current slots and slot i's latent action (equation 5); all, if coupled."""
 
-    def __init__(self, *, dim: int, heads: int, layers: int, feed_forward: int, latent_dim: int):
+    def __init__(self, *, dim: int, heads: int, layers: int, feed_forward: int, latent_dim: int, coupled: bool = False):
         super().__init__()
         self.action = nn.Linear(latent_dim, dim)
-        self.dynamics = FactoredDynamics(dim, heads, layers, feed_forward)
+        self.dynamics = FactoredDynamics(dim, heads, layers, feed_forward, coupled)
 
     def forward(self, slots: Tensor, actions: Tensor) -> Tensor:
         """Slots (B, K, S) and latent actions (B, K, A) -> predicted slots (B, K, S)."""

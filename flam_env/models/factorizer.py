@@ -1,6 +1,6 @@
 """The factorizer: patch features of each frame to slots (paper 4.2, equations 2 and 3)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
@@ -13,19 +13,16 @@ from flam_env.models.layers import FeedForward, attend, rotary
 SHARPNESS = 1.5
 
 
-class SlotHistory(NamedTuple):
-    """What the temporal attention remembers of the last `window - 1` frames of each slot.
-
-    keys, values: (B, I, W - 1, K, S), the newest frame last; length: (B,) int64, how many of them are real.
-    """
-
-    keys: Tensor
-    values: Tensor
-    length: Tensor
+SlotHistory = tuple[Tensor, ...]
+"""What a factorizer remembers of the frames before, to be handed on to it: tensors (B, ...), a row for each clip."""
 
 
 class Slots(NamedTuple):
-    """values: (B, T, K, S); masks: (B, T, K, N), a distribution over slots at every patch; history: after T."""
+    """Slots of every frame of a clip.
+
+    values: (B, T, K, S); masks: (B, T, K, N), the share of each slot in every patch, summing to 1 over slots, or to
+    less where a background sink took the rest; history: after T.
+    """
 
     values: Tensor
     masks: Tensor
@@ -35,10 +32,11 @@ class Slots(NamedTuple):
 class SlotAttention(nn.Module):
     """One iteration of slot attention (Locatello et al. 2020): slots compete for patches, then a GRU updates.
 
-    The competition is in float32 whatever the precision around it.
+    The competition is in float32 whatever the precision around it. A background sink is one more competitor, which is
+    no slot: it has an embedding that is never updated, and what it takes is seen by nobody (not in the paper).
     """
 
-    def __init__(self, dim: int, feed_forward: int):
+    def __init__(self, dim: int, feed_forward: int, background_sink: bool = False):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.project_query = nn.Linear(dim, dim, bias=False)
@@ -46,15 +44,23 @@ class SlotAttention(nn.Module):
         self.update_gates = nn.Linear(dim, 3 * dim)
         self.state_gates = nn.Linear(dim, 3 * dim)
         self.feed_forward = FeedForward(dim, feed_forward)
+        self.sink_embedding = nn.Parameter(0.5 * torch.randn(1, dim)) if background_sink else None
 
     def forward(self, slots: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Slots (B, K, S), keys and values (B, N, S) -> slots (B, K, S), masks (B, K, N) float32."""
-        query = self.project_query(self.norm(slots)) * key.shape[-1] ** -0.5
-        logits = query @ key.transpose(1, 2)
-        masks = logits.float().softmax(dim=1)
+        masks = self._compete(slots, key)
         weights = masks / (masks.sum(-1, keepdim=True) + 1e-8)
         slots = self._gated_update(weights.to(value.dtype) @ value, slots)
         return slots + self.feed_forward(slots), masks
+
+    def _compete(self, slots: Tensor, key: Tensor) -> Tensor:
+        query = self.project_query(self.norm(slots))
+        if self.sink_embedding is not None:
+            sink = self.project_query(self.norm(self.sink_embedding))
+            query = torch.cat([query, sink.expand(len(slots), 1, -1)], 1)
+        logits = query * key.shape[-1] ** -0.5 @ key.transpose(1, 2)
+        masks = logits.float().softmax(dim=1)
+        return masks if self.sink_embedding is None else masks[:, :-1]
 
     def _gated_update(self, update: Tensor, slots: Tensor) -> Tensor:
         update_reset, update_keep, update_new = self.update_gates(update).float().chunk(3, -1)
@@ -105,29 +111,45 @@ class TemporalAttention(nn.Module):
         return band & (then >= self.window - 1 - length[:, None, None])
 
 
-class Factorizer(nn.Module):
-    """Slots of every frame of a clip, all frames in parallel.
+class FrameFactorizer(nn.Module):
+    """What all factorizers share: one learned embedding for each slot, and their competition for the patches.
 
-    Slots start from one learned embedding each and run `iterations` of slot attention (equation 2), each followed
-    by temporal attention of every slot to its own past (equation 3); weights are shared over iterations and slots.
+    Weights are shared over the `iterations` of slot attention and over slots.
     """
 
-    def __init__(self, *, dim: int, heads: int, slots: int, iterations: int, window: int, feed_forward: int):
+    def __init__(self, *, dim: int, slots: int, iterations: int, feed_forward: int, background_sink: bool = False):
         super().__init__()
-        self.iterations, self.window = iterations, window
+        self.iterations = iterations
         self.slot_embedding = nn.Parameter(torch.empty(slots, dim))
         nn.init.orthogonal_(self.slot_embedding, gain=0.5 * dim**0.5)
         self.norm = nn.LayerNorm(dim)
         self.project = nn.Linear(dim, 2 * dim, bias=False)
         nn.init.orthogonal_(self.project.weight[:dim], gain=SHARPNESS)
-        self.slot_attention = SlotAttention(dim, feed_forward)
+        self.slot_attention = SlotAttention(dim, feed_forward, background_sink)
+
+
+class Factorizer(FrameFactorizer):
+    """Slots of every frame of a clip, all frames in parallel.
+
+    Slots start from their embeddings and run `iterations` of slot attention (equation 2), each followed by temporal
+    attention of every slot to its own past (equation 3), the last `window` frames.
+    """
+
+    def __init__(self, *, dim: int, heads: int, window: int, **shared: Any):
+        super().__init__(dim=dim, **shared)
+        self.window = window
         self.temporal_attention = TemporalAttention(dim, heads, window)
 
     def empty_history(self, batch: int, device: torch.device) -> SlotHistory:
-        """The history before the first frame."""
+        """The history before the first frame.
+
+        Returns:
+            Keys and values of the temporal attention (B, I, W - 1, K, S), the newest frame last, and how many of these
+            frames are real, int64 (B,).
+        """
         count, dim = self.slot_embedding.shape
         blank = torch.zeros(batch, self.iterations, self.window - 1, count, dim, device=device)
-        return SlotHistory(blank, blank, torch.zeros(batch, dtype=torch.long, device=device))
+        return blank, blank, torch.zeros(batch, dtype=torch.long, device=device)
 
     def forward(self, features: Tensor, history: SlotHistory | None = None) -> Slots:
         """Patch features (B, T, N, D) -> slots of each frame.
@@ -135,21 +157,21 @@ class Factorizer(nn.Module):
         A clip may be given in pieces: the slots are the same when each piece gets the history of the one before.
         """
         batch, time = features.shape[:2]
-        history = history or self.empty_history(batch, features.device)
+        past_keys, past_values, length = history or self.empty_history(batch, features.device)
         key, value = self.project(self.norm(rearrange(features, "b t n d -> (b t) n d"))).chunk(2, -1)
         slots = self.slot_embedding.expand(batch * time, -1, -1)
         keys, values = [], []
         for i in range(self.iterations):
             slots, masks = self.slot_attention(slots, key, value)
             slots = rearrange(slots, "(b t) k s -> b t k s", b=batch)
-            past = history.keys[:, i], history.values[:, i], history.length
+            past = past_keys[:, i], past_values[:, i], length
             residual, new_keys, new_values = self.temporal_attention(slots, *past)
             slots = rearrange(slots + residual, "b t k s -> (b t) k s")
             keys.append(new_keys[:, 1 - self.window :])
             values.append(new_values[:, 1 - self.window :])
-        length = (history.length + time).clamp(max=self.window - 1)
+        length = (length + time).clamp(max=self.window - 1)
         return Slots(
             rearrange(slots, "(b t) k s -> b t k s", b=batch),
             rearrange(masks, "(b t) k n -> b t k n", b=batch),
-            SlotHistory(torch.stack(keys, 1).float(), torch.stack(values, 1).float(), length),
+            (torch.stack(keys, 1).float(), torch.stack(values, 1).float(), length),
         )

@@ -89,6 +89,22 @@ class PairAttention(nn.Module):
         return self.project_out(rearrange(mixed, "b k h d -> b k (h d)"))
 
 
+class CoupledAttention(PairAttention):
+    """Each token attends to all context tokens and to all tokens of the other stream, with a pair's projections.
+
+    This gives up what keeps the factors apart (paper C.4, Global-Coupled FLAM).
+    """
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """(B, K, D) stream, private no more, and (B, K, D) context stream -> (B, K, D)."""
+        own = self.project_own(self.norm(x))
+        query, own_key, own_value = rearrange(own, "b k (three h d) -> three b h k d", three=3, h=self.heads)
+        seen = self.project_context(self.norm_context(context))
+        seen_key, seen_value = rearrange(seen, "b k (two h d) -> two b h k d", two=2, h=self.heads)
+        keys, values = torch.cat([seen_key, own_key], 2), torch.cat([seen_value, own_value], 2)
+        return self.project_out(rearrange(attend(query, keys, values), "b h k d -> b k (h d)"))
+
+
 def rotary(x: Tensor, positions: Tensor) -> Tensor:
     """Rotates pairs of channels by angles that grow with the position (RoPE).
 

@@ -11,6 +11,7 @@ from flam_env.models.aggregator import Aggregator
 from flam_env.models.dynamics import ForwardDynamics, InverseDynamics, LatentActions
 from flam_env.models.factorizer import Factorizer, SlotHistory, Slots
 from flam_env.models.quantize import FSQ, check_levels
+from flam_env.models.recurrent_factorizer import RecurrentFactorizer
 from flam_env.validation import check_fields
 
 
@@ -45,12 +46,22 @@ class WorldModelConfig:
     iterations: int = 2
     """Slot-attention iterations."""
     window: int = 8
-    """Frames that the temporal attention of the factorizer sees, the current one included."""
+    """Frames that the temporal attention of the factorizer sees, the current one included. With `recurrence` there is
+    none, and this is only the most frames that a dream may start from."""
     target: Literal["code", "token", "level"] = "level"
     """What is predicted: the code (paper, equation 6), a distribution over tokens, or one over the levels of each
     channel of the code (all channels need the same number of levels)."""
     cell_context: bool = True
     """Whether the feature of a cell sees the 3 x 3 cells around it, as the features of a CNN encoder do."""
+    background_sink: bool = False
+    """Whether one more learned query competes with the slots for patches and is then dropped (not in the paper): the
+    background needs no slot, and masks sum to less than 1 where the sink took a share."""
+    recurrence: bool = False
+    """Whether the slots of a frame start from those of the frame before, as in SAVi, in place of temporal attention
+    (the paper's ablation "w/o factorizer temporal attention")."""
+    coupled: bool = False
+    """Whether each action is inferred from all slots of both frames, and each slot predicted from all actions (the
+    paper's ablation "Global-Coupled FLAM")."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -130,7 +141,7 @@ def smooth_positions(side: int, dim: int, reach: float = 2.0) -> Tensor:
 class FactoredWorldModel(nn.Module):
     """Learns from tokens of clips; runs one step at a time in a dream.
 
-    Latent action a_t leads from frame t to frame t + 1, for each slot on its own.
+    Latent action a_t leads from frame t to frame t + 1, for each slot on its own unless the model is coupled.
 
     Raises:
         ValueError: the grid is not a whole number of groups, or the levels do not fit the target.
@@ -149,10 +160,10 @@ class FactoredWorldModel(nn.Module):
             raise ValueError(f'expected equally many levels for target="level", got levels={config.levels}')
         sizes = {"dim": config.dim, "heads": config.heads, "feed_forward": config.feed_forward}
         self.features = CellFeatures(config, self.quantizer)
-        self.factorizer = Factorizer(slots=config.slots, iterations=config.iterations, window=config.window, **sizes)
+        self.factorizer = _factorizer(config, **sizes)
         latent = {"latent_dim": config.latent_dim, "layers": config.layers}
-        self.inverse_dynamics = InverseDynamics(**latent, **sizes)
-        self.forward_dynamics = ForwardDynamics(**latent, **sizes)
+        self.inverse_dynamics = InverseDynamics(**latent, **sizes, coupled=config.coupled)
+        self.forward_dynamics = ForwardDynamics(**latent, **sizes, coupled=config.coupled)
         outputs = {"code": len(config.levels), "token": self.quantizer.size, "level": sum(config.levels)}[config.target]
         self.aggregator = Aggregator(layers=config.layers, outputs=outputs * config.group**2, **sizes)
 
@@ -215,3 +226,10 @@ class FactoredWorldModel(nn.Module):
             return self.quantizer.tokens(output)
         best = output.argmax(-1)
         return self.quantizer.join(best) if self.config.target == "level" else best
+
+
+def _factorizer(config: WorldModelConfig, **sizes: int) -> Factorizer | RecurrentFactorizer:
+    count = {"slots": config.slots, "iterations": config.iterations}
+    if config.recurrence:
+        return RecurrentFactorizer(**count, **sizes, background_sink=config.background_sink)
+    return Factorizer(**count, **sizes, window=config.window, background_sink=config.background_sink)

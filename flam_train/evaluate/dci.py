@@ -34,7 +34,8 @@ def dci_scores(
     judged = judge(probe, slots.flatten(0, 1), cells.flatten(0, 1))
     matched = matched_slots(judged.pairs).unflatten(0, cells.shape[:2])
     held_out = Judgement(*(part.unflatten(0, cells.shape[:2])[split.held_out].flatten(0, 1) for part in judged))
-    return dci(held_out) | {"match_consistency": consistency(matched[split.held_out])}, matched
+    kept = consistency(matched[split.held_out], too_few=slots.shape[2] < cells.shape[2])
+    return dci(held_out) | {"match_consistency": kept}, matched
 
 
 def random_scores(slots: Tensor, cells: Tensor, count: int, split: Split, seed: int = 0) -> dict[str, float]:
@@ -67,18 +68,24 @@ def concentration(log_likelihood: Tensor, dim: int) -> Tensor:
     return 1 - torch.special.entr(shares).sum(dim) / math.log(shares.shape[dim])
 
 
-def consistency(slots: Tensor) -> float:
-    """Share of consecutive frames in which every agent keeps its slot: slots int64 (E, T, agents), T >= 2."""
-    return (slots[:, 1:] == slots[:, :-1]).all(-1).double().mean().item()
+def consistency(slots: Tensor, too_few: bool = False) -> float:
+    """Share of consecutive frames in which every agent keeps its slot.
+
+    Args:
+        slots: int64 (E, T, agents), T >= 2, -1 for an agent that has no slot and so keeps none.
+        too_few: there are fewer slots than agents, so some must do without: then staying without one counts as keeping.
+    """
+    kept = (slots[:, 1:] == slots[:, :-1]) & ((slots[:, 1:] >= 0) | too_few)
+    return kept.all(-1).double().mean().item()
 
 
 def own_slots(owners: Tensor) -> Tensor:
     """Which agents have a slot of their own: owners (..., agents), the slot that owns each one's cell -> bool.
 
     An agent has a slot of its own if the slot that owns its cell owns the cell of no other agent. That slot may hold
-    the background as well.
+    the background as well. An agent that no slot owns, -1, has none.
     """
-    return (owners[..., :, None] == owners[..., None, :]).sum(-1) == 1
+    return ((owners[..., :, None] == owners[..., None, :]).sum(-1) == 1) & (owners >= 0)
 
 
 def _check(slots: Tensor, cells: Tensor, count: int) -> None:

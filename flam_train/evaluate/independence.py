@@ -33,7 +33,7 @@ def independence_scores(dream: Dream, clips: RoomClips, seed: int = 0) -> dict[s
         clean += int((moves_one_agent(changed, owners, reach) & visible).sum())
         effects += int(visible.sum())
         tried += len(visible)
-        owned += int(visible[owners].sum())
+        owned += int(visible[owners[owners >= 0]].sum())
     return {
         "moves_one_agent": clean / max(effects, 1),
         "with_effect": effects / tried,
@@ -75,7 +75,7 @@ def moves_one_agent(changed: Tensor, owners: Tensor, reach: Tensor) -> Tensor:
 
     Args:
         changed: bool (K, cells, cells), for the change of each slot's action.
-        owners: int64 (agents,), the slot that owns each agent.
+        owners: int64 (agents,), the slot that owns each agent, -1 for none.
         reach: bool (agents, cells, cells).
 
     Returns:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from flam_env.dream import Dream
+from flam_env.dream import Dream, slot_owners
 from flam_train.data.episode import Episode
 from flam_train.data.multigrid import RoomConfig
 from flam_train.data.store import EpisodeRecord, EpisodeStore
@@ -35,9 +35,9 @@ class RoomClips(Clips):
 class Seen(NamedTuple):
     """What a world sees in E episodes of T frames, and what is really there; all on the CPU.
 
-    slots: (E, T, K, S); owners: int64 (E, T, agents), the slot whose mask owns the cell of each agent;
-    latent_actions: (E, T - 1, K, A), means as the networks have them; positions: int64 (E, T, agents, 2); actions:
-    int64 (E, T, agents).
+    slots: (E, T, K, S); owners: int64 (E, T, agents), the slot whose mask owns the cell of each agent, -1 for the
+    background sink; latent_actions: (E, T - 1, K, A), means as the networks have them; positions: int64
+    (E, T, agents, 2); actions: int64 (E, T, agents).
     """
 
     slots: Tensor
@@ -100,16 +100,17 @@ def owning_slots(masks: Tensor, positions: Tensor, cells: int) -> Tensor:
     """The slot that has the largest share of each agent's cell.
 
     Args:
-        masks: (T, K, N) of square frames, a distribution over slots at each of N places; they are averaged over the
-            places within a cell of the room, or shared by the cells within a place.
+        masks: (T, K, N) of square frames, the shares of slots at each of N places, and a background sink's what is
+            missing to 1; they are averaged over the places within a cell of the room, or shared by the cells within a
+            place.
         positions: int64 (T, agents, 2), cells (x, y).
         cells: of the room along one side.
 
     Returns:
-        int64 (T, agents).
+        int64 (T, agents), -1 where the background sink has the largest share.
     """
     side = math.isqrt(masks.shape[-1])
-    owner = adaptive_avg_pool2d(masks.unflatten(-1, (side, side)), cells).argmax(1)
+    owner = slot_owners(adaptive_avg_pool2d(masks.unflatten(-1, (side, side)), cells))
     x, y = positions.unbind(-1)
     return owner[torch.arange(len(owner))[:, None], y, x]
 

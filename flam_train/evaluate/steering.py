@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from einops import rearrange, repeat
+from einops import repeat
 from torch import Tensor
-from torch.nn.functional import max_pool2d, one_hot
+from torch.nn.functional import max_pool2d
 
-from flam_env.dream import Dream, DreamState, pixel_masks
+from flam_env.dream import Dream, DreamState, pixel_masks, slot_owners
 from flam_env.units import BOUND
 from flam_train.evaluate.clips import Clips
 from flam_train.evaluate.rollouts import infer_actions
@@ -90,7 +90,8 @@ def _steer_each_slot(dream: Dream, context: Tensor, action: Tensor, random: torc
 
 def _owned(dream: Dream, state: DreamState) -> Tensor:
     """Pixels of the cells that each slot owns, dilated by one cell: bool (B, K, H, W)."""
-    owner = rearrange(one_hot(state.masks.argmax(1), state.masks.shape[1]).float(), "b n k -> b k n")
+    slots = torch.arange(state.masks.shape[1], device=state.masks.device)
+    owned = slot_owners(state.masks)[:, None] == slots[:, None]
     cells = dream.model.config.cell_grid
-    dilated = max_pool2d(owner.unflatten(-1, (cells, cells)), 3, stride=1, padding=1)
+    dilated = max_pool2d(owned.float().unflatten(-1, (cells, cells)), 3, stride=1, padding=1)
     return pixel_masks(dilated.flatten(-2), dream.tokenizer.config.image_size).bool()

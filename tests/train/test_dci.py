@@ -102,13 +102,21 @@ def test_the_cheapest_pairs_are_found(slots, agents):
 
 def test_consistency_counts_frames_in_which_all_agents_keep_their_slot():
     slots = torch.tensor([[[0, 1, 2], [0, 1, 2], [1, 0, 2], [1, 0, 2]], [[2, 1, 0], [2, 1, -1], [2, 1, -1], [2, 1, 0]]])
-    assert consistency(slots) == pytest.approx(3 / 6)
+    assert consistency(slots) == pytest.approx(2 / 6)  # an agent without a slot keeps none
+    assert consistency(slots, too_few=True) == pytest.approx(3 / 6)
 
 
 def test_agents_that_share_a_slot_have_none_of_their_own():
     owners = torch.tensor([[[0, 1, 2, 4, 3], [0, 1, 1, 4, 3]], [[0, 0, 0, 0, 0], [5, 5, 1, 2, 2]]])
     assert own_slots(owners).sum(-1).tolist() == [[5, 3], [0, 1]]
     assert own_slots(owners)[1, 1].tolist() == [False, False, True, False, False]
+
+
+def test_an_agent_that_the_sink_owns_has_no_slot_of_its_own():
+    owners = torch.tensor([[-1, 0, 2], [-1, -1, 2], [-1, -1, -1]])
+    assert own_slots(owners).sum(-1).tolist() == [2, 1, 0]
+    assert consistency(owners[None, :1].expand(1, 4, 3)) == 0
+    assert consistency(owners[None, :1, 1:].expand(1, 4, 2)) == 1
 
 
 # --- the probe --------------------------------------------------------------------------------------------------

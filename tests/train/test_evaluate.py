@@ -210,17 +210,18 @@ class MaskedDream:
         effect: in pixels, the side of the square that an action paints in a cell, from its corner.
         shift: cells between the place of a slot and what its action paints, to the right.
         moves: whether a slot that acts also owns, from then on, the cell that it painted.
+        background: share of slot 2 in its cells; the rest is a sink's.
     """
 
     SIZE, CELLS = 32, 8
     PLACES = (1, 1), (6, 3), (3, 5)
 
-    def __init__(self, effect: int = 3, shift: int = 0, moves: bool = False):
+    def __init__(self, effect: int = 3, shift: int = 0, moves: bool = False, background: float = 0.5):
         units = ActionUnits(latent_dim=2, kept=(0, 1), scale=(1.0, 1.0))
         self.world = SimpleNamespace(
             settings=SimpleNamespace(context=2), units=units, starts=SimpleNamespace(bank=torch.ones(5, 3, 2))
         )
-        self.effect, self.shift, self.moves = effect, shift, moves
+        self.effect, self.shift, self.moves, self.background = effect, shift, moves, background
         self.model = self.tokenizer = self
         self.config = SimpleNamespace(slots=3, cell_grid=self.CELLS, image_size=self.SIZE)
 
@@ -251,7 +252,7 @@ class MaskedDream:
 
     def _state(self, actions: Tensor) -> SimpleNamespace:
         masks = torch.zeros(len(actions), 3, self.CELLS, self.CELLS)
-        masks[:, 2] = 0.5
+        masks[:, 2] = self.background
         for mask, action in zip(masks, actions, strict=True):
             for slot in (0, 1):
                 mask[slot, *self._place(slot, bool(action[slot, 0]))] = 1
@@ -287,6 +288,12 @@ def test_effects_beyond_the_dilated_mask_count_as_outside(blank_clips):
 
 def test_a_slot_that_moves_owns_where_it_was_and_where_it_is(blank_clips):
     assert steering_scores(MaskedDream(shift=2, moves=True), blank_clips)["density_ratio"] > 1e6
+
+
+def test_cells_of_the_sink_belong_to_no_slot(blank_clips):
+    scores = steering_scores(MaskedDream(background=0.4), blank_clips)
+    # Slot 2 owns nothing now, and its 9 px count as outside; those of slots 0 and 1 lie in their own.
+    assert scores["density_ratio"] == pytest.approx((18 / (2 * 144)) / (9 / (2 * (1024 - 144) + 1024)))
 
 
 @pytest.mark.parametrize("effect, steerable", [(0, 0), (2, 0), (3, 3)])

@@ -91,8 +91,17 @@ def test_the_owner_of_an_agent_has_most_of_its_cell(side):
     masks = torch.full((2, 3, side, side), 0.2)
     masks[0, 1, : side // 3] = 0.5  # the upper two rows of cells
     masks[1, 2, :, side // 3 * 2 :] = 0.5  # the right two columns
+    masks /= masks.sum(1, keepdim=True)
     positions = torch.tensor([[[4, 1], [1, 4]], [[4, 1], [1, 4]]])
     assert owning_slots(masks.flatten(2), positions, 6).tolist() == [[1, 0], [2, 0]]
+
+
+@pytest.mark.parametrize("side", [3, 6, 12])
+def test_an_agent_whose_cell_is_mostly_the_sinks_has_no_owner(side):
+    masks = torch.full((1, 4, side, side), 0.22)  # the sink has less than any slot
+    masks[0, :, : side // 3] = 0.15  # and more than any in the upper two rows of cells
+    positions = torch.tensor([[[4, 1], [1, 4], [0, 0]]])
+    assert owning_slots(masks.flatten(2), positions, 6).tolist() == [[-1, 0, -1]]
 
 
 # --- reading frames ---------------------------------------------------------------------------------------------
@@ -264,7 +273,7 @@ class SlotRoom:
     Args:
         clips: what is real; each is recognised by its first frame.
         paints: for a position and a direction of the slot's agent, the cells (x, y) that its action changes.
-        owner: the slot of each agent.
+        owner: the slot of each agent, -1 for the background sink.
     """
 
     device = torch.device("cpu")
@@ -295,7 +304,7 @@ class SlotRoom:
         masks = torch.zeros(len(context), self.slots, 6, 6)
         masks[:, 3] = 0.5
         for slot, (x, y) in zip(self.owner, self.clips.positions[clip, 1].tolist(), strict=True):
-            masks[:, slot, y, x] = 1
+            masks[:, :, y, x] = torch.arange(self.slots) == slot
         return SimpleNamespace(masks=masks.flatten(2), clip=clip)
 
     def step(self, state: SimpleNamespace, actions: Tensor) -> tuple[SimpleNamespace, Tensor]:
@@ -332,6 +341,11 @@ def test_cells_that_the_agent_cannot_reach_are_not_its_own(clips):
 def test_a_slot_that_moves_two_agents_at_once_moves_not_one(clips):
     scores = independence_scores(SlotRoom(clips, own_cell, owner=(0, 1, 1)), clips)
     assert scores == {"moves_one_agent": 1 / 2, "with_effect": 2 / 4, "effects": 10, "owned_agents": 3 / 2}
+
+
+def test_an_agent_that_the_sink_owns_is_no_slots(clips):
+    scores = independence_scores(SlotRoom(clips, own_cell, owner=(3, 1, -1)), clips)
+    assert scores == {"moves_one_agent": 1, "with_effect": 2 / 4, "effects": 10, "owned_agents": 1}
 
 
 def test_changes_that_nobody_sees_are_not_counted(clips):

@@ -39,6 +39,16 @@ def test_an_overlay_tints_each_pixel_with_the_colour_of_its_slot():
     assert np.array_equal(overlay_masks(frames, masks, strength=1.0), slot_colours(5)[owners])
 
 
+def test_an_overlay_leaves_the_pixels_of_the_sink_untinted():
+    frames = stripes(2, height=3, width=4)
+    masks = np.full((2, 5, 3, 4), 0.1, np.float32)
+    masks[0, 3, 1, 2] = 0.6
+    tinted = overlay_masks(frames, masks, strength=1.0)
+    assert np.array_equal(tinted[0, 1, 2], slot_colours(5)[3])
+    tinted[0, 1, 2] = frames[0, 1, 2]
+    assert np.array_equal(tinted, frames)
+
+
 def test_a_contact_sheet_has_a_row_for_each_video_and_a_column_for_each_frame():
     sheet = contact_sheet({"one": stripes(4), "two": stripes(2)}, scale=3, gap=5)
     step_y, step_x = 3 * 6 + 5 + LABEL_HEIGHT, 3 * 10 + 5
