@@ -1,7 +1,7 @@
 """The Factored Latent Action Model: factorizer, dynamics and aggregator, joined (paper 4.2, Figure 3b)."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from einops import rearrange
@@ -53,9 +53,15 @@ class WorldModelConfig:
     channel of the code (all channels need the same number of levels)."""
     cell_context: bool = True
     """Whether the feature of a cell sees the 3 x 3 cells around it, as the features of a CNN encoder do."""
+    sharpness: float = 1.5
+    """Gain of the query and key projections of slot attention at the start. With a small one all slots begin with
+    nearly the same average of the frame, with a large one what they hold at the start is what they keep."""
     background_sink: bool = False
-    """Whether one more learned query competes with the slots for patches and is then dropped (not in the paper): the
+    """Whether one more competitor takes what a frame is mostly made of and is then dropped (not in the paper): the
     background needs no slot, and masks sum to less than 1 where the sink took a share."""
+    focus: bool = False
+    """Whether patches weigh within a slot by how well they match it, beside the share of them that it won (not in the
+    paper), so that what a slot holds beside an agent does not dilute it."""
     recurrence: bool = False
     """Whether the slots of a frame start from those of the frame before, as in SAVi, in place of temporal attention
     (the paper's ablation "w/o factorizer temporal attention")."""
@@ -68,6 +74,8 @@ class WorldModelConfig:
         check_levels(self.levels)
         if self.window < 2:
             raise ValueError(f"expected a temporal window of at least 2 frames, got window={self.window}")
+        if not self.sharpness > 0:
+            raise ValueError(f"expected sharpness above 0, got {self.sharpness}")
         if self.dim % (2 * self.heads):  # rotary positions turn pairs of channels of a head
             raise ValueError(f"expected dim to be a multiple of 2 * heads, got dim={self.dim}, heads={self.heads}")
 
@@ -229,7 +237,6 @@ class FactoredWorldModel(nn.Module):
 
 
 def _factorizer(config: WorldModelConfig, **sizes: int) -> Factorizer | RecurrentFactorizer:
-    count = {"slots": config.slots, "iterations": config.iterations}
-    if config.recurrence:
-        return RecurrentFactorizer(**count, **sizes, background_sink=config.background_sink)
-    return Factorizer(**count, **sizes, window=config.window, background_sink=config.background_sink)
+    named = ("slots", "iterations", "sharpness", "background_sink", "focus")
+    shared: dict[str, Any] = {name: getattr(config, name) for name in named} | sizes
+    return RecurrentFactorizer(**shared) if config.recurrence else Factorizer(**shared, window=config.window)

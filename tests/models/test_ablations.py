@@ -1,4 +1,4 @@
-"""Options of the world model that are off by default: a background sink and the paper's two ablations."""
+"""Options of the world model: a background sink, focus, and the paper's two ablations."""
 
 from dataclasses import replace
 
@@ -8,6 +8,7 @@ import torch
 
 from flam_env import Dream, Labeller, load_world, save_world
 from flam_env.dream import replace_rows, slot_owners
+from flam_env.models.factorizer import SlotAttention
 from flam_env.models.world_model import FactoredWorldModel, WorldModelConfig
 from flam_train.evaluate.dci import own_slots
 from flam_train.evaluate.rooms import owning_slots
@@ -19,9 +20,10 @@ CONFIG = WorldModelConfig(
 BATCH, TIME = 3, 11
 OPTIONS = [
     {"background_sink": True},
+    {"focus": True},
     {"recurrence": True},
     {"coupled": True},
-    {"background_sink": True, "recurrence": True, "coupled": True},
+    {"background_sink": True, "focus": True, "recurrence": True, "coupled": True},
 ]
 
 
@@ -60,17 +62,17 @@ def world(tiny_world, options):
 # --- what an option adds ----------------------------------------------------------------------------------------
 
 
-def test_a_sink_adds_one_embedding_and_coupling_nothing():
+def test_a_sink_adds_one_number_and_focus_and_coupling_nothing():
     plain = weights()
-    assert set(weights(background_sink=True)) - set(plain) == {"factorizer.slot_attention.sink_embedding"}
-    coupled = weights(coupled=True)
-    assert list(coupled) == list(plain) and all(torch.equal(coupled[name], plain[name]) for name in plain)
+    assert set(weights(background_sink=True)) - set(plain) == {"factorizer.slot_attention.sink_gain"}
+    for option in ("focus", "coupled"):
+        changed = weights(**{option: True})
+        assert list(changed) == list(plain) and all(torch.equal(changed[name], plain[name]) for name in plain)
 
 
-def test_the_sink_starts_as_a_slot_does():
-    sized = weights(background_sink=True, dim=1024)
-    sink, slots = (sized[f"factorizer.{name}"] for name in ("slot_attention.sink_embedding", "slot_embedding"))
-    assert sink.shape == (1, 1024) and sink.std().item() == pytest.approx(slots.std().item(), rel=0.1)
+def test_sharpness_scales_the_competition_at_the_start():
+    soft, sharp = (weights(sharpness=value)["factorizer.slot_attention.project_query.weight"] for value in (0.5, 2.0))
+    torch.testing.assert_close(sharp, 4 * soft)
 
 
 def test_recurrence_has_a_predictor_in_place_of_temporal_attention():
@@ -165,10 +167,17 @@ def test_the_sink_takes_a_share_of_the_patches_and_leaves_the_shapes():
     assert total.max() <= 1 + 1e-6 and total.mean() < 0.95
 
 
+def test_the_sink_holds_what_a_frame_is_mostly_made_of():
+    torch.manual_seed(0)
+    attention = SlotAttention(16, 2, sharpness=1.0, background_sink=True, focus=False)
+    agent, empty = 4 * torch.eye(16)[:2]
+    _, masks = attention(torch.randn(1, 5, 16), torch.stack([agent] + [empty] * 60)[None], torch.randn(1, 61, 16))
+    taken = 1 - masks.sum(1)[0]
+    assert taken[0] < 0.2 and taken[1:].min() > 0.6
+
+
 def test_what_the_sink_owns_is_no_slots():
     model = build(background_sink=True)
-    # A sink that looks where a slot does takes what that slot had.
-    model.factorizer.slot_attention.sink_embedding.data = 3 * model.factorizer.slot_embedding.data[2:3]
     masks = model.observe(clips()).masks[0]
     owners = slot_owners(masks)
     lost, kept = owners == -1, owners >= 0
@@ -232,3 +241,23 @@ def test_labels_do_not_depend_on_the_pieces_of_a_video(world, monkeypatch):
     whole = Labeller(world).label(frames).latent_actions
     monkeypatch.setattr(Labeller, "PIECE", 3)
     np.testing.assert_allclose(Labeller(world).label(frames).latent_actions, whole, atol=1e-4, rtol=1e-3)
+
+
+# --- focus ------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_slot_holds_beside_its_best_match_hardly_dilutes_it_with_focus():
+    torch.manual_seed(0)
+    agent, empty = torch.tensor([9.0, 0, 0, 0]), torch.tensor([1.0, 0, 0, 0])
+    key = torch.stack([agent] + [empty] * 60)[None]
+    value = torch.zeros(1, 61, 4)
+    value[0, 0] = 1
+    slots, seen = torch.tensor([[[2.0, 0, 0, 0], [-2.0, 0, 0, 0]]]), {}
+    for focus in (False, True):
+        attention = SlotAttention(4, 2, sharpness=1.0, background_sink=False, focus=focus)
+        attention.project_query.weight.data = torch.eye(4)
+        attention._gated_update = lambda update, slots, focus=focus: seen.setdefault(focus, update)
+        _, masks = attention(slots, key, value)
+        assert masks[0, 0].min() > 0.5, "the first slot wins everything"
+    assert seen[False][0, 0].max() < 0.03
+    assert seen[True][0, 0].min() > 0.5
