@@ -26,6 +26,8 @@ COMMANDS = {
     "evaluate": "flam_train.evaluate.evaluate:evaluate",
     "demo": "flam_train.demo:demo",
     "dreams": "flam_train.dreams:dreams",
+    "experiment": "flam_train.experiments.experiment:experiment",
+    "tables": "flam_train.experiments.tables:tables",
 }
 """Name of each command and the function behind it; modules are imported when their command is called."""
 
@@ -53,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
 def run_command(function: Callable[..., Any], arguments: list[str] | None = None) -> None:
     """Calls a function with what the command line says; a user's mistake becomes one line, not a traceback.
 
-    A function with a parameter `fit_config` takes `--preset small|tiny|paper`, which sets the defaults of the rest.
+    A function with a parameter `fit_config` takes `--preset NAME`, which sets the defaults of the rest.
     """
     if arguments is None:
         restart_with_huge_pages()
@@ -61,7 +63,7 @@ def run_command(function: Callable[..., Any], arguments: list[str] | None = None
     program = f"flam-train {function.__name__.replace('_', '-')}"
     description = getdoc(function)
     if "fit_config" in signature(function).parameters:
-        description = f"{description}\n\n--preset small|tiny|paper sets the defaults of all that follows."
+        description = f"{description}\n\n--preset small|tiny|paper|rooms sets the defaults of all that follows."
     try:
         function, arguments = _with_preset(function, list(arguments))
         tyro.cli(function, args=arguments, prog=program, description=description)

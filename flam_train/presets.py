@@ -1,6 +1,6 @@
 """Sizes and budgets that belong together. `paper` is Table 5; the code paths are the same for all."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flam_env.models.tokenizer import TokenizerConfig
 from flam_env.models.world_model import WorldModelConfig
@@ -67,4 +67,22 @@ PAPER = Preset(
 )
 """Table 5 for Procgen: 224 px, 784 patches, L2 on codes with beta 2e-4."""
 
-PRESETS = {"small": SMALL, "tiny": TINY, "paper": PAPER}
+ROOMS = Preset(
+    tokenizer=replace(SMALL.tokenizer, patch_size=8),
+    tokenizer_fit=replace(SMALL.tokenizer_fit, minutes=0, steps=1500),
+    world_model=replace(
+        SMALL.world_model,
+        grid=8,
+        group=1,
+        slots=4,
+        cell_context=False,
+        sharpness=1.0,
+        background_sink=True,
+    ),
+    world_model_fit=replace(SMALL.world_model_fit, minutes=0, steps=2000),
+    loss=replace(SMALL.loss, free_share=0.1),
+    scheduled_sampling_fit=SMALL.scheduled_sampling_fit,
+)
+"""MultiGrid rooms of 8 x 8 cells, one token per cell: what makes one slot follow one agent (paper, Table 5: K = 4)."""
+
+PRESETS = {"small": SMALL, "tiny": TINY, "paper": PAPER, "rooms": ROOMS}

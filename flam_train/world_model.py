@@ -18,6 +18,7 @@ from flam_train.data.tokens import TokenSplit, token_cache
 from flam_train.engine import DrawBatch, FitConfig, Loss, Progress, fit
 from flam_train.evaluate.clips import draw_clips
 from flam_train.evaluate.rollouts import quick_scores
+from flam_train.evaluate.rooms import draw_room_clips, holds_rooms
 from flam_train.export import START_FRAMES, bare_world, finish_world
 from flam_train.losses import WorldModelLossConfig, world_model_loss
 from flam_train.presets import SMALL
@@ -82,7 +83,8 @@ def train_world(
 
     Its action units are those given, by default measured anew.
     """
-    watched = draw_clips(store, "val", WATCHED_CLIPS, world.settings.context + WATCHED_STEPS)
+    draw_watched = draw_room_clips if holds_rooms(store) else draw_clips
+    watched = draw_watched(store, "val", WATCHED_CLIPS, world.settings.context + WATCHED_STEPS)
     shown = draw_clips(store, "test", SHOWN_CLIPS, START_FRAMES)
     for split, length in (("train", CLIP_FRAMES), ("val", START_FRAMES)):  # complain now, not after the training
         draw_clips(store, split, 1, length)

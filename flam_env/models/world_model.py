@@ -59,9 +59,6 @@ class WorldModelConfig:
     background_sink: bool = False
     """Whether one more competitor takes what a frame is mostly made of and is then dropped (not in the paper): the
     background needs no slot, and masks sum to less than 1 where the sink took a share."""
-    focus: bool = False
-    """Whether patches weigh within a slot by how well they match it, beside the share of them that it won (not in the
-    paper), so that what a slot holds beside an agent does not dilute it."""
     recurrence: bool = False
     """Whether the slots of a frame start from those of the frame before, as in SAVi, in place of temporal attention
     (the paper's ablation "w/o factorizer temporal attention")."""
@@ -237,6 +234,6 @@ class FactoredWorldModel(nn.Module):
 
 
 def _factorizer(config: WorldModelConfig, **sizes: int) -> Factorizer | RecurrentFactorizer:
-    named = ("slots", "iterations", "sharpness", "background_sink", "focus")
+    named = ("slots", "iterations", "sharpness", "background_sink")
     shared: dict[str, Any] = {name: getattr(config, name) for name in named} | sizes
     return RecurrentFactorizer(**shared) if config.recurrence else Factorizer(**shared, window=config.window)

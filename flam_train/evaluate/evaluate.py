@@ -17,6 +17,7 @@ from flam_train.evaluate.clips import Clips, draw_clips
 from flam_train.evaluate.factorization import check_measures, factorization_scores
 from flam_train.evaluate.report import format_report
 from flam_train.evaluate.rollouts import rollout_scores
+from flam_train.evaluate.rooms import holds_rooms
 from flam_train.evaluate.steering import steering_scores
 from flam_train.evaluate.tokens import token_scores
 from flam_train.evaluate.wholeness import dream_scores
@@ -63,7 +64,7 @@ def evaluate(
     if clips < 1 or horizon < 1:
         raise ValueError(f"expected clips >= 1 and horizon >= 1, got {clips} and {horizon}")
     directory, store = find_world(world), EpisodeStore.open(data)
-    metrics = metrics or (get_args(Metric) if "room" in store.settings else ("pixels",))
+    metrics = metrics or (get_args(Metric) if holds_rooms(store) else ("pixels",))
     measures = [metric for metric in get_args(Metric) if metric in metrics and metric != "pixels"]
     check_measures(store, measures)
     dream = Dream(load_world(directory), device)

@@ -6,6 +6,7 @@ PSNR of single frames. Recon is the tokenizer's round trip of the true future, t
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,9 @@ from flam_env.frames import to_float, to_uint8
 from flam_env.units import BOUND
 from flam_env.world import World
 from flam_train.evaluate.clips import Clips
+from flam_train.evaluate.dci import own_slots
 from flam_train.evaluate.pixels import frame_psnr, frame_ssim
+from flam_train.evaluate.rooms import RoomClips, owning_slots
 from flam_train.export import measured_units
 from flam_train.losses import diagnosis, kl_per_dimension
 
@@ -50,7 +53,10 @@ def infer_actions(dream: Dream, tokens: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def quick_scores(world: World, clips: Clips) -> dict[str, float]:
-    """A look during training at a world without units: PSNR in dB of rollout and Recon, and signs of health."""
+    """A look during training at a world without units: PSNR in dB of rollout and Recon, and signs of health.
+
+    For clips of rooms also the mean number of agents that have a slot of their own.
+    """
     dream = Dream(world, next(world.model.parameters()).device)
     frames, tokens = next(_encoded(dream, clips))
     seen = dream.model(tokens)
@@ -64,6 +70,9 @@ def quick_scores(world: World, clips: Clips) -> dict[str, float]:
     scores |= {"tokens_used": float(len(tokens.unique())), "tokens_predicted": float(len(guesses.unique()))}
     nats = kl_per_dimension(seen.posterior).sum(-1).mean((0, 1))
     scores |= {f"nats_of_slot_{slot}": value for slot, value in enumerate(nats.tolist())}
+    if isinstance(clips, RoomClips):
+        owners = map(owning_slots, seen.masks.cpu(), clips.positions, repeat(clips.room.cells))
+        scores["agents_with_own_slot"] = own_slots(torch.stack(list(owners))).sum(-1).double().mean().item()
     return scores | {name: value.item() for name, value in diagnosis(dream.model, tokens, seen).items()}
 
 

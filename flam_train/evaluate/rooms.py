@@ -47,18 +47,23 @@ class Seen(NamedTuple):
     actions: Tensor
 
 
+def holds_rooms(store: EpisodeStore) -> bool:
+    """Whether the truth about a store's frames is known."""
+    return "room" in store.settings
+
+
 def find_room(store: EpisodeStore) -> RoomConfig:
     """Who is in the rooms of a store.
 
     Raises:
         ValueError: it holds no rooms.
     """
-    settings = store.settings.get("room")
-    if settings is None:
+    if not holds_rooms(store):
         raise ValueError(
             f"{store.root}: expected rooms whose truth is known, got {store.source}; leave out all metrics but pixels, "
             "or name a store of `flam-train collect multigrid`"
         )
+    settings = store.settings["room"]
     return RoomConfig(**settings | {"tied": tuple(settings["tied"])})
 
 
