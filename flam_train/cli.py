@@ -13,6 +13,7 @@ from flam_train.allocator import restart_with_huge_pages
 try:
     import tyro
     from tyro.conf import OmitArgPrefixes, Positional
+    from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 except ImportError as error:
     raise ImportError("the command line needs tyro: pip install 'flam-env[train]'") from error
 
@@ -26,10 +27,29 @@ COMMANDS = {
     "evaluate": "flam_train.evaluate.evaluate:evaluate",
     "demo": "flam_train.demo:demo",
     "dreams": "flam_train.dreams:dreams",
+    "slots": "flam_train.slots:slots",
+    "latent-map": "flam_train.latent_map:latent_map",
     "experiment": "flam_train.experiments.experiment:experiment",
     "tables": "flam_train.experiments.tables:tables",
 }
 """Name of each command and the function behind it; modules are imported when their command is called."""
+
+CONSTRUCTORS = ConstructorRegistry()
+"""How values come out of words of the command line where tyro's own way is not enough."""
+
+
+@CONSTRUCTORS.primitive_rule
+def _integers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """A `tuple[int, ...]` with commas or spaces between its numbers: `--tied 0,1` or `--tied 0 1`."""
+    if info.type != tuple[int, ...]:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="[INT[,INT ...]]",
+        instance_from_str=lambda words: tuple(map(int, " ".join(words).replace(",", " ").split())),
+        is_instance=lambda value: isinstance(value, tuple) and all(isinstance(number, int) for number in value),
+        str_from_instance=lambda numbers: list(map(str, numbers)),
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -66,7 +86,7 @@ def run_command(function: Callable[..., Any], arguments: list[str] | None = None
         description = f"{description}\n\n--preset small|tiny|paper|rooms sets the defaults of all that follows."
     try:
         function, arguments = _with_preset(function, list(arguments))
-        tyro.cli(function, args=arguments, prog=program, description=description)
+        tyro.cli(function, args=arguments, prog=program, description=description, registry=CONSTRUCTORS)
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(2)

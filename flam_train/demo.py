@@ -6,11 +6,10 @@ import numpy as np
 import torch
 
 from flam_env.dream import Dream, pixel_masks
-from flam_env.units import BOUND
 from flam_env.world import find_world, load_clips, load_world
 from flam_train.cli import Positional, run_command
 from flam_train.evaluate.clips import Clips
-from flam_train.evaluate.rollouts import infer_actions, roll, rollout_scores
+from flam_train.evaluate.rollouts import context_and_actions, roll, roll_each_slot, rollout_scores
 from flam_train.pictures import contact_sheet, overlay_masks, side_by_side, write_mp4, write_png
 
 
@@ -59,8 +58,7 @@ def demo_rows(dream: Dream, frames: np.ndarray) -> dict[str, np.ndarray]:
     """The rows of the demo for one real clip, uint8 (T, H, W, 3) -> each uint8 (T - context, H, W, 3)."""
     context = dream.world.settings.context
     tokens = dream.encode(frames)[None]
-    actions = infer_actions(dream, tokens)[0][:, context - 1 :].clamp(-BOUND, BOUND)
-    start = tokens[:, :context]
+    start, actions = context_and_actions(dream, tokens)
     predicted = roll(dream, start, actions)
     slot, steered = most_steerable(dream, start, actions, predicted)
     owned = dream.model.observe(tokens).masks[0, context:]
@@ -77,11 +75,7 @@ def most_steerable(
     dream: Dream, start: torch.Tensor, actions: torch.Tensor, predicted: torch.Tensor
 ) -> tuple[int, torch.Tensor]:
     """The slot whose reversed actions change the dream most, and that dream, uint8 (H, h, w, 3)."""
-    slots = actions.shape[2]
-    rows = actions.expand(slots, -1, -1, -1).clone()
-    each = torch.arange(slots)
-    rows[each, :, each] = -rows[each, :, each]
-    steered = roll(dream, start.expand(slots, -1, -1), rows)
+    steered = roll_each_slot(dream, start, actions, -actions)
     change = (steered.float() - predicted.float()).abs().mean((1, 2, 3, 4))
     slot = int(change.argmax())
     return slot, steered[slot]

@@ -49,7 +49,7 @@ class RoomConfig:
 
     Attributes:
         agents: 2 to 16 agents.
-        tied: agents, counted from 0, that always take the same action.
+        tied: agents, counted from 0, that always take the same action: `--tied 0,1`.
         colours: agent i has a colour of its own, all share one colour, or colours are drawn anew for each episode.
         cells: height and width of the room in cells, walls included.
     """

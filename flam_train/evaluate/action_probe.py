@@ -1,6 +1,7 @@
 """Do latent actions tell what the agents really did? A linear probe of the true action from the matched slot's mean."""
 
 import torch
+from einops import repeat
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -27,6 +28,21 @@ def visible_actions(actions: Tensor, positions: Tensor) -> Tensor:
     return taken.masked_fill((taken == FORWARD) & stayed, STILL)
 
 
+def actions_of_agents(latent_actions: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+    """The latent actions of the slots that agents have at the start of each transition.
+
+    Args:
+        latent_actions: (E, T - 1, K, A).
+        slots: int64 (E, T, agents), the slot of each agent at each frame, -1 for none.
+
+    Returns:
+        latent actions (E, T - 1, agents, A), and bool (E, T - 1, agents): whether the agent has a slot at all.
+    """
+    slots = slots[:, :-1]
+    index = repeat(slots.clamp(min=0), "e t n -> e t n a", a=latent_actions.shape[-1])
+    return latent_actions.gather(2, index), slots >= 0
+
+
 def action_scores(latent_actions: Tensor, slots: Tensor, actions: Tensor, split: Split) -> dict[str, float]:
     """Fits the probe on the training episodes and scores it on the others; one probe serves all slots.
 
@@ -40,9 +56,7 @@ def action_scores(latent_actions: Tensor, slots: Tensor, actions: Tensor, split:
         accuracy: on held-out episodes; floor: share there of the commonest action; agents_left_out: share of the
         agents that have no slot.
     """
-    slots = slots[:, :-1]
-    index = slots.clamp(min=0)[..., None].expand(*slots.shape, latent_actions.shape[-1])
-    of_agents, known = latent_actions.gather(2, index), slots >= 0
+    of_agents, known = actions_of_agents(latent_actions, slots)
     inputs, labels = ([x[part][known[part]] for part in split] for x in (of_agents, actions))
     mean, spread = inputs[0].mean(0), inputs[0].std(0).clamp(min=1e-6)
     train, held_out = ((x - mean) / spread for x in inputs)

@@ -38,6 +38,25 @@ def roll(dream: Dream, context: Tensor, actions: Tensor) -> Tensor:
     return torch.stack(frames, 1)
 
 
+@torch.inference_mode()
+def roll_each_slot(dream: Dream, context: Tensor, actions: Tensor, others: Tensor) -> Tensor:
+    """Dreams one for each slot, in which that slot alone takes other actions.
+
+    Args:
+        dream: of a world.
+        context: tokens (1, C, N).
+        actions: (1, H, K, A) in units, what the other slots do.
+        others: (1, H, K, A) in units, what the slot does whose dream it is.
+
+    Returns:
+        frames uint8 (K, H, h, w, 3).
+    """
+    slots = actions.shape[2]
+    rows, each = actions.repeat(slots, 1, 1, 1), torch.arange(slots)
+    rows[each, :, each] = rearrange(others.to(actions.device), "1 h k a -> k h a")
+    return roll(dream, context.expand(slots, -1, -1), rows)
+
+
 def sampled_actions(world: World, count: int, steps: int, random: torch.Generator) -> Tensor:
     """Actions (count, steps, K, A) in units, inside the box: each step's from the world's bank of real actions."""
     drawn = torch.randint(len(world.starts.bank), (count, steps), generator=random)
@@ -51,6 +70,16 @@ def infer_actions(dream: Dream, tokens: Tensor) -> tuple[Tensor, Tensor]:
     return dream.world.units.from_model(posterior.mean), kl_per_dimension(posterior).sum((-1, -2))
 
 
+@torch.inference_mode()
+def context_and_actions(dream: Dream, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """What it takes to dream clips (B, T, N) again: context tokens (B, C, N) and what was done next (B, H, K, A).
+
+    Actions are inferred from the clips, in units, and clipped to the box, as the environment would.
+    """
+    context = dream.world.settings.context
+    return tokens[:, :context], infer_actions(dream, tokens)[0][:, context - 1 :].clamp(-BOUND, BOUND)
+
+
 @torch.no_grad()
 def quick_scores(world: World, clips: Clips) -> dict[str, float]:
     """A look during training at a world without units: PSNR in dB of rollout and Recon, and signs of health.
@@ -62,8 +91,7 @@ def quick_scores(world: World, clips: Clips) -> dict[str, float]:
     seen = dream.model(tokens)
     dream.world = replace(world, units=measured_units(seen.posterior))
     context = world.settings.context
-    actions, _ = infer_actions(dream, tokens)
-    predicted = roll(dream, tokens[:, :context], actions[:, context - 1 :].clamp(-BOUND, BOUND))
+    predicted = roll(dream, *context_and_actions(dream, tokens))
     methods = {"rollout_psnr": predicted, "recon_psnr": _recon(dream, tokens[:, context:])}
     scores = {name: _psnr(method, frames[:, context:]).mean().item() for name, method in methods.items()}
     guesses = dream.model.next_tokens(seen.output)

@@ -16,6 +16,11 @@ from flam_train.data.multigrid import RoomConfig
 from flam_train.data.store import EpisodeRecord, EpisodeStore
 from flam_train.evaluate.clips import Clips, draw_places
 
+try:
+    from tqdm import tqdm
+except ImportError as error:
+    raise ImportError("watching rooms needs tqdm: pip install 'flam-env[train]'") from error
+
 
 @dataclass(frozen=True)
 class RoomClips(Clips):
@@ -60,8 +65,8 @@ def find_room(store: EpisodeStore) -> RoomConfig:
     """
     if not holds_rooms(store):
         raise ValueError(
-            f"{store.root}: expected rooms whose truth is known, got {store.source}; leave out all metrics but pixels, "
-            "or name a store of `flam-train collect multigrid`"
+            f"{store.root}: expected rooms whose truth is known, got {store.source}; "
+            "name a store of `flam-train collect multigrid`"
         )
     settings = store.settings["room"]
     return RoomConfig(**settings | {"tied": tuple(settings["tied"])})
@@ -92,7 +97,7 @@ def watch_rooms(dream: Dream, store: EpisodeStore, split: str, frames: int, seed
         raise ValueError(f"{store.root}: expected episodes of 2 frames or more in split {split!r}, got {length} frames")
     chosen = np.random.default_rng(seed).permutation(len(records))[: math.ceil(frames / length)]
     seen = []
-    for index in np.sort(chosen):
+    for index in tqdm(np.sort(chosen), desc="watching", unit=" episodes", leave=False, disable=None):
         clip = _read_room_clips(store, [(records[index], 0)], length)
         watched = dream.model.observe(dream.encode(clip.frames[0])[None])
         owners = owning_slots(watched.masks[0].cpu(), clip.positions[0], room.cells)[None]

@@ -203,6 +203,7 @@ for package in ("imageio", "av"):
 without("procgen", f"collect leaper --out {out}")
 without("gym_multigrid", f"collect multigrid --out {out}")
 without("scipy", f"evaluate {world} {store} --metrics dci --out {out}")
+without("matplotlib", f"latent-map {world} {store} --out {out}")
 """
 
 
@@ -214,6 +215,7 @@ def test_a_missing_extra_is_named_with_its_pip_line(store, trained, tmp_path):
     said = {line.split()[0]: line for line in done.stdout.splitlines()}
     extras = {"train": ["accelerate", "tensorboard", "tqdm", "h5py", "torchmetrics", "tyro"]}
     extras |= {"video": ["imageio", "av"], "procgen": ["procgen"], "multigrid": ["gym_multigrid"], "eval": ["scipy"]}
+    extras |= {"viz": ["matplotlib"]}
     assert sorted(said) == sorted(package for packages in extras.values() for package in packages)
     for extra, packages in extras.items():
         for package in packages:
@@ -253,6 +255,23 @@ def test_evaluate_demo_and_dreams_write_where_they_are_told(store, trained, tmp_
     assert all(f"  {name} " in out for name in ("prediction", "recon", "copy_last"))
     main(["dreams", str(trained), "--out", str(tmp_path / "dreams.png"), "--count", "3", "--steps", "9"])
     assert set(contents(tmp_path)) == {"r.json", "demo/dream.mp4", "demo/dream.png", "dreams.png"}
+
+
+@pytest.mark.parametrize("given", [["3,4,5"], ["3", "4", "5"], ["3,", "4,5"]])
+def test_numbers_have_commas_or_spaces_between_them(given, capsys):
+    def levels(levels: tuple[int, ...], steps: int = 2) -> None:
+        """Prints what it is given."""
+        print(levels, steps)
+
+    run_command(levels, ["--levels", *given, "--steps", "6"])
+    assert capsys.readouterr().out == "(3, 4, 5) 6\n"
+
+
+def test_what_is_no_number_is_refused(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["collect", "multigrid", "--out", "nowhere", "--tied", "0,b"])
+    out, err = capsys.readouterr()
+    assert left.value.code == 2 and out == "" and "Error parsing --tied" in err and "'b'" in err
 
 
 def test_a_report_goes_into_a_folder_that_is_there(store, trained, tmp_path):

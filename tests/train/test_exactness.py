@@ -397,7 +397,9 @@ def test_what_is_asked_for_is_scored_alike_and_nothing_else(report, small_rooms,
 def test_rooms_have_a_truth_and_other_stores_are_refused(trained, tmp_path, make_store):
     squares = make_store(tmp_path / "squares", {"test": (2, 21)})
     for metric in ("dci", "actions", "exactness", "independence"):
-        with pytest.raises(ValueError, match=r"squares: expected rooms whose truth is known, got squares; leave out"):
+        with pytest.raises(
+            ValueError, match=r"squares: expected rooms whose truth is known, got squares; name a store of"
+        ):
             evaluate(str(trained), squares.root, metrics=("pixels", metric), out=tmp_path / "report.json")
     with pytest.raises(ValueError, match="expected rooms whose truth is known"):
         draw_room_clips(squares, "test", 2, 5)

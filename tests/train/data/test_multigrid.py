@@ -247,8 +247,11 @@ def test_interruptions_and_workers_change_nothing(collected, tmp_path):
     assert contents(store.root) == contents(collected.root)
 
 
-def test_the_command_does_the_same(collected, tmp_path):
-    options = "--agents 3 --tied 0 2 --colours per-episode --cells 8 --frames 600 --max-episode-frames 30 --workers 1"
+@pytest.mark.parametrize("tied", ["0 2", "0,2"])
+def test_the_command_does_the_same(collected, tmp_path, tied):
+    options = (
+        f"--agents 3 --tied {tied} --colours per-episode --cells 8 --frames 600 --max-episode-frames 30 --workers 1"
+    )
     main(["collect", "multigrid", "--out", str(tmp_path / "store"), *options.split()])
     assert contents(tmp_path / "store") == contents(collected.root)
 
