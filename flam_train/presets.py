@@ -75,6 +75,7 @@ ROOMS = Preset(
         grid=8,
         group=1,
         slots=4,
+        latent_dim=2,
         cell_context=False,
         sharpness=1.0,
         background_sink=True,

@@ -53,8 +53,7 @@ class SlotAttention(nn.Module):
         query = self.project_query(self.norm(slots)) * key.shape[-1] ** -0.5
         logits = (query @ key.transpose(1, 2)).float()
         masks = self._compete(logits, key)
-        held = masks.sum(-1, keepdim=True)
-        weights = masks / (held + 1e-8 if self.sink_gain is None else held.clamp(min=1))
+        weights = masks / (masks.sum(-1, keepdim=True) + 1e-8)
         slots = self._gated_update(weights.to(value.dtype) @ value, slots)
         return slots + self.feed_forward(slots), masks
 

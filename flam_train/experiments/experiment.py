@@ -8,6 +8,8 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -60,10 +62,23 @@ def experiment(
         _prepare(room, data, runs)
     context = multiprocessing.get_context("spawn")
     count = workers or len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(count, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin_worker) as pool:
         waiting = {pool.submit(_finish, run, data, runs, reports): run for run in missing}
         for done in tqdm(as_completed(waiting), total=len(waiting), desc=name, unit="run"):
             done.result()
+
+
+def _begin_worker() -> None:
+    """Keeps a process to one core, and ends it, a training with a checkpoint, when the parent is gone."""
+    torch.set_num_threads(1)
+
+    def follow() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def report_path(reports: Path, run: Run) -> Path:

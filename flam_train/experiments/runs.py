@@ -99,7 +99,7 @@ EXPERIMENTS: dict[str, tuple[Run, ...]] = {
         _binding("no-sink", background_sink=False),
         _binding("no-sink-5-slots", background_sink=False, slots=5),
         _binding("sharp", sharpness=1.5),
-        _binding("2-dimensions", latent_dim=2),
+        _binding("16-dimensions", latent_dim=16),
     ),
 }
 """Runs of each experiment: a. main, b. slots, c. agents, d. tied, e. ablations, f. beta, and what makes slots bind."""
