@@ -1,9 +1,6 @@
 """`flam-train latent-map`: do latent actions fall into clusters, one for each thing that agents do?"""
 
-import io
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -21,6 +18,7 @@ from flam_train.evaluate.cell_probe import Split, split_episodes
 from flam_train.evaluate.dci import own_slots
 from flam_train.evaluate.factorization import PROBE_FRAMES
 from flam_train.evaluate.rooms import find_room, watch_rooms
+from flam_train.figures import import_viz, new_figure, png_of
 
 LOOKS = {
     STILL: ("still or blocked", "dimgrey"),
@@ -112,7 +110,7 @@ def draw_map(places: np.ndarray, actions: np.ndarray, title: str) -> bytes:
     Raises:
         ImportError: matplotlib is missing.
     """
-    figure = import_viz("matplotlib.figure").Figure(figsize=(7, 6), dpi=100, layout="constrained")
+    figure = new_figure(7, 6)
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=10)
     names, colours = zip(*(LOOKS[action] for action in sorted(LOOKS)), strict=True)
@@ -125,23 +123,7 @@ def draw_map(places: np.ndarray, actions: np.ndarray, title: str) -> bytes:
         for name, colour in zip(names, colours, strict=True):
             axes.scatter([], [], color=colour, label=name)
     axes.legend()
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()
-
-
-def import_viz(name: str) -> ModuleType:
-    """A module of the extra `viz`.
-
-    Raises:
-        ImportError: it is missing; the message names the remedy.
-    """
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ImportError(
-            f"a latent map needs umap-learn and matplotlib ({error}); install them with: pip install 'flam-env[viz]'"
-        ) from error
+    return png_of(figure)
 
 
 def _check_enough(known: Tensor, parts: Split) -> None:

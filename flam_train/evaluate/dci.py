@@ -1,6 +1,7 @@
 """Disentanglement, completeness and informativeness (paper C.2): does each slot hold one agent, and all of it?"""
 
 import math
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -86,6 +87,24 @@ def own_slots(owners: Tensor) -> Tensor:
     the background as well. An agent that no slot owns, -1, has none.
     """
     return ((owners[..., :, None] == owners[..., None, :]).sum(-1) == 1) & (owners >= 0)
+
+
+def shared_slots(owners: Tensor) -> dict[str, float]:
+    """Share of the frames in which two agents are in one slot, for every pair of agents, by `pair_name`.
+
+    Args:
+        owners: int64 (..., agents), the slot that owns each agent's cell; -1, none, is shared by nobody.
+    """
+    pairs = combinations(range(owners.shape[-1]), 2)
+    of_agents = owners.unbind(-1)
+    return {
+        pair_name(i, j): ((of_agents[i] == of_agents[j]) & (of_agents[i] >= 0)).double().mean().item() for i, j in pairs
+    }
+
+
+def pair_name(first: int, second: int) -> str:
+    """What `shared_slots` calls a pair of agents, the smaller number first."""
+    return f"same_slot_of_{first}_and_{second}"
 
 
 def _check(slots: Tensor, cells: Tensor, count: int) -> None:

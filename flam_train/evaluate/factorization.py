@@ -8,7 +8,7 @@ from flam_train.data.multigrid import import_multigrid
 from flam_train.data.store import EpisodeStore
 from flam_train.evaluate.action_probe import action_scores, visible_actions
 from flam_train.evaluate.cell_probe import import_assignment, split_episodes
-from flam_train.evaluate.dci import consistency, dci_scores, own_slots, random_scores
+from flam_train.evaluate.dci import consistency, dci_scores, own_slots, random_scores, shared_slots
 from flam_train.evaluate.exactness import exactness_scores
 from flam_train.evaluate.independence import independence_scores
 from flam_train.evaluate.rooms import Seen, draw_room_clips, find_room, watch_rooms
@@ -69,7 +69,8 @@ def probe_scores(seen: Seen, cells: int, seed: int = 0) -> dict[str, dict[str, f
     Returns:
         dci: the scores of `dci_scores`, and as random_... of `random_scores`; agents_with_own_slot, their mean number,
         and all_with_own_slot, the share of frames in which they are all; owner_consistency, the share of consecutive
-        frames in which every agent's cell is owned by the same slot. actions: the scores of `action_scores`.
+        frames in which every agent's cell is owned by the same slot; and the shares of `shared_slots`. actions: the
+        scores of `action_scores`.
     """
     split = split_episodes(len(seen.slots), seed)
     places = (seen.positions - 1).unbind(-1)
@@ -84,6 +85,6 @@ def probe_scores(seen: Seen, cells: int, seed: int = 0) -> dict[str, dict[str, f
     }
     done = visible_actions(seen.actions, seen.positions)
     return {
-        "dci": found | masks | {f"random_{name}": value for name, value in chance.items()},
+        "dci": found | masks | {f"random_{name}": value for name, value in chance.items()} | shared_slots(seen.owners),
         "actions": action_scores(seen.latent_actions, matched, done, split),
     }

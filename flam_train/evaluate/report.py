@@ -64,7 +64,16 @@ def read_report(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is none.
+        ValueError: the file is damaged.
     """
     if not path.is_file():
         raise FileNotFoundError(f"expected a report at {path}, found none; `flam-train evaluate` writes it")
-    return json.loads(path.read_text())
+    try:
+        report = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: expected a report, got a damaged file ({error}); delete it and score again"
+        ) from error
+    if not isinstance(report, dict):
+        raise ValueError(f"{path}: expected a report, got JSON of another kind; name or make another file")
+    return report

@@ -59,11 +59,11 @@ def experiment(
     chosen = {run.name: run for key in EXPERIMENTS if name in (key, "all") for run in EXPERIMENTS[key]}
     missing = [run for run in chosen.values() if not report_path(reports, run).exists()]
     for room in {run.store: run for run in missing}.values():
-        _prepare(room, data, runs)
+        prepare_room(room, data, runs)
     context = multiprocessing.get_context("spawn")
     count = workers or len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(count, mp_context=context, initializer=_begin_worker) as pool:
-        waiting = {pool.submit(_finish, run, data, runs, reports): run for run in missing}
+        waiting = {pool.submit(finish_run, run, data, runs, reports): run for run in missing}
         for done in tqdm(as_completed(waiting), total=len(waiting), desc=name, unit="run"):
             done.result()
 
@@ -86,14 +86,17 @@ def report_path(reports: Path, run: Run) -> Path:
     return Path(reports) / f"{run.name}.json"
 
 
-def _prepare(run: Run, data: Path, runs: Path) -> None:
+def prepare_room(run: Run, data: Path, runs: Path) -> None:
     """Collects the run's room and trains its tokenizer, unless they are there."""
     collect("multigrid", data / run.store, frames=FRAMES, size=SIZE, room=run.room)
     tokenizer(data / run.store, out=runs / run.store, model=run.tokenizer, fit_config=ROOMS.tokenizer_fit)
 
 
-def _finish(run: Run, data: Path, runs: Path, reports: Path) -> None:
-    """Trains a run, or what is left of it, and scores it; what it prints goes to a file beside its world."""
+def finish_run(run: Run, data: Path, runs: Path, reports: Path) -> None:
+    """Trains a run in this process, or what is left of it, scores it and writes its report.
+
+    Its room must be prepared. What training and scoring print goes to a file beside the world.
+    """
     out = runs / run.name
     out.mkdir(parents=True, exist_ok=True)
     with (out / "log.txt").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):

@@ -10,7 +10,7 @@ from flam_train.data.multigrid import FORWARD, LEFT, RIGHT, STILL
 from flam_train.evaluate import cell_probe
 from flam_train.evaluate.action_probe import action_scores, visible_actions
 from flam_train.evaluate.cell_probe import Judgement, fit_probe, judge, match, matched_slots, split_episodes
-from flam_train.evaluate.dci import consistency, dci, dci_scores, own_slots, random_scores
+from flam_train.evaluate.dci import consistency, dci, dci_scores, own_slots, pair_name, random_scores, shared_slots
 from flam_train.evaluate.factorization import probe_scores
 from flam_train.evaluate.rooms import Seen
 
@@ -117,6 +117,12 @@ def test_an_agent_that_the_sink_owns_has_no_slot_of_its_own():
     assert own_slots(owners).sum(-1).tolist() == [2, 1, 0]
     assert consistency(owners[None, :1].expand(1, 4, 3)) == 0
     assert consistency(owners[None, :1, 1:].expand(1, 4, 2)) == 1
+
+
+def test_pairs_of_agents_share_a_slot_in_some_frames():
+    owners = torch.tensor([[[0, 0, 2], [1, 0, 1]], [[2, 2, 2], [-1, 3, -1]]])  # the sink's agents share no slot
+    assert shared_slots(owners) == {pair_name(0, 1): 0.5, pair_name(0, 2): 0.5, pair_name(1, 2): 0.25}
+    assert shared_slots(torch.full((2, 3, 2), -1)) == {pair_name(0, 1): 0}
 
 
 # --- the probe --------------------------------------------------------------------------------------------------
@@ -277,3 +283,4 @@ def test_merged_masks_leave_fewer_agents_with_a_slot_of_their_own(quick):
     scores = probe_scores(seen, 3)["dci"]
     assert scores["agents_with_own_slot"] == 2 and scores["all_with_own_slot"] == 0.5
     assert scores["owner_consistency"] == 0
+    assert [scores[pair_name(*pair)] for pair in ((0, 1), (0, 2), (1, 2))] == [0, 0, 0.5]
