@@ -11,8 +11,8 @@ import shutil
 import signal
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from flam_train.tokenizer import tokenizer
 from flam_train.world_model import world_model
 
 CURVE = ("step", "time", "rollout_psnr", "frames_exact", "nats_per_frame", "agents_with_own_slot")
+
+LOG = "log.txt"
 
 
 def experiment(
@@ -51,6 +53,7 @@ def experiment(
 
     Raises:
         ValueError: there is no such experiment, or the number of workers is negative.
+        ChildProcessError: a run failed or was killed; run it again to resume.
     """
     if name not in (*EXPERIMENTS, "all") or workers < 0:
         raise ValueError(
@@ -60,16 +63,34 @@ def experiment(
     missing = [run for run in chosen.values() if not report_path(reports, run).exists()]
     for room in {run.store: run for run in missing}.values():
         prepare_room(room, data, runs)
-    context = multiprocessing.get_context("spawn")
-    count = workers or len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin_worker) as pool:
-        waiting = {pool.submit(finish_run, run, data, runs, reports): run for run in missing}
-        for done in tqdm(as_completed(waiting), total=len(waiting), desc=name, unit="run"):
-            done.result()
+    _work_off(missing, workers or len(os.sched_getaffinity(0)), (data, runs, reports), name)
 
 
-def _begin_worker() -> None:
-    """Keeps a process to one core, and ends it, a training with a checkpoint, when the parent is gone."""
+def _work_off(waiting: list[Run], workers: int, folders: tuple[Path, ...], name: str) -> None:
+    """Finishes runs side by side, each in a process of its own.
+
+    Raises:
+        ChildProcessError: a run failed or was killed.
+    """
+    spawn, running = multiprocessing.get_context("spawn"), dict[Any, Any]()
+    with tqdm(total=len(waiting), desc=name, unit="run") as progress:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                run = waiting.pop(0)
+                process = spawn.Process(target=_worker, args=(run, *folders), name=run.name, daemon=True)
+                process.start()
+                running[process.sentinel] = process
+            for sentinel in wait(list(running)):
+                process = running.pop(sentinel)
+                process.join()
+                if process.exitcode:
+                    log, status = folders[1] / process.name / LOG, process.exitcode
+                    raise ChildProcessError(f"{process.name} ended with status {status}; see above and {log}")
+                progress.update()
+
+
+def _worker(run: Run, *folders: Path) -> None:
+    """Finishes a run on one core; when the parent is gone, ends with a checkpoint."""
     torch.set_num_threads(1)
 
     def follow() -> None:
@@ -79,6 +100,7 @@ def _begin_worker() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=follow, daemon=True).start()
+    finish_run(run, *folders)
 
 
 def report_path(reports: Path, run: Run) -> Path:
@@ -99,7 +121,7 @@ def finish_run(run: Run, data: Path, runs: Path, reports: Path) -> None:
     """
     out = runs / run.name
     out.mkdir(parents=True, exist_ok=True)
-    with (out / "log.txt").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+    with (out / LOG).open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         shutil.copy(runs / run.store / TOKENIZER_FILE, out)
         world_model(data / run.store, out=out, model=run.model, fit_config=run.fit, loss=run.loss, evaluate_every=100)
         started = time.perf_counter()
