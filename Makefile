@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 TINY := runs/tiny
 
-.PHONY: demo test lint train-tiny world-bigfish
+.PHONY: demo test lint train-tiny world-bigfish world-multigrid rooms
 
 demo: $(VENV)/installed-demo
 	$(RUN)/flam-train demo bigfish --out demo
@@ -37,6 +37,19 @@ world-bigfish: $(VENV)/installed-dev
 	$(RUN)/flam-train evaluate runs/bigfish-steady data/bigfish
 	mkdir -p $(BIGFISH)
 	cp runs/bigfish-steady/*.json runs/bigfish-steady/*.safetensors runs/bigfish-steady/clips.npz $(BIGFISH)
+
+# How flam_env/pretrained/multigrid was made: one of the runs of the main experiment, 15 minutes on one core.
+MULTIGRID := flam_env/pretrained/multigrid
+world-multigrid: $(VENV)/installed-dev
+	$(RUN)/flam-train experiment main
+	mkdir -p $(MULTIGRID)
+	cp runs/rooms/main-0/config.json runs/rooms/main-0/*.safetensors runs/rooms/main-0/clips.npz $(MULTIGRID)
+	cp benchmarks/results/rooms/main-0.json $(MULTIGRID)/report.json
+
+# The paper's controlled experiments: what benchmarks/results/rooms lacks is trained, a few hours on two cores.
+rooms: $(VENV)/installed-dev
+	$(RUN)/flam-train experiment all
+	$(RUN)/flam-train tables --plots docs/rooms > benchmarks/results/rooms.md
 
 $(VENV)/installed-demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

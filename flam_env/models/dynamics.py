@@ -52,10 +52,24 @@ class LatentActions(NamedTuple):
 
 
 class InverseDynamics(nn.Module):
-    """Infers slot i's latent action from all current slots and slot i's next value (equation 4); all, if coupled."""
+    """Infers slot i's latent action from all current slots and slot i's next value (equation 4); all, if coupled.
 
-    def __init__(self, *, dim: int, heads: int, layers: int, feed_forward: int, latent_dim: int, coupled: bool = False):
+    With `difference` the private stream starts from how slot i changes rather than from its next value.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        heads: int,
+        layers: int,
+        feed_forward: int,
+        latent_dim: int,
+        coupled: bool = False,
+        difference: bool = False,
+    ):
         super().__init__()
+        self.difference = difference
         self.next_slot = nn.Linear(dim, dim)
         self.dynamics = FactoredDynamics(dim, heads, layers, feed_forward, coupled)
         self.norm = nn.LayerNorm(dim)
@@ -67,7 +81,8 @@ class InverseDynamics(nn.Module):
 
     def forward(self, slots: Tensor, next_slots: Tensor) -> LatentActions:
         """Slots (B, K, S) of frames t and t + 1 -> the action that leads from t to t + 1."""
-        hidden = self.norm(self.dynamics(slots, self.next_slot(next_slots)))
+        seen = next_slots - slots if self.difference else next_slots
+        hidden = self.norm(self.dynamics(slots, self.next_slot(seen)))
         return LatentActions(self.mean(hidden).float(), self.log_variance(hidden).float().clamp(-10, 10))
 
 

@@ -33,13 +33,17 @@ class Slots(NamedTuple):
 class SlotAttention(nn.Module):
     """One iteration of slot attention (Locatello et al. 2020): slots compete for patches, then a GRU updates.
 
-    The competition is in float32 whatever the precision around it. A background sink (not in the paper) is one more
-    competitor, which is no slot: it looks for what the frame is mostly made of, the mean of the keys, and what it
-    takes is seen by nobody. Without it a slot that wins an agent and the empty floor is one sixtieth agent.
+    The competition is in float32 whatever the precision around it. Two options are not in the paper:
+
+    background_sink: one more competitor, which is no slot. It looks for what the frame is mostly made of, the mean of
+    the keys, and what it takes is seen by nobody.
+    focus: within a slot, patches weigh by how well they match it as well as by the share that it won. Without it, a
+    slot that wins an agent and a background of sixty empty patches consists of one sixtieth of agent.
     """
 
-    def __init__(self, dim: int, feed_forward: int, *, sharpness: float, background_sink: bool):
+    def __init__(self, dim: int, feed_forward: int, *, sharpness: float, background_sink: bool, focus: bool):
         super().__init__()
+        self.focus = focus
         self.norm = nn.LayerNorm(dim)
         self.project_query = nn.Linear(dim, dim, bias=False)
         nn.init.orthogonal_(self.project_query.weight, gain=sharpness)
@@ -53,7 +57,8 @@ class SlotAttention(nn.Module):
         query = self.project_query(self.norm(slots)) * key.shape[-1] ** -0.5
         logits = (query @ key.transpose(1, 2)).float()
         masks = self._compete(logits, key)
-        weights = masks / (masks.sum(-1, keepdim=True) + 1e-8)
+        won = masks * (logits - logits.amax(-1, keepdim=True)).exp() if self.focus else masks
+        weights = won / (won.sum(-1, keepdim=True) + 1e-8)
         slots = self._gated_update(weights.to(value.dtype) @ value, slots)
         return slots + self.feed_forward(slots), masks
 
@@ -121,7 +126,7 @@ class FrameFactorizer(nn.Module):
     """
 
     def __init__(
-        self, *, dim: int, slots: int, iterations: int, feed_forward: int, sharpness: float, background_sink: bool
+        self, *, dim: int, slots: int, iterations: int, feed_forward: int, sharpness: float, **competition: bool
     ):
         super().__init__()
         self.iterations = iterations
@@ -130,7 +135,7 @@ class FrameFactorizer(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.project = nn.Linear(dim, 2 * dim, bias=False)
         nn.init.orthogonal_(self.project.weight[:dim], gain=sharpness)
-        self.slot_attention = SlotAttention(dim, feed_forward, sharpness=sharpness, background_sink=background_sink)
+        self.slot_attention = SlotAttention(dim, feed_forward, sharpness=sharpness, **competition)
 
 
 class Factorizer(FrameFactorizer):

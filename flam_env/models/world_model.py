@@ -59,6 +59,12 @@ class WorldModelConfig:
     background_sink: bool = False
     """Whether one more competitor takes what a frame is mostly made of and is then dropped (not in the paper): the
     background needs no slot, and masks sum to less than 1 where the sink took a share."""
+    focus: bool = False
+    """Whether patches weigh within a slot by how well they match it, beside the share of them that it won (not in the
+    paper), so that what a slot holds beside an agent does not dilute it."""
+    difference: bool = False
+    """Whether the inverse dynamics starts from how a slot changes rather than from its next value: that nothing changes
+    is then the same action wherever it happens."""
     recurrence: bool = False
     """Whether the slots of a frame start from those of the frame before, as in SAVi, in place of temporal attention
     (the paper's ablation "w/o factorizer temporal attention")."""
@@ -167,7 +173,7 @@ class FactoredWorldModel(nn.Module):
         self.features = CellFeatures(config, self.quantizer)
         self.factorizer = _factorizer(config, **sizes)
         latent = {"latent_dim": config.latent_dim, "layers": config.layers}
-        self.inverse_dynamics = InverseDynamics(**latent, **sizes, coupled=config.coupled)
+        self.inverse_dynamics = InverseDynamics(**latent, **sizes, coupled=config.coupled, difference=config.difference)
         self.forward_dynamics = ForwardDynamics(**latent, **sizes, coupled=config.coupled)
         outputs = {"code": len(config.levels), "token": self.quantizer.size, "level": sum(config.levels)}[config.target]
         self.aggregator = Aggregator(layers=config.layers, outputs=outputs * config.group**2, **sizes)
@@ -234,6 +240,6 @@ class FactoredWorldModel(nn.Module):
 
 
 def _factorizer(config: WorldModelConfig, **sizes: int) -> Factorizer | RecurrentFactorizer:
-    named = ("slots", "iterations", "sharpness", "background_sink")
+    named = ("slots", "iterations", "sharpness", "background_sink", "focus")
     shared: dict[str, Any] = {name: getattr(config, name) for name in named} | sizes
     return RecurrentFactorizer(**shared) if config.recurrence else Factorizer(**shared, window=config.window)

@@ -55,10 +55,15 @@ def read_findings(reports: Path) -> dict[str, Finding]:
             f"expected a folder of reports at {reports}, found none; `flam-train experiment` makes it"
         )
     runs = {run.name: run for runs in EXPERIMENTS.values() for run in runs}
-    return {path.stem: _finding(path, runs.get(path.stem)) for path in sorted(reports.glob("*.json"))}
+    return {path.stem: read_finding(path, runs.get(path.stem)) for path in sorted(reports.glob("*.json"))}
 
 
-def _finding(path: Path, run: Run | None) -> Finding:
+def read_finding(path: Path, run: Run | None) -> Finding:
+    """What a report file says of a run.
+
+    Raises:
+        ValueError: the file is damaged, there is no such run, or the report is of one with other settings.
+    """
     report = read_report(path)
     if run is None:
         raise ValueError(f"{path}: expected the report of a run that an experiment has, got another file; move it away")

@@ -98,8 +98,10 @@ EXPERIMENTS: dict[str, tuple[Run, ...]] = {
         MAIN,
         _binding("no-sink", background_sink=False),
         _binding("no-sink-5-slots", background_sink=False, slots=5),
+        _binding("no-focus", focus=False),
+        _binding("no-difference", difference=False),
         _binding("sharp", sharpness=1.5),
-        _binding("16-dimensions", latent_dim=16),
+        _binding("2-dimensions", latent_dim=2),
     ),
 }
 """Runs of each experiment: a. main, b. slots, c. agents, d. tied, e. ablations, f. beta, and what makes slots bind."""

@@ -1,4 +1,4 @@
-"""Options of the world model: a background sink and the paper's two ablations."""
+"""Options of the world model: a background sink, focus, and the paper's two ablations."""
 
 from dataclasses import replace
 
@@ -20,9 +20,11 @@ CONFIG = WorldModelConfig(
 BATCH, TIME = 3, 11
 OPTIONS = [
     {"background_sink": True},
+    {"focus": True},
+    {"difference": True},
     {"recurrence": True},
     {"coupled": True},
-    {"background_sink": True, "recurrence": True, "coupled": True},
+    {"background_sink": True, "focus": True, "recurrence": True, "coupled": True},
 ]
 
 
@@ -61,10 +63,12 @@ def world(tiny_world, options):
 # --- what an option adds ----------------------------------------------------------------------------------------
 
 
-def test_a_sink_adds_one_number_and_coupling_nothing():
-    plain, coupled = weights(), weights(coupled=True)
+def test_a_sink_adds_one_number_and_other_options_nothing():
+    plain = weights()
     assert set(weights(background_sink=True)) - set(plain) == {"factorizer.slot_attention.sink_gain"}
-    assert list(coupled) == list(plain) and all(torch.equal(coupled[name], plain[name]) for name in plain)
+    for option in ("focus", "difference", "coupled"):
+        changed = weights(**{option: True})
+        assert list(changed) == list(plain) and all(torch.equal(changed[name], plain[name]) for name in plain)
 
 
 def test_sharpness_scales_the_competition_at_the_start():
@@ -166,7 +170,7 @@ def test_the_sink_takes_a_share_of_the_patches_and_leaves_the_shapes():
 
 def test_the_sink_holds_what_a_frame_is_mostly_made_of():
     torch.manual_seed(0)
-    attention = SlotAttention(16, 2, sharpness=1.0, background_sink=True)
+    attention = SlotAttention(16, 2, sharpness=1.0, background_sink=True, focus=False)
     agent, empty = 4 * torch.eye(16)[:2]
     _, masks = attention(torch.randn(1, 5, 16), torch.stack([agent] + [empty] * 60)[None], torch.randn(1, 61, 16))
     taken = 1 - masks.sum(1)[0]
@@ -238,3 +242,37 @@ def test_labels_do_not_depend_on_the_pieces_of_a_video(world, monkeypatch):
     whole = Labeller(world).label(frames).latent_actions
     monkeypatch.setattr(Labeller, "PIECE", 3)
     np.testing.assert_allclose(Labeller(world).label(frames).latent_actions, whole, atol=1e-4, rtol=1e-3)
+
+
+# --- focus ------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_slot_holds_beside_its_best_match_hardly_dilutes_it_with_focus():
+    torch.manual_seed(0)
+    agent, empty = torch.tensor([9.0, 0, 0, 0]), torch.tensor([1.0, 0, 0, 0])
+    key = torch.stack([agent] + [empty] * 60)[None]
+    value = torch.zeros(1, 61, 4)
+    value[0, 0] = 1
+    slots, seen = torch.tensor([[[2.0, 0, 0, 0], [-2.0, 0, 0, 0]]]), {}
+    for focus in (False, True):
+        attention = SlotAttention(4, 2, sharpness=1.0, background_sink=False, focus=focus)
+        attention.project_query.weight.data = torch.eye(4)
+        attention._gated_update = lambda update, slots, focus=focus: seen.setdefault(focus, update)
+        _, masks = attention(slots, key, value)
+        assert masks[0, 0].min() > 0.5, "the first slot wins everything"
+    assert seen[False][0, 0].max() < 0.03
+    assert seen[True][0, 0].min() > 0.5
+
+
+# --- difference -------------------------------------------------------------------------------------------------
+
+
+def test_with_difference_the_private_stream_starts_from_the_change():
+    torch.manual_seed(0)
+    slots, after = torch.randn(2, 5, 24), torch.randn(2, 5, 24)
+    seen = {}
+    for difference in (False, True):
+        inverse = build(difference=difference).inverse_dynamics
+        inverse.next_slot.register_forward_pre_hook(lambda _, given, on=difference: seen.update({on: given[0]}))
+        inverse(slots, after)
+    assert torch.equal(seen[False], after) and torch.equal(seen[True], after - slots)

@@ -6,6 +6,9 @@ from flam_env.checkpoint import fingerprint
 from flam_env.registration import BUNDLED
 from flam_env.world import PRETRAINED, load_world
 from flam_train.evaluate.report import format_report, read_report
+from flam_train.experiments.bars import BARS
+from flam_train.experiments.findings import read_finding
+from flam_train.experiments.runs import MAIN
 
 LEAST_CLIPS, CONTEXT, HORIZON = 256, 2, 16
 WHOLE_DB = 5  # by so much, windows of a dream may be further from the nearest real one than real ones are
@@ -19,6 +22,11 @@ def bundled(request) -> str:
 @pytest.fixture
 def report(bundled) -> dict:
     return read_report(PRETRAINED / bundled / "report.json")
+
+
+@pytest.fixture
+def bigfish() -> dict:
+    return read_report(PRETRAINED / "bigfish" / "report.json")
 
 
 def test_the_report_is_of_the_weights_beside_it(bundled, report):
@@ -36,23 +44,28 @@ def test_the_report_was_made_as_the_bars_ask(report):
     assert (report["context"], report["horizon"]) == (CONTEXT, HORIZON)
 
 
-def test_the_bars_of_prediction_hold(report):
-    scores, measures = report["scores"]["all"], report["measures"]
+def test_the_bars_of_prediction_hold(bigfish):
+    scores, measures = bigfish["scores"]["all"], bigfish["measures"]
     assert scores["recon_psnr"] >= 32
     assert measures["gap_to_recon_db"] <= 5
     assert measures["gain_over_copy_last_db"] >= 6
 
 
-def test_the_bars_against_actions_that_carry_too_much_hold(report):
-    measures = report["measures"]
+def test_the_bars_against_actions_that_carry_too_much_hold(bigfish):
+    measures = bigfish["measures"]
     assert measures["nats_per_frame"] <= 60
     assert measures["inferred_minus_sampled_db"] >= 2
     assert measures["labels_inside_box"] >= 0.999
 
 
-def test_the_bars_of_steering_hold(report):
-    assert report["measures"]["steering_density_ratio"] >= 3
-    assert report["measures"]["steering_steerable_slots"] >= 8
+def test_the_bars_of_steering_hold(bigfish):
+    assert bigfish["measures"]["steering_density_ratio"] >= 3
+    assert bigfish["measures"]["steering_steerable_slots"] >= 8
+
+
+@pytest.mark.parametrize("bar", BARS, ids=lambda bar: bar.measure)
+def test_the_bars_of_rooms_hold(bar):
+    assert bar.holds(read_finding(PRETRAINED / "multigrid" / "report.json", MAIN).numbers[bar.measure])
 
 
 def test_dreams_within_the_registered_horizon_stay_near_to_real_frames(bundled, report):
