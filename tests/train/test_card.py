@@ -6,9 +6,6 @@ from flam_env.checkpoint import fingerprint
 from flam_env.registration import BUNDLED
 from flam_env.world import PRETRAINED, load_world
 from flam_train.evaluate.report import format_report, read_report
-from flam_train.experiments.bars import BARS
-from flam_train.experiments.findings import read_finding
-from flam_train.experiments.runs import MAIN
 
 LEAST_CLIPS, CONTEXT, HORIZON = 256, 2, 16
 WHOLE_DB = 5  # by so much, windows of a dream may be further from the nearest real one than real ones are
@@ -61,11 +58,6 @@ def test_the_bars_against_actions_that_carry_too_much_hold(bigfish):
 def test_the_bars_of_steering_hold(bigfish):
     assert bigfish["measures"]["steering_density_ratio"] >= 3
     assert bigfish["measures"]["steering_steerable_slots"] >= 8
-
-
-@pytest.mark.parametrize("bar", BARS, ids=lambda bar: bar.measure)
-def test_the_bars_of_rooms_hold(bar):
-    assert bar.holds(read_finding(PRETRAINED / "multigrid" / "report.json", MAIN).numbers[bar.measure])
 
 
 def test_dreams_within_the_registered_horizon_stay_near_to_real_frames(bundled, report):
