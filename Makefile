@@ -38,7 +38,7 @@ world-bigfish: $(VENV)/installed-dev
 	mkdir -p $(BIGFISH)
 	cp runs/bigfish-steady/*.json runs/bigfish-steady/*.safetensors runs/bigfish-steady/clips.npz $(BIGFISH)
 
-# How flam_env/pretrained/multigrid was made: one of the runs of the main experiment, 15 minutes on one core.
+# Makes a bundled world of the first run of the main experiment, whose three runs take 20 minutes on two cores.
 MULTIGRID := flam_env/pretrained/multigrid
 world-multigrid: $(VENV)/installed-dev
 	$(RUN)/flam-train experiment main

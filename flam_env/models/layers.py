@@ -78,15 +78,21 @@ class PairAttention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """(B, K, D) private stream and (B, K, D) context stream -> (B, K, D)."""
-        own = self.project_own(self.norm(x))
-        query, own_key, own_value = rearrange(own, "b k (three h d) -> three b k h d", three=3, h=self.heads)
-        seen = self.project_context(self.norm_context(context))
-        seen_key, seen_value = rearrange(seen, "b k (two h d) -> two b k h d", two=2, h=self.heads)
+        query, own_key, own_value, seen_key, seen_value = self._project(x, context)
         # A softmax over two keys is a sigmoid of the difference of their scores.
         score = (query * (seen_key - own_key)).float().sum(-1, keepdim=True) * query.shape[-1] ** -0.5
         weight = torch.sigmoid(score).to(own_value.dtype)
         mixed = own_value + weight * (seen_value - own_value)
         return self.project_out(rearrange(mixed, "b k h d -> b k (h d)"))
+
+    def _project(self, x: Tensor, context: Tensor) -> tuple[Tensor, ...]:
+        """Query, key and value of the stream, then key and value of the context: each (B, K, heads, d)."""
+        own = self.project_own(self.norm(x))
+        seen = self.project_context(self.norm_context(context))
+        return (
+            *rearrange(own, "b k (three h d) -> three b k h d", three=3, h=self.heads),
+            *rearrange(seen, "b k (two h d) -> two b k h d", two=2, h=self.heads),
+        )
 
 
 class CoupledAttention(PairAttention):
@@ -97,10 +103,8 @@ class CoupledAttention(PairAttention):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """(B, K, D) stream, private no more, and (B, K, D) context stream -> (B, K, D)."""
-        own = self.project_own(self.norm(x))
-        query, own_key, own_value = rearrange(own, "b k (three h d) -> three b h k d", three=3, h=self.heads)
-        seen = self.project_context(self.norm_context(context))
-        seen_key, seen_value = rearrange(seen, "b k (two h d) -> two b h k d", two=2, h=self.heads)
+        query, *pair = (rearrange(part, "b k h d -> b h k d") for part in self._project(x, context))
+        own_key, own_value, seen_key, seen_value = pair
         keys, values = torch.cat([seen_key, own_key], 2), torch.cat([seen_value, own_value], 2)
         return self.project_out(rearrange(attend(query, keys, values), "b h k d -> b k (h d)"))
 

@@ -62,7 +62,8 @@ TABLES = {
     ),
     "binding": Table(
         "What makes slots bind",
-        "What do the background sink, the sharpness of slot attention at the start and the latent dimensions give?",
+        "What do the background sink, focus, the sharpness of slot attention at the start, actions inferred from the "
+        "difference of slots, and the latent dimensions give?",
         "slots psnr frames_right own_slot all_own_slot disentanglement matched_disentanglement completeness "
         "informativeness owner_consistency action_accuracy nats_per_agent moves_one_agent steps",
     ),

@@ -1,4 +1,4 @@
-"""Options of the world model: a background sink, focus, and the paper's two ablations."""
+"""Options of the world model: a background sink, focus, difference, and the paper's two ablations."""
 
 from dataclasses import replace
 
