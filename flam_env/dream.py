@@ -6,13 +6,15 @@ The environment, the vector environment, the evaluator, the labeller and the exa
 import copy
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from dataclasses import replace
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from flam_env.frames import check_frames, to_float, to_uint8
+from flam_env.laws import Laws, vanished
 from flam_env.models.factorizer import SlotHistory, Slots
 from flam_env.world import World
 
@@ -24,13 +26,15 @@ class DreamState(NamedTuple):
 
     tokens: (B, N) int64 of the current frame; features: (B, cells, D) float32; slots: (B, K, S) float32; masks:
     (B, K, cells) float32, the share of each slot in every cell, summing to 1 over slots, or to less where a background
-    sink took the rest; history: what the factorizer remembers of the frames so far.
+    sink took the rest; refused: (B, K) bool, the slots whose last action was refused (`flam_env.laws`); history: what
+    the factorizer remembers of the frames so far.
     """
 
     tokens: Tensor
     features: Tensor
     slots: Tensor
     masks: Tensor
+    refused: Tensor
     history: SlotHistory
 
 
@@ -38,7 +42,8 @@ class Dream:
     """A world on a device: a name that torch knows, or "auto" for a GPU where there is one.
 
     Predicted tokens re-enter through the factorizer, which hands on all that it remembers, so a dream of any length
-    equals one pass over the same frames (paper 4.2).
+    equals one pass over the same frames (paper 4.2). The world's laws hold: tokens that never occurred are not shown,
+    and where nothing ever vanished, a slot whose action would make it vanish rests.
 
     Raises:
         ValueError: this machine has no such device.
@@ -49,6 +54,13 @@ class Dream:
         self.device = find_device(device)
         self.tokenizer = _on_device(world.tokenizer, self.device)
         self.model = _on_device(world.model, self.device)
+        unseen, size = world.laws.unseen_tokens, self.model.quantizer.size
+        seen = sorted(set(range(size)) - set(unseen))
+        self._seen_tokens = torch.tensor(seen, device=self.device) if unseen else None
+
+    def without_laws(self) -> Self:
+        """The same dream where no action is refused and any token is shown."""
+        return type(self)(replace(self.world, laws=Laws()), self.device)
 
     @torch.inference_mode()
     def encode(self, frames: np.ndarray) -> Tensor:
@@ -68,21 +80,46 @@ class Dream:
     @torch.inference_mode()
     def step(self, state: DreamState, actions: Tensor) -> tuple[DreamState, Tensor]:
         """Takes actions (B, K, A) in action units -> the next state and its frame, uint8 (B, H, W, 3)."""
-        latent_actions = self.world.units.to_model(actions.to(self.device))
-        now = (x[:, None] for x in (state.tokens, state.features, state.slots, latent_actions))
-        tokens = self.model.next_tokens(self.model.predict(*now))
-        state = self._observe(tokens, state.history)
-        return state, self.frame(state)
+        actions = self.world.units.to_model(actions.to(self.device))
+        after = self._advance(state, actions)
+        if self.world.laws.permanence:
+            after = self._keep_all(state, actions, after)
+        return after, self.frame(after)
 
     @torch.inference_mode()
     def frame(self, state: DreamState) -> Tensor:
         """The current frames, uint8 (B, H, W, 3)."""
         return to_uint8(self.tokenizer.decode(state.tokens))
 
+    def _advance(self, state: DreamState, actions: Tensor) -> DreamState:
+        """Takes actions (B, K, A) in the model's own units."""
+        now = (x[:, None] for x in (state.tokens, state.features, state.slots, actions))
+        tokens = self.model.next_tokens(self.model.predict(*now), self._seen_tokens)
+        return self._observe(tokens, state.history)
+
+    def _keep_all(self, state: DreamState, actions: Tensor, after: DreamState) -> DreamState:
+        """The state after, in which slots rest that would vanish; in which all rest, where some would vanish still.
+
+        Who rests takes the action that would be inferred if nothing changed.
+        """
+        for everyone in (False, True):
+            gone = vanished(state.masks, after.masks)
+            rows = gone.any(-1).nonzero()[:, 0]
+            if not len(rows):
+                break
+            before = take_rows(state, rows)
+            refused = after.refused[rows] | gone[rows] | everyone
+            still = torch.stack([before.slots, before.slots], 1)
+            rest = torch.where(refused[..., None], self.model.infer(still).mean[:, 0], actions[rows])
+            after = replace_rows(after, rows, self._advance(before, rest)._replace(refused=refused))
+        return after
+
     def _observe(self, tokens: Tensor, history: SlotHistory | None) -> DreamState:
         features = self.model.embed(tokens)
         slots: Slots = self.model.factorizer(features, history)
-        return DreamState(tokens[:, -1], features[:, -1], slots.values[:, -1], slots.masks[:, -1], slots.history)
+        values, masks = slots.values[:, -1], slots.masks[:, -1]
+        refused = torch.zeros(values.shape[:2], dtype=torch.bool, device=values.device)
+        return DreamState(tokens[:, -1], features[:, -1], values, masks, refused, slots.history)
 
 
 def pixel_masks(masks: Tensor, image_size: int) -> Tensor:
@@ -102,7 +139,14 @@ def slot_owners(masks: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def replace_rows(state: DreamState, rows: Sequence[int], fresh: DreamState) -> DreamState:
+def take_rows(state: DreamState, rows: Tensor) -> DreamState:
+    """The state of the dreams int64 (R,) of a batch."""
+    tokens, features, slots, masks, refused = (part[rows] for part in state[:-1])
+    return DreamState(tokens, features, slots, masks, refused, tuple(part[rows] for part in state.history))
+
+
+@torch.inference_mode()
+def replace_rows(state: DreamState, rows: Sequence[int] | Tensor, fresh: DreamState) -> DreamState:
     """The state of B dreams with `rows` taken from `fresh`, a state of len(rows) dreams; all others stay untouched."""
     index = torch.as_tensor(rows, device=state.tokens.device)
 
@@ -110,8 +154,8 @@ def replace_rows(state: DreamState, rows: Sequence[int], fresh: DreamState) -> D
         return old.index_copy(0, index, new)
 
     history = tuple(map(replaced, state.history, fresh.history))
-    tokens, features, slots, masks = map(replaced, state[:4], fresh[:4])
-    return DreamState(tokens, features, slots, masks, history)
+    tokens, features, slots, masks, refused = map(replaced, state[:-1], fresh[:-1])
+    return DreamState(tokens, features, slots, masks, refused, history)
 
 
 def find_device(name: torch.device | str) -> torch.device:

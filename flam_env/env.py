@@ -23,7 +23,8 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
     are given, and episodes are truncated at the horizon. The model is deterministic; what is drawn is the start of
     an episode, and only from the seed of `reset`.
 
-    Every info holds `start`, the index of the bundled start of this episode or -1, and `clipped`.
+    Every info holds `start`, the index of the bundled start of this episode or -1, `clipped`, and `refused`:
+    whether a slot rested because its action would have made vanish what it holds, in a world where nothing does.
 
     Args:
         checkpoint: name of a bundled world ("bigfish") or the directory of one's own.
@@ -140,7 +141,9 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
         return actions[0], sources[0]
 
     def _info(self) -> dict[str, Any]:
-        return {"start": int(self._episodes.start_index[0]), "clipped": bool(self._episodes.clipped[0])}
+        episodes = self._episodes
+        flags = {"clipped": bool(episodes.clipped[0]), "refused": bool(episodes.refused[0])}
+        return {"start": int(episodes.start_index[0])} | flags
 
 
 def check_render_mode(render_mode: str | None) -> None:

@@ -114,6 +114,11 @@ class Episodes:
         if not self._begun.all():
             raise ResetNeeded("expected running episodes, got some that have not begun; call reset() first")
 
+    @property
+    def refused(self) -> np.ndarray:
+        """Whether the last action of some slot was refused, bool (B,); see `flam_env.laws`."""
+        return self._state.refused.any(-1).cpu().numpy()
+
     def slot_masks(self) -> np.ndarray:
         """How much of every pixel belongs to each slot: float32 (B, K, H, W).
 

@@ -101,7 +101,7 @@ class FlamSB3VecEnv(VecEnv):
         return actions
 
     def _info(self, infos: dict[str, Any], row: int) -> dict[str, Any]:
-        return {name: infos[name][row].item() for name in ("start", "clipped")}
+        return {name: infos[name][row].item() for name in ("start", "clipped", "refused")}
 
     def close(self) -> None:
         """Closes the environments."""

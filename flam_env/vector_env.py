@@ -107,7 +107,7 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 self._generators[row] = seeding.np_random(seeds[row])[0]
         self._begin(rows, starts)
         self._done[rows] = False
-        return self._episodes.frames.copy(), self._infos(self._episodes.clipped)
+        return self._episodes.frames.copy(), self._infos()
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Takes one latent action float (B, K, A) in every environment.
@@ -133,7 +133,7 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             beginning, final = ended, self._final_infos(ended)
         self._begin(np.flatnonzero(beginning))
         self._done = ended & ~beginning
-        return self._episodes.frames.copy(), *outcome, self._infos(self._episodes.clipped) | final
+        return self._episodes.frames.copy(), *outcome, self._infos() | final
 
     def render(self) -> tuple[np.ndarray, ...]:
         """The current frames, each uint8 (H, W, 3).
@@ -194,9 +194,9 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             )
         return np.flatnonzero(mask)
 
-    def _infos(self, clipped: np.ndarray) -> dict[str, Any]:
-        everywhere = np.ones(self.num_envs, bool)
-        values = {"start": self._episodes.start_index.copy(), "clipped": clipped.copy()}
+    def _infos(self) -> dict[str, Any]:
+        everywhere, episodes = np.ones(self.num_envs, bool), self._episodes
+        values = {"start": episodes.start_index.copy(), "clipped": episodes.clipped.copy(), "refused": episodes.refused}
         return values | {f"_{name}": everywhere.copy() for name in values}
 
     def _final_infos(self, ended: np.ndarray) -> dict[str, Any]:
@@ -205,7 +205,7 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         frames = np.full(self.num_envs, None, dtype=object)
         for row in np.flatnonzero(ended):
             frames[row] = self._episodes.frames[row].copy()
-        infos = self._infos(self._episodes.clipped)
+        infos = self._infos()
         infos = {name: ended.copy() if name.startswith("_") else value for name, value in infos.items()}
         return {"final_obs": frames, "_final_obs": ended.copy(), "final_info": infos, "_final_info": ended.copy()}
 

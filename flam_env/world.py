@@ -9,7 +9,7 @@ import json
 import os
 import zipfile
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from flam_env.checkpoint import (
     save_network,
     write_atomically,
 )
+from flam_env.laws import Laws
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
 from flam_env.models.world_model import FactoredWorldModel, WorldModelConfig
 from flam_env.units import ActionUnits
@@ -80,6 +81,7 @@ class World:
     settings: WorldSettings
     units: ActionUnits
     starts: Starts
+    laws: Laws = field(default_factory=Laws)
 
 
 def find_world(name: str | Path) -> Path:
@@ -114,7 +116,7 @@ def save_world(directory: Path, world: World) -> None:
     }
     write_atomically(directory / "starts.safetensors", save({k: v.contiguous().cpu() for k, v in starts.items()}))
     config: dict[str, Any] = {"format": FORMAT, "version": VERSION, "model": fingerprint(world.model)}
-    config |= {"settings": asdict(world.settings), "units": asdict(world.units)}
+    config |= {"settings": asdict(world.settings), "units": asdict(world.units), "laws": asdict(world.laws)}
     write_atomically(directory / "config.json", json.dumps(config, indent=2).encode())
 
 
@@ -145,7 +147,8 @@ def load_world(name: str | Path) -> World:
     starts = Starts(tensors["tokens"].long(), tensors["actions"].float(), tensors["bank"].float())
     settings = parse_config(WorldSettings, config["settings"], directory / "config.json")
     units = parse_config(ActionUnits, config["units"], directory / "config.json")
-    world = World(tokenizer, model, settings, units, starts)
+    laws = parse_config(Laws, config["laws"], directory / "config.json")
+    world = World(tokenizer, model, settings, units, starts, laws)
     _check_fit(world, directory)
     return world
 
@@ -170,6 +173,12 @@ def _check_fit(world: World, directory: Path) -> None:
     size = world.tokenizer.quantizer.size
     if ((starts.tokens < 0) | (starts.tokens >= size)).any():
         raise ValueError(f"{directory}: expected start tokens in [0, {size - 1}], got others; export the world again")
+    unseen = world.laws.unseen_tokens
+    if unseen and (list(unseen) != sorted(set(unseen)) or not 0 <= unseen[0] <= unseen[-1] < size):
+        raise ValueError(
+            f"{directory}: expected unseen_tokens in ascending order in [0, {size - 1}], got {unseen}; "
+            "export the world again"
+        )
     if not (starts.actions.isfinite().all() and starts.bank.isfinite().all()):
         raise ValueError(f"{directory}: expected finite start actions and bank, got others; export the world again")
 
@@ -207,7 +216,7 @@ def _read_config(path: Path) -> dict:
     found = {key: config.get(key) for key in ("format", "version")}
     if found != {"format": FORMAT, "version": VERSION}:
         raise ValueError(f"{path}: expected format {FORMAT!r} version {VERSION!r}, got {found}; export the world again")
-    known = {"format", "version", "model", "settings", "units"}
+    known = {"format", "version", "model", "settings", "units", "laws"}
     if set(config) != known:
         raise ValueError(f"{path}: expected the keys {sorted(known)}, got {sorted(config)}; export the world again")
     return config

@@ -1,4 +1,4 @@
-"""From a trained network to a world that can be run: action units, real starts, a bank of real actions."""
+"""From a trained network to a world that can be run: action units, laws, real starts, a bank of real actions."""
 
 from dataclasses import replace
 
@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flam_env.laws import Laws, vanished
 from flam_env.models.dynamics import LatentActions
 from flam_env.models.tokenizer import Tokenizer
 from flam_env.models.world_model import FactoredWorldModel
@@ -18,6 +19,8 @@ ACTIVE_NATS = 0.05  # a latent dimension below this mean KL carries nothing
 WITHIN_BOX = 0.9995  # share of the training data's actions that the box holds, with a margin over the promised 99.9 %
 SMALLEST_SCALE = 1e-3  # keeps units finite where latent actions have collapsed
 START_CLIPS, START_FRAMES = 64, 34
+NEVER = 1e-4  # share of slots and transitions below which what happens is a glitch of the masks
+TOKEN_ROWS = 2**16  # frames whose tokens are counted at once
 BANK_CLIPS, BANK_FRAMES, BANK_ROWS = 512, 16, 2048
 
 
@@ -30,16 +33,36 @@ def bare_world(tokenizer: Tokenizer, model: FactoredWorldModel, settings: WorldS
 
 
 def finish_world(world: World, splits: dict[str, TokenSplit], units: ActionUnits | None = None, seed: int = 0) -> World:
-    """The world with action units, by default measured on the training split, and starts from the validation split."""
+    """The world with all that is measured: action units unless given, laws and a bank of actions on the training split.
+
+    Starts come from the validation split.
+    """
     random = np.random.default_rng(seed)
     clips = _some_clips(splits["train"], BANK_CLIPS, BANK_FRAMES, random)
-    posterior = _infer(world.model, clips)
+    masks, posterior = _watch(world.model, clips)
     units = units or measured_units(posterior)
     rows = units.from_model(posterior.mean).flatten(0, 1)
     bank = rows[torch.from_numpy(random.permutation(len(rows))[:BANK_ROWS])]
     start_tokens = _some_clips(splits["val"], START_CLIPS, START_FRAMES, random)
-    actions = units.from_model(_infer(world.model, start_tokens).mean)
-    return replace(world, units=units, starts=Starts(start_tokens, actions, bank))
+    actions = units.from_model(_watch(world.model, start_tokens)[1].mean)
+    laws = Laws(
+        unseen_tokens=unseen_tokens(splits["train"], world.tokenizer.quantizer.size),
+        permanence=nothing_vanishes(masks),
+    )
+    return replace(world, units=units, starts=Starts(start_tokens, actions, bank), laws=laws)
+
+
+def unseen_tokens(split: TokenSplit, size: int) -> tuple[int, ...]:
+    """The tokens in [0, size) that occur nowhere in a split."""
+    counts = np.zeros(size, int)
+    for first in range(0, len(split.tokens), TOKEN_ROWS):
+        counts += np.bincount(split.tokens[first : first + TOKEN_ROWS].ravel(), minlength=size)
+    return tuple(np.flatnonzero(counts == 0).tolist())
+
+
+def nothing_vanishes(masks: Tensor) -> bool:
+    """Whether no slot of clips, masks (B, T, K, cells), ever loses most of what it holds."""
+    return vanished(masks[:, :-1], masks[:, 1:]).double().mean().item() < NEVER
 
 
 def measured_units(posterior: LatentActions) -> ActionUnits:
@@ -67,6 +90,9 @@ def _some_clips(split: TokenSplit, count: int, length: int, random: np.random.Ge
 
 
 @torch.inference_mode()
-def _infer(model: FactoredWorldModel, clips: Tensor) -> LatentActions:
-    parts = [model.infer(model.observe(chunk).values) for chunk in clips.split(32)]
-    return LatentActions(*(torch.cat(field) for field in zip(*parts, strict=True)))
+def _watch(model: FactoredWorldModel, clips: Tensor) -> tuple[Tensor, LatentActions]:
+    """Masks (B, T, K, cells) and latent actions of clips (B, T, N)."""
+    slots = [model.observe(chunk) for chunk in clips.split(32)]
+    posteriors = [model.infer(part.values) for part in slots]
+    posterior = LatentActions(*(torch.cat(field) for field in zip(*posteriors, strict=True)))
+    return torch.cat([part.masks for part in slots]), posterior

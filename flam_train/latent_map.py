@@ -61,7 +61,7 @@ def latent_map(
         device: cpu, cuda or auto.
 
     Returns:
-        `accuracy`, `floor` and `agents_left_out` of `action_scores`.
+        The scores of `action_scores`.
 
     Raises:
         FileNotFoundError: no such world.
@@ -81,11 +81,12 @@ def latent_map(
     of_agents, known = actions_of_agents(latent_actions, slots)
     parts = split_episodes(len(slots), seed)
     _check_enough(known, parts)
-    scores = action_scores(latent_actions, slots, done, parts)
+    scores = action_scores(latent_actions, slots, done, seen.directions[:, :-1], parts)
     chosen = torch.randperm(int(known.sum()), generator=torch.Generator().manual_seed(seed))[:points]
     places, kind = project(of_agents[known][chosen].numpy())
     title = (
-        f"{kind}\nlinear probe: {scores['accuracy']:.1%} right, commonest action {scores['floor']:.1%}; "
+        f"{kind}\nlinear probe: {scores['accuracy']:.1%} right, one for each heading "
+        f"{scores['accuracy_heading_known']:.1%}, commonest action {scores['floor']:.1%}; "
         f"{scores['agents_left_out']:.1%} of agents left out"
     )
     write_atomically(Path(out), draw_map(places, done[known][chosen].numpy(), title))

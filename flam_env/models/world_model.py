@@ -231,12 +231,24 @@ class FactoredWorldModel(nn.Module):
             now = self.quantizer.steps(now)
         return output.scatter_add(-1, now[..., None], torch.full_like(output[..., :1], self.STAY_LOGIT))
 
-    def next_tokens(self, output: Tensor) -> Tensor:
-        """The most likely tokens (B, T, N) of what `predict` returns."""
+    def next_tokens(self, output: Tensor, among: Tensor | None = None) -> Tensor:
+        """The most likely tokens (B, T, N) of what `predict` returns: of all, or among some, int64 (M,)."""
+        if among is not None:
+            return among[self._scores(output, among).argmax(-1)]
         if self.config.target == "code":
             return self.quantizer.tokens(output)
         best = output.argmax(-1)
         return self.quantizer.join(best) if self.config.target == "level" else best
+
+    def _scores(self, output: Tensor, tokens: Tensor) -> Tensor:
+        """How likely each of some tokens (M,) is by what `predict` returns, on a scale of its own: (B, T, N, M)."""
+        if self.config.target == "code":
+            return -torch.cdist(output, self.quantizer.codes(tokens))
+        if self.config.target == "token":
+            return output[..., tokens]
+        steps = self.quantizer.steps(tokens)
+        of_channels = zip(output.unbind(-2), steps.unbind(-1), strict=True)
+        return torch.stack([levels[..., step] for levels, step in of_channels]).sum(0)
 
 
 def _factorizer(config: WorldModelConfig, **sizes: int) -> Factorizer | RecurrentFactorizer:

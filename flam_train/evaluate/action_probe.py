@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 from flam_train.data.multigrid import FORWARD, STILL
 from flam_train.evaluate.cell_probe import Split
 
-ACTIONS = 4
+ACTIONS, HEADINGS = 4, 4
 RIDGE = 1e-5  # weight of the squared weights, so that classes that a plane divides have a solution
 ITERATIONS = 200
 
@@ -43,30 +43,46 @@ def actions_of_agents(latent_actions: Tensor, slots: Tensor) -> tuple[Tensor, Te
     return latent_actions.gather(2, index), slots >= 0
 
 
-def action_scores(latent_actions: Tensor, slots: Tensor, actions: Tensor, split: Split) -> dict[str, float]:
+def action_scores(
+    latent_actions: Tensor, slots: Tensor, actions: Tensor, headings: Tensor, split: Split
+) -> dict[str, float]:
     """Fits the probe on the training episodes and scores it on the others; one probe serves all slots.
+
+    That left of one heading is called what left of another is follows from no pixel: a world that calls them
+    differently predicts as well. So a second measure has a probe for each heading.
 
     Args:
         latent_actions: (E, T - 1, K, A), means.
         slots: int64 (E, T, agents), the slot of each agent at each frame, -1 for none: then the agent is left out.
         actions: int64 (E, T - 1, agents), as `visible_actions` has them.
+        headings: int64 (E, T - 1, agents) in [0, 4), where agents look before they act.
         split: of the episodes.
 
     Returns:
-        accuracy: on held-out episodes; floor: share there of the commonest action; agents_left_out: share of the
-        agents that have no slot.
+        accuracy: on held-out episodes; accuracy_heading_known: the same of four probes, one for each heading; floor:
+        share there of the commonest action; agents_left_out: share of the agents that have no slot.
     """
     of_agents, known = actions_of_agents(latent_actions, slots)
-    inputs, labels = ([x[part][known[part]] for part in split] for x in (of_agents, actions))
+    inputs, labels, looks = ([x[part][known[part]] for part in split] for x in (of_agents, actions, headings))
     mean, spread = inputs[0].mean(0), inputs[0].std(0).clamp(min=1e-6)
-    train, held_out = ((x - mean) / spread for x in inputs)
-    weight = _fit_softmax(train, labels[0])
-    right = (held_out @ weight[:-1] + weight[-1]).argmax(-1) == labels[1]
+    inputs = [(x - mean) / spread for x in inputs]
+    right = _told(inputs, labels)
+    by_heading = [
+        _told(*([x[look == heading] for x, look in zip(both, looks, strict=True)] for both in (inputs, labels)))
+        for heading in range(HEADINGS)
+    ]
     return {
         "accuracy": right.double().mean().item(),
+        "accuracy_heading_known": torch.cat(by_heading).double().mean().item(),
         "floor": (labels[1].bincount(minlength=ACTIONS).max() / len(labels[1])).item(),
         "agents_left_out": 1 - known.double().mean().item(),
     }
+
+
+def _told(inputs: list[Tensor], labels: list[Tensor]) -> Tensor:
+    """Whether a probe that is fitted on the first inputs (F, A) and labels (F,) is right on the second, bool (G,)."""
+    weight = _fit_softmax(inputs[0], labels[0])
+    return (inputs[1] @ weight[:-1] + weight[-1]).argmax(-1) == labels[1]
 
 
 def _fit_softmax(inputs: Tensor, labels: Tensor) -> Tensor:

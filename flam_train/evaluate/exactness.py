@@ -54,20 +54,21 @@ def exactness_scores(dream: Dream, clips: RoomClips, seed: int = 0) -> dict[str,
         position_error: mean distance in cells, along the axes, of an agent of its own colour from where it should be,
         and that of each agent; agents_missing: share of the agents that are nowhere to be seen; dreams_whole: share of
         the frames, predicted under sampled actions, that show every agent once, and clearly, and nothing else;
-        recon_whole: of the tokenizer's round trip; per_step: some of these for each step.
+        dreams_whole_without_laws: the same of a dream that refuses no action and shows any token; recon_whole: of the
+        tokenizer's round trip; per_step: some of these for each step.
     """
     context, looks = dream.world.settings.context, find_looks(clips)
     table: dict[str, list[Tensor]] = {}
-    for rolled in roll_methods(dream, clips, seed):
+    for rolled, free in zip(*(roll_methods(each, clips, seed) for each in (dream, dream.without_laws())), strict=True):
         tiles, colours = (part[rolled.rows] for part in looks)
         positions, directions = (x[rolled.rows, context:] for x in (clips.positions, clips.directions))
         true = true_cells(positions, directions, colours, clips.room.cells)
         seen = {name: read_cells(rolled.methods[name].cpu(), tiles) for name in ("prediction", "recon", "copy_last")}
         row = {f"{name}_right": (cells == true).all(-1).all(-1) for name, cells in seen.items()}
         row["distance"] = distances(seen["prediction"], positions, colours)
-        for name in ("sampled", "recon"):
-            clear = read_cells(rolled.methods[name].cpu(), tiles, clear=True)
-            row[f"{name}_whole"] = shows_whole_agents(clear, colours)
+        sampled = {"sampled": rolled.methods["sampled"], "lawless": free.methods["sampled"]}
+        for name, frames in (sampled | {"recon": rolled.methods["recon"]}).items():
+            row[f"{name}_whole"] = shows_whole_agents(read_cells(frames.cpu(), tiles, clear=True), colours)
         for name, value in row.items():
             table.setdefault(name, []).append(value.double())
     return _summary({name: torch.cat(parts) for name, parts in table.items()}, clips.room.colours != "same")
@@ -82,6 +83,7 @@ def _summary(table: dict[str, Tensor], distinct: bool) -> dict[str, float | dict
         "recon_right": table["recon_right"].mean().item(),
         "copy_last_right": table["copy_last_right"].mean().item(),
         "dreams_whole": whole.mean().item(),
+        "dreams_whole_without_laws": table["lawless_whole"].mean().item(),
         "recon_whole": table["recon_whole"].mean().item(),
     }
     per_step = {"frames_right": right.mean(0).tolist(), "dreams_whole": whole.mean(0).tolist()}

@@ -86,5 +86,5 @@ def probe_scores(seen: Seen, cells: int, seed: int = 0) -> dict[str, dict[str, f
     done = visible_actions(seen.actions, seen.positions)
     return {
         "dci": found | masks | {f"random_{name}": value for name, value in chance.items()} | shared_slots(seen.owners),
-        "actions": action_scores(seen.latent_actions, matched, done, split),
+        "actions": action_scores(seen.latent_actions, matched, done, seen.directions[:, :-1], split),
     }

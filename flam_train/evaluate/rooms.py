@@ -42,13 +42,14 @@ class Seen(NamedTuple):
 
     slots: (E, T, K, S); owners: int64 (E, T, agents), the slot whose mask owns the cell of each agent, -1 for the
     background sink; latent_actions: (E, T - 1, K, A), means as the networks have them; positions: int64
-    (E, T, agents, 2); actions: int64 (E, T, agents).
+    (E, T, agents, 2); directions, actions: int64 (E, T, agents).
     """
 
     slots: Tensor
     owners: Tensor
     latent_actions: Tensor
     positions: Tensor
+    directions: Tensor
     actions: Tensor
 
 
@@ -102,7 +103,8 @@ def watch_rooms(dream: Dream, store: EpisodeStore, split: str, frames: int, seed
         watched = dream.model.observe(dream.encode(clip.frames[0])[None])
         owners = owning_slots(watched.masks[0].cpu(), clip.positions[0], room.cells)[None]
         latent_actions = dream.model.infer(watched.values).mean.cpu()
-        seen.append(Seen(watched.values.cpu(), owners, latent_actions, clip.positions, clip.actions))
+        truth = clip.positions, clip.directions, clip.actions
+        seen.append(Seen(watched.values.cpu(), owners, latent_actions, *truth))
     return Seen(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
 
 

@@ -27,37 +27,39 @@ TABLES = {
         "a. Main: 4 agents, K = 4",
         "Does every slot follow one agent, and does its latent action say what that agent does? Three seeds.",
         "psnr gap frames_right own_slot all_own_slot disentanglement completeness informativeness owner_consistency "
-        "action_accuracy nats_per_agent moves_one_agent dreams_whole steps",
+        "action_accuracy action_heading_known nats_per_agent moves_one_agent dreams_whole steps",
     ),
     "slots": Table(
         "b. Number of slots",
         "What if there are fewer slots than the 4 agents, or more?",
         "slots psnr frames_right own_slot all_own_slot disentanglement matched_disentanglement completeness "
-        "informativeness owner_consistency action_accuracy nats_per_agent steps",
+        "informativeness owner_consistency action_accuracy action_heading_known nats_per_agent steps",
     ),
     "agents": Table(
         "c. Number of agents",
         "Does prediction hold as agents become more, in a larger room, with a slot for each?",
         "agents psnr gap frames_right own_slot all_own_slot disentanglement completeness informativeness "
-        "owner_consistency action_accuracy nats_per_agent moves_one_agent steps",
+        "owner_consistency action_accuracy action_heading_known nats_per_agent moves_one_agent steps",
     ),
     "tied": Table(
         "d. Tied agents",
         "Do two of 4 agents that always take the same action share one of 3 slots, whoever they are? The run's name "
         "says which two.",
-        "tied_pair other_pairs slots psnr frames_right own_slot owner_consistency action_accuracy nats_per_agent steps",
+        "tied_pair other_pairs slots psnr frames_right own_slot owner_consistency action_accuracy "
+        "action_heading_known nats_per_agent steps",
     ),
     "ablations": Table(
         "e. Ablations",
         "What do temporal attention (`recurrence` has none) and independent dynamics (`coupled` has none) give, where "
         "agents have colours of their own, share one (`-same`), or change theirs with the episode (`-per-episode`)?",
         "psnr frames_right own_slot all_own_slot disentanglement completeness informativeness owner_consistency "
-        "action_accuracy nats_per_agent moves_one_agent steps",
+        "action_accuracy action_heading_known nats_per_agent moves_one_agent steps",
     ),
     "beta": Table(
         "f. Information price (β)",
         "How much may a nat of latent action cost?",
         "price psnr frames_right own_slot disentanglement completeness informativeness action_accuracy "
+        "action_heading_known "
         "nats_per_agent moves_one_agent dreams_whole steps",
     ),
     "binding": Table(
@@ -65,7 +67,7 @@ TABLES = {
         "What do the background sink, focus, the sharpness of slot attention at the start, actions inferred from the "
         "difference of slots, and the latent dimensions give?",
         "slots psnr frames_right own_slot all_own_slot disentanglement matched_disentanglement completeness "
-        "informativeness owner_consistency action_accuracy nats_per_agent moves_one_agent steps",
+        "informativeness owner_consistency action_accuracy action_heading_known nats_per_agent moves_one_agent steps",
     ),
 }
 """By experiment."""

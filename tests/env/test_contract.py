@@ -66,7 +66,7 @@ def test_reset_shows_the_last_context_frame_of_the_chosen_start(tiny_world):
     last = tiny_world.starts.tokens[4, tiny_world.settings.context - 1]
     expected = (tiny_world.tokenizer.decode(last[None])[0] * 255).round().byte().permute(1, 2, 0)
     assert np.array_equal(observation, expected.numpy())
-    assert info == {"start": 4, "clipped": False}
+    assert info == {"start": 4, "clipped": False, "refused": False}
 
 
 def test_own_frames_start_a_dream(tiny_world):

@@ -237,20 +237,30 @@ def acting(agents: int, slots: int, size: int = 6) -> tuple[Tensor, Tensor, Tens
     return latent_actions, slot_of_agent, actions
 
 
+HEADING = torch.zeros(EPISODES, FRAMES - 1, 3, dtype=torch.long)
+
+
 def test_actions_are_read_from_the_slot_of_each_agent():
     latent_actions, slot_of_agent, actions = acting(agents=3, slots=5)
     split = split_episodes(EPISODES)
-    scores = action_scores(latent_actions, slot_of_agent, actions, split)
+    scores = action_scores(latent_actions, slot_of_agent, actions, HEADING, split)
     assert scores["accuracy"] > 0.99 and scores["agents_left_out"] == 0
     assert 0.25 <= scores["floor"] < 0.35
-    mixed = action_scores(latent_actions, slot_of_agent.roll(1, 0), actions, split)
+    mixed = action_scores(latent_actions, slot_of_agent.roll(1, 0), actions, HEADING, split)
     assert mixed["accuracy"] < 0.6
+
+
+def test_actions_that_each_heading_calls_differently_are_told_once_the_heading_is_known():
+    latent_actions, slot_of_agent, actions = acting(agents=3, slots=5)
+    heading = torch.randint(4, actions.shape, generator=torch.Generator().manual_seed(1))
+    scores = action_scores(latent_actions, slot_of_agent, (actions + heading) % 4, heading, split_episodes(EPISODES))
+    assert scores["accuracy"] < 0.4 and scores["accuracy_heading_known"] > 0.98
 
 
 def test_agents_without_a_slot_are_left_out():
     latent_actions, slot_of_agent, actions = acting(agents=3, slots=5)
     slot_of_agent[..., 2], actions[..., 2] = -1, 0
-    scores = action_scores(latent_actions, slot_of_agent, actions, split_episodes(EPISODES))
+    scores = action_scores(latent_actions, slot_of_agent, actions, HEADING, split_episodes(EPISODES))
     assert scores["accuracy"] > 0.99 and scores["agents_left_out"] == pytest.approx(1 / 3)
     assert scores["floor"] < 0.35
 
@@ -265,7 +275,9 @@ def test_perfect_slots_of_agents_that_walk(quick):
     latent_actions, _, actions = acting(agents=3, slots=3)
     every = torch.arange(3).expand_as(cells)
     latent_actions = 10 * draw(4, 6, seed=8)[visible_actions(torch.cat([actions, actions[:, :1]], 1), positions)]
-    seen = Seen(slots_of(cells, 3), every, latent_actions, positions, torch.cat([actions, actions[:, :1]], 1))
+    seen = Seen(
+        slots_of(cells, 3), every, latent_actions, positions, cells % 4, torch.cat([actions, actions[:, :1]], 1)
+    )
     scores = probe_scores(seen, 3)
     assert scores["actions"]["accuracy"] > 0.97
     assert scores["dci"]["agents_with_own_slot"] == 3
@@ -279,7 +291,7 @@ def test_merged_masks_leave_fewer_agents_with_a_slot_of_their_own(quick):
     owners = torch.arange(3).expand_as(cells).clone()
     owners[:, ::2, 2] = 1  # in half of the frames
     positions = torch.stack([cells % 3, cells // 3], -1) + 1
-    seen = Seen(slots_of(cells, 3), owners, draw(EPISODES, FRAMES - 1, 3, 2), positions, cells % 4)
+    seen = Seen(slots_of(cells, 3), owners, draw(EPISODES, FRAMES - 1, 3, 2), positions, cells % 4, cells % 4)
     scores = probe_scores(seen, 3)["dci"]
     assert scores["agents_with_own_slot"] == 2 and scores["all_with_own_slot"] == 0.5
     assert scores["owner_consistency"] == 0

@@ -178,6 +178,9 @@ class PixelRoom:
         )
         self.model = self.tokenizer = self
 
+    def without_laws(self) -> "PixelRoom":
+        return self
+
     def encode(self, frames: np.ndarray) -> Tensor:
         return torch.from_numpy(frames).flatten(1).long()
 

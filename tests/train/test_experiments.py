@@ -202,10 +202,10 @@ def test_a_row_says_what_the_report_of_its_run_says(tmp_path, capsys):
     assert row["run"] == "main-1" and row["PSNR, dB (Recon)"] == "41.0 (52.1)" and row["gap, dB"] == "11.0"
     assert row["D (Random)"] == "0.91 (0.31)" and row["C (Random)"] == "0.91", "what is not scored stays empty"
     assert row["own slot (agents)"] == "3.9 (4)" and row["actions told (floor)"] == "0.950 (0.270)"
-    assert row["nats per agent"] == "5.00" and row["dreams whole"] == "0.123"
+    assert row["nats per agent"] == "5.00" and row["dreams whole (without laws)"] == "0.123"
     assert row["steps (minutes)"] == f"{BY_NAME['main-1'].fit.steps} ({BY_NAME['main-1'].fit.steps / 80:.0f})"
     assert slotformer["run"] == "*paper, Tables 1, 2: SlotFormer*" and slotformer["I (Random)"] == "0.90 (0.10)"
-    assert slotformer["dreams whole"] == ""
+    assert slotformer["dreams whole (without laws)"] == ""
 
 
 def test_a_run_stands_in_every_experiment_that_has_it(tmp_path):

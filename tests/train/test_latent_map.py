@@ -59,7 +59,9 @@ def seen_agents() -> Seen:
     latent_actions[:, :, ::2] = told
     positions = torch.arange(FRAMES)[None, :, None, None].expand(EPISODES, FRAMES, AGENTS, 2)
     owners = (2 * torch.arange(AGENTS)).expand(EPISODES, FRAMES, AGENTS).clone()
-    return Seen(draw(EPISODES, FRAMES, SLOTS, 4, seed=4), owners, latent_actions, positions, actions)
+    return Seen(
+        draw(EPISODES, FRAMES, SLOTS, 4, seed=4), owners, latent_actions, positions, actions.roll(1, 0), actions
+    )
 
 
 @pytest.fixture
