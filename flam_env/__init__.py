@@ -12,8 +12,10 @@ from flam_env.registration import register_environments
 if TYPE_CHECKING:
     from flam_env.dream import Dream, DreamState
     from flam_env.env import FlamEnv
-    from flam_env.labeller import Labeller, Labels
+    from flam_env.label_observations import LabelObservations
+    from flam_env.labeller import Labeller, Labels, LabelStream
     from flam_env.vector_env import FlamVectorEnv
+    from flam_env.videos import read_video
     from flam_env.world import World, load_clips, load_world, save_world
     from flam_env.wrappers import DiscreteLatentActions, SteerSlot
 
@@ -23,20 +25,25 @@ __all__ = [
     "DreamState",
     "FlamEnv",
     "FlamVectorEnv",
+    "LabelObservations",
+    "LabelStream",
     "Labeller",
     "Labels",
     "SteerSlot",
     "World",
     "load_clips",
     "load_world",
+    "read_video",
     "save_world",
 ]
 
 _ROOMS = {
     "dream": ("Dream", "DreamState"),
     "env": ("FlamEnv",),
-    "labeller": ("Labeller", "Labels"),
+    "label_observations": ("LabelObservations",),
+    "labeller": ("LabelStream", "Labeller", "Labels"),
     "vector_env": ("FlamVectorEnv",),
+    "videos": ("read_video",),
     "world": ("World", "load_clips", "load_world", "save_world"),
     "wrappers": ("DiscreteLatentActions", "SteerSlot"),
 }

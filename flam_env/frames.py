@@ -1,9 +1,12 @@
 """The door between frames outside (uint8, HWC) and frames inside (float, CHW, [0, 1])."""
 
+import warnings
+
 import numpy as np
 import torch
-from einops import rearrange
+from einops import pack, rearrange, unpack
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 
 def to_float(frames: np.ndarray | Tensor, device: torch.device | str = "cpu") -> Tensor:
@@ -34,3 +37,53 @@ def check_frames(frames: np.ndarray, size: int, shortest: int, longest: int | No
     if len(frames) < shortest or (longest is not None and len(frames) > longest):
         raise ValueError(f"{expected}, got {len(frames)} frames")
     return frames
+
+
+def resize_frames(frames: np.ndarray, size: int) -> np.ndarray:
+    """Frames uint8 (..., H, W, 3) -> uint8 (..., size, size, 3): a new pixel is the mean of the area that it covers.
+
+    All of the frame stays in view, so frames that are not square change their aspect ratio.
+    """
+    if frames.shape[-3:-1] == (size, size):
+        return frames
+    flat, leading = pack([frames], "* h w c")
+    resized = np.empty((len(flat), size, size, 3), np.uint8)
+    for i, frame in enumerate(flat):  # one at a time: as floats, large frames are larger still
+        resized[i] = to_uint8(interpolate(to_float(frame)[None], (size, size), mode="area"))[0].numpy()
+    return unpack(resized, leading, "* h w c")[0]
+
+
+class FrameFitter:
+    """Brings the frames of one video to the size of a world, and warns once if that changes them.
+
+    Args:
+        size: height and width that the world sees.
+    """
+
+    def __init__(self, size: int):
+        self.size = size
+        self._seen: tuple[int, int] | None = None
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        """Frames uint8 (..., H, W, 3) -> uint8 (..., size, size, 3).
+
+        Raises:
+            ValueError: another dtype or shape, or another height and width than the frames before.
+        """
+        frames = np.asarray(frames)
+        if frames.dtype != np.uint8:
+            raise ValueError(f"expected uint8 frames, got dtype {frames.dtype}; convert to uint8 in [0, 255]")
+        if frames.ndim < 3 or frames.shape[-1] != 3 or 0 in frames.shape[-3:]:
+            raise ValueError(f"expected frames (..., H, W, 3), got shape {frames.shape}; convert to RGB, channels last")
+        height, width = frames.shape[-3:-1]
+        if self._seen not in (None, (height, width)):
+            before = "{} x {}".format(*self._seen)  # type: ignore[misc]
+            raise ValueError(f"expected frames of {before} as before, got {height} x {width}; bring all to one size")
+        if self._seen is None and (height, width) != (self.size, self.size):
+            warnings.warn(
+                f"the world sees frames of {self.size} x {self.size}: these of {height} x {width} are resized by "
+                "averaging areas, whatever their aspect ratio; crop or resize them first if that is not what you want",
+                stacklevel=3,
+            )
+        self._seen = height, width
+        return resize_frames(frames, self.size)

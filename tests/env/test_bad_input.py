@@ -94,16 +94,65 @@ def test_wrong_number_of_seeds(tiny_world):
 
 
 @pytest.mark.parametrize(
-    ("frames", "message"),
+    ("video", "message"),
     [
-        (np.zeros((1, 48, 48, 3), np.uint8), "expected 2 or more uint8 frames .*got 1 frames"),
-        (np.zeros((5, 40, 48, 3), np.uint8), "resize the frames to 48 x 48"),
-        (np.zeros((5, 48, 48, 3)), "got dtype float64; convert to uint8"),
+        (np.zeros((1, 48, 48, 3), np.uint8), "expected a video of 2 or more frames, got 1;"),
+        (np.zeros((0, 48, 48, 3), np.uint8), "expected a video of 2 or more frames, got 0;"),
+        (np.zeros((4, 1, 48, 48, 3), np.uint8), "expected a video of 2 or more frames, got 1;"),
+        (iter([]), "expected a video of 2 or more frames, got 0;"),
+        (np.zeros((5, 48, 48, 3)), "expected uint8 frames, got dtype float64; convert to uint8"),
+        (np.zeros((5, 48, 48, 4), np.uint8), r"expected frames \(\.\.\., H, W, 3\), got shape .* convert to RGB"),
+        (np.zeros((5, 3, 48, 48), np.uint8), "channels last"),
+        (np.zeros((48, 48, 3), np.uint8), r"expected frames \(T, H, W, 3\), a batch .* got shape \(48, 48, 3\)"),
+        (np.zeros((0, 5, 48, 48, 3), np.uint8), r"got shape \(0, 5, 48, 48, 3\)"),
+        ([np.zeros((48, 48, 3), np.uint8), np.zeros((40, 48, 3), np.uint8)], "expected frames of one size"),
+        (
+            iter([np.zeros((48, 48, 3), np.uint8), np.zeros((40, 48, 3), np.uint8)]),
+            "got 40 x 48; bring all to one size",
+        ),
+        (iter(np.zeros((2, 5, 48, 48, 3), np.uint8)), r"expected an iterator of frames \(H, W, 3\), got one of shape"),
+        (7, "a path, or an iterator of frames .*got 7"),
     ],
 )
-def test_wrong_videos(tiny_world, frames, message):
+def test_wrong_videos(tiny_world, video, message):
     with pytest.raises(ValueError, match=message):
-        Labeller(tiny_world).label(frames)
+        Labeller(tiny_world).label(video)
+
+
+@pytest.mark.parametrize(
+    ("starts", "message"),
+    [
+        ([-1, 3], r"expected ascending starts in \[0, 5\], each once, got \[-1, 3\]"),
+        ([2, 6], "leave out what is no frame of the video"),
+        ([4, 2], r"got \[4, 2\]; sort them"),
+        (np.array([4, 2], np.uint8), "sort them"),
+        ([2, 2], "each once"),
+        ([1.0, 3.0], "expected starts to be indices of frames .*got float64"),
+        ([True, False, True, False, False, False], r"got bool of shape \(6,\); of flags, .*take np\.flatnonzero"),
+        ([[1], [2]], r"got int64 of shape \(2, 1\)"),
+    ],
+)
+def test_wrong_starts_of_episodes(tiny_world, starts, message):
+    with pytest.raises(ValueError, match=message):
+        Labeller(tiny_world).label(np.zeros((6, 48, 48, 3), np.uint8), starts)
+
+
+def test_starts_belong_to_one_array(tiny_world):
+    frames = np.zeros((4, 6, 48, 48, 3), np.uint8)
+    for video in (frames, iter(frames[0])):
+        with pytest.raises(ValueError, match=r"expected starts with an array of frames .* one array after the other"):
+            Labeller(tiny_world).label(video, [2])
+
+
+def test_wrong_frames_for_a_stream(tiny_world):
+    labeller, frame = Labeller(tiny_world), np.zeros((48, 48, 3), np.uint8)
+    for stream, frames in ((labeller.stream(), frame[None]), (labeller.stream(4), np.stack([frame] * 3))):
+        with pytest.raises(ValueError, match=r"expected frames .*H, W, 3.* give the next of each video"):
+            stream.push(frames)
+    with pytest.raises(ValueError, match="expected batch to be an integer of at least 1, got 0"):
+        labeller.stream(0)
+    with pytest.raises(ValueError, match=r"expected row to be an integer in \[0, 3\], got 4"):
+        labeller.stream(4).restart([4])
 
 
 def test_a_dream_sees_frames_of_its_world_only(tiny_world):

@@ -1,10 +1,13 @@
 """Video to latent actions and back."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
 from flam_env import Dream, FlamEnv, Labeller
+from flam_env.frames import resize_frames
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def test_labels_of_a_start_are_the_bundled_ones(tiny_world):
     """The actions that a world carries beside its starts are those that the labeller's networks infer."""
     labeller = Labeller(tiny_world)
     slots = labeller.dream.model.observe(tiny_world.starts.tokens[3:4])
-    labels = labeller._infer(slots.values)
+    labels = labeller._infer(slots.values)[0]
     np.testing.assert_allclose(labels, tiny_world.starts.actions[3], atol=5e-3)  # stored as float16
 
 
@@ -59,3 +62,126 @@ def test_labels_replay_through_the_environment(tiny_world, video):
         observation, *_ = env.step(action)
         state, frame = dream.step(state, torch.from_numpy(action)[None])
         assert np.array_equal(observation, frame[0].numpy())
+
+
+def near(one: np.ndarray, two: np.ndarray) -> None:
+    """Equal but for the order in which floats were added."""
+    np.testing.assert_allclose(one, two, atol=2e-4)
+
+
+def test_videos_of_a_batch_get_the_labels_of_each(tiny_world, video):
+    labeller = Labeller(tiny_world)
+    videos = np.stack([video, video[::-1], video[[0] * 15]])
+    labels = labeller.label(videos)
+    assert labels.latent_actions.shape == (3, 14, 6, 5)
+    assert labels.labelled.shape == (3, 14) and labels.labelled.all()
+    for one, expected in zip(videos, labels.latent_actions, strict=True):
+        near(labeller.label(one).latent_actions, expected)
+    assert np.abs(labels.latent_actions[0] - labels.latent_actions[1]).max() > 0.1
+
+
+def test_an_iterator_gets_the_labels_of_its_array(tiny_world, video):
+    labeller = Labeller(tiny_world)
+    expected = labeller.label(video).latent_actions
+    assert np.array_equal(labeller.label(frame for frame in video).latent_actions, expected)
+    assert np.array_equal(labeller.label(list(video)).latent_actions, expected)
+
+
+def test_an_iterator_is_never_read_far_ahead(tiny_world, video, monkeypatch):
+    labeller, drawn, seen = Labeller(tiny_world), [], []
+    labeller.PIECE, advance = 4, labeller.advance
+
+    def watched(state, frames):
+        seen.append(frames.shape[1])
+        assert len(drawn) == sum(seen), "frames were read before they could be labelled"
+        return advance(state, frames)
+
+    monkeypatch.setattr(labeller, "advance", watched)
+    labeller.label(frame for frame in video if drawn.append(1) is None)
+    assert seen == [4, 4, 4, 3]
+
+
+# --- episodes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("starts", [[5], [0, 5, 6, 11], [1, 14]])
+@pytest.mark.parametrize("piece", [4, 5, 32])
+def test_no_label_crosses_a_start_and_episodes_are_labelled_on_their_own(tiny_world, video, starts, piece):
+    labeller = Labeller(tiny_world)
+    labeller.PIECE = piece
+    labels = labeller.label(video, starts)
+    assert labels.latent_actions.shape == (14, 6, 5)
+    cuts = [start - 1 for start in starts if start]
+    assert np.flatnonzero(~labels.labelled).tolist() == cuts
+    assert np.isnan(labels.latent_actions[cuts]).all() and np.isfinite(labels.latent_actions[labels.labelled]).all()
+    for first, last in zip([0, *starts], [*starts, 15], strict=True):
+        if last - first >= 2:
+            near(labels.latent_actions[first : last - 1], labeller.label(video[first:last]).latent_actions)
+
+
+def test_what_was_before_a_start_would_have_mattered(tiny_world, video):
+    """Else the test above shows nothing."""
+    labeller = Labeller(tiny_world)
+    whole, cut = labeller.label(video).latent_actions, labeller.label(video, [5]).latent_actions
+    assert np.abs(whole[5:] - cut[5:]).max() > 0.01
+
+
+# --- frames one by one ------------------------------------------------------------------------------------------
+
+
+def test_streamed_labels_are_those_of_the_video(tiny_world, video):
+    labeller = Labeller(tiny_world)
+    stream = labeller.stream()
+    assert stream.push(video[0]) is None
+    near(np.stack([stream.push(frame) for frame in video[1:]]), labeller.label(video).latent_actions)
+
+
+def test_a_stream_goes_on_from_a_state_that_was_kept(tiny_world, video):
+    one, other = Labeller(tiny_world).stream(), Labeller(tiny_world).stream()
+    for frame in video[:6]:
+        one.push(frame)
+    other.state = one.state
+    assert np.array_equal(one.push(video[6]), other.push(video[6]))
+
+
+def test_videos_of_a_stream_restart_one_by_one(tiny_world, video):
+    labeller = Labeller(tiny_world)
+    videos = np.stack([video[:9], video[6:], video[::-1][:9], video[3:12]], 1)
+    stream, labels = labeller.stream(batch=4), []
+    assert stream.push(videos[0]) is None
+    for t, frames in enumerate(videos[1:], 1):
+        if t == 5:
+            stream.restart([3, 1])
+        labels.append(stream.push(frames))
+    labels = np.stack(labels, 1)
+    assert labels.shape == (4, 8, 6, 5)
+    for row in range(4):
+        near(labels[row], labeller.label(videos[:, row], [5] if row in (1, 3) else []).latent_actions)
+    stream.restart()
+    assert stream.push(videos[0]) is None
+    stream.restart(range(4))
+    assert stream.push(videos[0]) is None
+
+
+# --- frames of any size -----------------------------------------------------------------------------------------
+
+
+def test_resized_pixels_are_the_mean_of_the_area_that_they_cover():
+    frames = np.random.default_rng(0).integers(0, 256, (2, 3, 96, 144, 3)).astype(np.uint8)
+    resized = resize_frames(frames, 48)
+    assert resized.shape == (2, 3, 48, 48, 3) and resized.dtype == np.uint8
+    means = frames.reshape(2, 3, 48, 2, 48, 3, 3).mean((3, 5))
+    np.testing.assert_allclose(resized, means, atol=0.51)
+    assert resize_frames(resized, 48) is resized
+
+
+@pytest.mark.parametrize("shape", [(96, 96), (60, 90), (31, 29)])
+def test_frames_of_any_size_are_resized_and_a_warning_says_so_once(tiny_world, shape):
+    labeller = Labeller(tiny_world)
+    labeller.PIECE = 3
+    frames = np.random.default_rng(1).integers(0, 256, (8, *shape, 3)).astype(np.uint8)
+    with pytest.warns(UserWarning, match=f"sees frames of 48 x 48: these of {shape[0]} x {shape[1]} are") as said:
+        labels = labeller.label(frames)
+    assert len(said) == 1
+    with warnings.catch_warnings(action="error"):
+        assert np.array_equal(labels.latent_actions, labeller.label(resize_frames(frames, 48)).latent_actions)
