@@ -4,6 +4,7 @@ tokenizer.safetensors    world_model.safetensors    starts.safetensors    config
     clips.npz                a few real held-out clips                             card.md, report.json
 """
 
+import hashlib
 import io
 import json
 import os
@@ -82,6 +83,11 @@ class World:
     units: ActionUnits
     starts: Starts
     laws: Laws = field(default_factory=Laws)
+
+    def fingerprint(self) -> str:
+        """A short hash of all that decides its latent actions: equal if and only if two worlds label alike."""
+        parts = [fingerprint(self.tokenizer), fingerprint(self.model), json.dumps(asdict(self.units), sort_keys=True)]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
 
 def find_world(name: str | Path) -> Path:

@@ -1,16 +1,31 @@
 """One episode, and the HDF5 file that holds it: frames (gzip, chunks of 16 frames), actions, rewards, attributes.
 
-What a simulator knows of the scene, if anything, lies in the group `truth`, one array per name.
+What a simulator knows of the scene, if anything, lies in the group `truth`, one array per name; what a world inferred
+from the frames, if it did, in the group `labels`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 FORMAT = "flam-episodes"
 CHUNK_FRAMES = 16
+ATTRIBUTES = ("agent", "level_seed", "terminated")
 _ADVICE = "delete the file and collect again (a resumed collection makes the same episode anew)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeLabels:
+    """What a world inferred from the frames of an episode.
+
+    Attributes:
+        world: its fingerprint; latent actions of different worlds have nothing to do with each other.
+        latent_actions: float32 (T - 1, K, A) in action units, unclipped; action t leads from frames[t] to the next.
+    """
+
+    world: str
+    latent_actions: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +34,14 @@ class Episode:
 
     Attributes:
         frames: uint8 (T, H, W, 3).
-        actions: int16 (T,), the action taken at frames[t], or (T, agents) where several act.
-        rewards: float32 (T,), received after actions[t].
-        level_seed: the level that was played.
+        actions: int16 (T,), the action taken at frames[t], or (T, agents) where several act; (T, 0) where nobody
+            knows.
+        rewards: float32 (T,), received after actions[t], 0 where nobody knows.
+        level_seed: the level that was played, -1 where there is none.
         agent: who played, e.g. "planner" or "random".
         terminated: whether the episode ended after the last action (False: it was cut there).
         truth: what is really to be seen in frames[t], by name, each (T, ...); for evaluation only.
+        labels: what a world inferred, if it was asked.
     """
 
     frames: np.ndarray
@@ -34,6 +51,7 @@ class Episode:
     agent: str
     terminated: bool
     truth: dict[str, np.ndarray] = field(default_factory=dict)
+    labels: EpisodeLabels | None = None
 
 
 def check_episode(episode: Episode, size: int) -> None:
@@ -58,6 +76,13 @@ def check_episode(episode: Episode, size: int) -> None:
                 f"expected truth of numbers ({length}, ...) under a plain name, "
                 f"got {name!r} {array.dtype} {array.shape}; convert or rename it"
             )
+    if episode.labels is not None:
+        found = episode.labels.latent_actions
+        if found.dtype != np.float32 or found.ndim != 3 or len(found) != length - 1:
+            raise ValueError(
+                f"expected latent actions float32 ({length - 1}, K, A), one fewer than frames, "
+                f"got {found.dtype} {found.shape}; label the whole episode"
+            )
 
 
 def open_episode(path: Path):
@@ -71,7 +96,9 @@ def open_episode(path: Path):
         ) from error
     missing = [key for key in ("frames", "actions", "rewards") if not isinstance(file.get(key), h5py.Dataset)]
     missing += ["a group truth"] if isinstance(file.get("truth"), h5py.Dataset) else []
-    missing += [key for key in ("agent", "level_seed", "terminated") if key not in file.attrs]
+    if "labels" in file and not ("world" in file["labels"].attrs and "labels/latent_actions" in file):
+        missing += ["whole labels"]
+    missing += [key for key in ATTRIBUTES if key not in file.attrs]
     if file.attrs.get("format") != FORMAT or missing:
         file.close()
         raise ValueError(
@@ -80,22 +107,35 @@ def open_episode(path: Path):
     return file
 
 
-def read_episode(path: Path) -> Episode:
-    """Reads a whole file.
+def read_episode(path: Path, frames: slice = slice(None)) -> Episode:
+    """Reads a whole file, or of its frames only a part.
 
     Raises:
         ValueError: the file is truncated or foreign.
     """
     with open_episode(path) as file:
         return Episode(
-            frames=read_values(file, "frames", path),
+            frames=read_values(file, "frames", path, frames),
             actions=read_values(file, "actions", path),
             rewards=read_values(file, "rewards", path),
             level_seed=int(file.attrs["level_seed"]),
             agent=str(file.attrs["agent"]),
             terminated=bool(file.attrs["terminated"]),
             truth={name: read_values(file, f"truth/{name}", path) for name in file.get("truth", ())},
+            labels=_read_labels(file, path),
         )
+
+
+def labelling_world(file) -> str | None:
+    """The fingerprint of the world that labelled an open file, None where it has no labels."""
+    return str(file["labels"].attrs["world"]) if "labels" in file else None
+
+
+def _read_labels(file, path: Path) -> EpisodeLabels | None:
+    world = labelling_world(file)
+    if world is None:
+        return None
+    return EpisodeLabels(world=world, latent_actions=read_values(file, "labels/latent_actions", path))
 
 
 def read_values(file, key: str, path: Path, part: slice = slice(None)) -> np.ndarray:
@@ -106,19 +146,54 @@ def read_values(file, key: str, path: Path, part: slice = slice(None)) -> np.nda
         raise ValueError(f"expected readable {key}, got a damaged file {path} ({error}); {_ADVICE}") from error
 
 
-def write_episode(path: Path, episode: Episode) -> None:
-    """Writes a whole file, frames in compressed chunks."""
-    with import_h5py().File(path, "w") as file:
-        chunks = (min(CHUNK_FRAMES, len(episode.frames)), *episode.frames.shape[1:])
-        file.create_dataset("frames", data=episode.frames, chunks=chunks, compression="gzip", compression_opts=4)
-        file.create_dataset("actions", data=episode.actions)
-        file.create_dataset("rewards", data=episode.rewards)
+class EpisodeWriter:
+    """Writes one file whose frames come in pieces, so that memory does not grow with their number.
+
+    A context manager. The file is an episode once `finish` was called.
+    """
+
+    def __init__(self, path: Path, size: int):
+        self._file = import_h5py().File(path, "w")
+        shape = (size, size, 3)
+        self._frames = self._file.create_dataset(
+            "frames",
+            (0, *shape),
+            np.uint8,
+            maxshape=(None, *shape),
+            chunks=(CHUNK_FRAMES, *shape),
+            compression="gzip",
+            compression_opts=4,
+        )
+
+    def __enter__(self) -> "EpisodeWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def append(self, frames: np.ndarray) -> None:
+        """Adds frames uint8 (t, size, size, 3)."""
+        before = len(self._frames)
+        self._frames.resize(before + len(frames), axis=0)
+        self._frames[before:] = frames
+
+    def finish(self, episode: Episode) -> None:
+        """Adds all else; the frames of the episode that is given are not looked at.
+
+        Raises:
+            ValueError: shapes or dtypes do not fit the frames that were added.
+        """
+        check_episode(replace(episode, frames=self._frames), self._frames.shape[1])
+        self._file.create_dataset("actions", data=episode.actions)
+        self._file.create_dataset("rewards", data=episode.rewards)
         for name, array in episode.truth.items():
-            file.create_dataset(f"truth/{name}", data=array)
-        file.attrs["format"] = FORMAT
-        file.attrs["agent"] = episode.agent
-        file.attrs["level_seed"] = episode.level_seed
-        file.attrs["terminated"] = episode.terminated
+            self._file.create_dataset(f"truth/{name}", data=array)
+        if episode.labels is not None:
+            self._file.create_dataset("labels/latent_actions", data=episode.labels.latent_actions)
+            self._file["labels"].attrs["world"] = episode.labels.world
+        for key in ATTRIBUTES:
+            self._file.attrs[key] = getattr(episode, key)
+        self._file.attrs["format"] = FORMAT
 
 
 def import_h5py():

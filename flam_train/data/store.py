@@ -1,35 +1,37 @@
 """Episodes on disk: one HDF5 file per episode, readable while a collection is still writing.
 
     root/store.json                    format, version, source, frame size, settings of the collection
-    root/<split>/<episode id>.h5       frames (gzip, chunks of 16 frames), actions, rewards, truth; attributes
+    root/<split>/<episode id>.h5       frames (gzip, chunks of 16 frames), actions, rewards, truth, labels; attributes
 
+In a store whose settings name a `world`, all labels are of that world, and in others there are none.
 Every file is written under a temporary name and renamed, so a killed process loses at most the episode in flight.
 """
 
 import json
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from flam_train.data.episode import (
-    FORMAT,
     Episode,
+    EpisodeWriter,
     check_episode,
+    labelling_world,
     open_episode,
     read_episode,
     read_values,
-    write_episode,
 )
+from flam_train.data.store_header import TEMPORARY, read_header, write_header
 
 __all__ = ["SPLITS", "Episode", "EpisodeRecord", "EpisodeStore"]
 
-VERSION = 1
 SPLITS = ("train", "val", "test")
-_TEMPORARY = ".partial"
 _EPISODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -75,7 +77,7 @@ class EpisodeStore:
         root = Path(root)
         wanted = {"source": source, "size": size, "settings": json.loads(json.dumps(settings))}
         if (root / "store.json").exists():
-            found = _read_header(root)
+            found = read_header(root)
             for key in wanted:
                 if found[key] != wanted[key]:
                     raise ValueError(
@@ -88,7 +90,7 @@ class EpisodeStore:
             )
         else:
             root.mkdir(parents=True, exist_ok=True)
-            _write_header(root, wanted)
+            write_header(root, wanted)
         store = cls(root, **wanted)
         store.sweep()
         return store
@@ -101,7 +103,7 @@ class EpisodeStore:
             ValueError: no folder, no store in it, another version, or not one episode yet.
         """
         root = Path(root)
-        store = cls(root, **_read_header(root))
+        store = cls(root, **read_header(root))
         if not any(True for split in SPLITS for _ in (root / split).glob("*.h5")):
             raise ValueError(
                 f"expected at least one episode, got the empty store {root}; "
@@ -111,8 +113,8 @@ class EpisodeStore:
 
     def sweep(self) -> None:
         """Deletes what writers left half-written that are no longer alive."""
-        for stale in self.root.glob(f"**/*{_TEMPORARY}"):
-            writer = re.search(rf"\.(\d+){re.escape(_TEMPORARY)}$", stale.name)
+        for stale in self.root.glob(f"**/*{TEMPORARY}"):
+            writer = re.search(rf"\.(\d+){re.escape(TEMPORARY)}$", stale.name)
             if writer and not _alive(int(writer[1])):
                 stale.unlink(missing_ok=True)
 
@@ -169,24 +171,37 @@ class EpisodeStore:
             name: file name without ending; by default "<agent>-<first free number>".
 
         Raises:
-            ValueError: shapes, dtypes, split or name do not fit.
+            ValueError: shapes, dtypes, split, name or labels do not fit.
         """
         self._check_split(split)
         check_episode(episode, self.size)
-        folder = self.root / split
-        folder.mkdir(exist_ok=True)
-        name = name or _free_name(folder, episode.agent)
+        name = name or _free_name(self.root / split, episode.agent)
+        with self.adding(split, name) as writer:
+            writer.append(episode.frames)
+            writer.finish(episode)
+        return self._records[self.root / split / f"{name}.h5"]
+
+    @contextmanager
+    def adding(self, split: str, name: str) -> Iterator[EpisodeWriter]:
+        """Adds one episode whose frames come in pieces; it appears when the block ends, and not if that fails.
+
+        Raises:
+            ValueError: split, name or labels do not fit, or the episode was not finished.
+        """
+        self._check_split(split)
         if not _EPISODE_ID.fullmatch(name):
             raise ValueError(f"expected a name or agent of letters, digits, - and _, got {name!r}; rename it")
-        path = folder / f"{name}.h5"
-        temporary = path.with_name(f"{path.stem}.{os.getpid()}{_TEMPORARY}")
+        path = self.root / split / f"{name}.h5"
+        path.parent.mkdir(exist_ok=True)
+        temporary = path.with_name(f"{path.stem}.{os.getpid()}{TEMPORARY}")
         try:
-            write_episode(temporary, episode)
+            with EpisodeWriter(temporary, self.size) as writer:
+                yield writer
+            record = replace(self._inspect(temporary, split), path=path)
             os.replace(temporary, path)
+            self._records[path] = record
         finally:
             temporary.unlink(missing_ok=True)
-        self._records[path] = self._inspect(path, split)
-        return self._records[path]
 
     def _check_split(self, split: str) -> None:
         if split not in SPLITS:
@@ -199,6 +214,12 @@ class EpisodeStore:
                 raise ValueError(
                     f"expected frames of {self.size} x {self.size} x 3 in {path}, got {shape[1:]}; "
                     "move the file to a store of its own size"
+                )
+            world, own = labelling_world(file), self.settings.get("world")
+            if world not in (None, own):
+                raise ValueError(
+                    f"expected {f'labels of the world {own}' if own else 'no labels'} in {path}, "
+                    f"got those of the world {world}; keep the labels of a world in a store of their own"
                 )
             return EpisodeRecord(
                 path=path,
@@ -224,34 +245,3 @@ def _alive(process: int) -> bool:
     except PermissionError:  # somebody else's, hence alive
         pass
     return True
-
-
-def _read_header(root: Path) -> dict[str, Any]:
-    advice = "make a store with `flam-train collect`, or name the folder of one"
-    if not root.is_dir():
-        raise ValueError(f"expected the folder of an episode store, got {root}, which is no folder; {advice}")
-    path = root / "store.json"
-    if not path.exists():
-        raise ValueError(f"expected an episode store with a store.json, got {root} without one; {advice}")
-    try:
-        header = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"expected JSON in {path}, got something else ({error}); {advice}") from error
-    if not isinstance(header, dict) or header.pop("format", None) != FORMAT:
-        raise ValueError(f"expected a store.json with format {FORMAT!r}, got the foreign file {path}; {advice}")
-    version = header.pop("version", None)
-    if version != VERSION:
-        raise ValueError(
-            f"expected store version {VERSION}, got {version} in {path}; "
-            "collect again, or use the release of flam-env that wrote it"
-        )
-    if set(header) != {"source", "size", "settings"}:
-        raise ValueError(f"expected the keys source, size, settings in {path}, got {sorted(header)}; {advice}")
-    return header
-
-
-def _write_header(root: Path, header: dict[str, Any]) -> None:
-    temporary = root / f"store.json.{os.getpid()}{_TEMPORARY}"
-    text = json.dumps({"format": FORMAT, "version": VERSION, **header}, indent=2)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, root / "store.json")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from flam_train.data import store as store_module
+from flam_train.data.episode import EpisodeLabels
 from flam_train.data.store import Episode, EpisodeStore
 
 SETTINGS = {"seed": 3}
@@ -130,9 +131,13 @@ def test_a_truncated_episode_is_named(store, keep):
 
 
 def test_a_damaged_episode_is_named(store):
+    import h5py
+
     record = store.write("train", episode())
+    with h5py.File(record.path) as file:
+        at = file["frames"].id.get_chunk_info(0).byte_offset
     content = bytearray(record.path.read_bytes())
-    content[len(content) // 2 : len(content) // 2 + 64] = bytes(64)
+    content[at + 100 : at + 164] = bytes(64)
     record.path.write_bytes(content)
     with pytest.raises(ValueError, match=f"{record.path.name}.*delete"):
         EpisodeStore.open(store.root).read(record)
@@ -168,3 +173,70 @@ def test_frames_that_do_not_exist_are_refused(store):
     for start, stop in ((-1, 3), (0, 10), (4, 4)):
         with pytest.raises(ValueError, match="stop <= 9"):
             store.read_frames(record, start, stop)
+
+
+# --- labels -----------------------------------------------------------------------------------------------------
+
+
+def labelled(world="aaaa", length=9, **changes):
+    latent_actions = np.random.default_rng(5).random((length - 1, 3, 4)).astype(np.float32)
+    labels = EpisodeLabels(**{"world": world, "latent_actions": latent_actions, **changes})
+    return Episode(**{**vars(episode(length=length)), "labels": labels})
+
+
+@pytest.fixture
+def labels_of_aaaa(tmp_path):
+    settings = SETTINGS | {"world": "aaaa"}
+    return EpisodeStore.create(tmp_path / "labelled", source="procgen/bigfish", size=8, settings=settings)
+
+
+def test_labels_are_read_back_and_need_not_be_there(labels_of_aaaa):
+    plain, written = labels_of_aaaa.write("test", episode()), labelled()
+    record = labels_of_aaaa.write("test", written)
+    reader = EpisodeStore.open(labels_of_aaaa.root)
+    assert reader.read(plain).labels is None
+    assert reader.read(record).labels.world == "aaaa"
+    assert np.array_equal(reader.read(record).labels.latent_actions, written.labels.latent_actions)
+    assert [record.frames for record in reader.episodes("test")] == [21, 9]
+
+
+def test_labels_of_another_world_are_not_mixed_in(store, labels_of_aaaa):
+    message = "expected labels of the world aaaa in .* got those of the world bbbb; keep"
+    with pytest.raises(ValueError, match=message):
+        labels_of_aaaa.write("train", labelled("bbbb"))
+    with pytest.raises(ValueError, match=r"expected no labels in .* got those of the world bbbb"):
+        store.write("train", labelled("bbbb"))
+    assert not any(path.is_file() for path in labels_of_aaaa.root.glob("train/*"))
+    settings = SETTINGS | {"world": "bbbb"}
+    other = EpisodeStore.create(labels_of_aaaa.root.parent / "other", source="video", size=8, settings=settings)
+    path = other.write("train", labelled("bbbb")).path
+    path.rename(labels_of_aaaa.root / "train" / path.name)
+    with pytest.raises(ValueError, match=message):
+        EpisodeStore.open(labels_of_aaaa.root).episodes("train")
+
+
+def test_labels_that_do_not_fit_are_refused(labels_of_aaaa):
+    for latent_actions in (np.zeros((9, 3, 4), np.float32), np.zeros((8, 3, 4)), np.zeros((8, 12), np.float32)):
+        with pytest.raises(ValueError, match=r"expected latent actions float32 \(8, K, A\), one fewer than frames"):
+            labels_of_aaaa.write("train", labelled(latent_actions=latent_actions))
+
+
+def test_an_episode_in_pieces_is_the_same_and_appears_when_it_is_whole(store):
+    written = labelled()
+    written = Episode(**{**vars(written), "labels": None})
+    with store.adding("val", "pieces") as writer:
+        for first, last in ((0, 4), (4, 5), (5, 9)):
+            writer.append(written.frames[first:last])
+        assert store.episodes("val") == []
+        writer.finish(written)
+    (record,) = store.episodes("val")
+    assert record.frames == 9 and np.array_equal(store.read(record).frames, written.frames)
+
+
+def test_an_episode_that_was_not_finished_leaves_nothing(store):
+    with pytest.raises(KeyboardInterrupt), store.adding("val", "interrupted") as writer:
+        writer.append(episode().frames)
+        raise KeyboardInterrupt
+    with pytest.raises(ValueError, match="unfinished"), store.adding("val", "unfinished") as writer:
+        writer.append(episode().frames)
+    assert list((store.root / "val").iterdir()) == []
