@@ -1,23 +1,20 @@
 """Reads the latent actions out of a video, and plays them back through the environment.
 
-    python examples/label_video.py --checkpoint bigfish                  # a real clip that comes with the world
-    python examples/label_video.py --checkpoint bigfish --video my.mp4   # your own, in the size of the world's frames
+    python examples/label_video.py                                 # a real clip that comes with the bundled world
+    python examples/label_video.py --video my.mp4                  # your own, of any size and length
+    python examples/label_video.py --video frames/ --checkpoint runs/my-world
 
-Own videos need the video extra: pip install 'flam-env[video]'.
+Own videos, files or folders of images, need the video extra: pip install 'flam-env[video]'. To keep the labels of many
+videos beside their frames: flam-train label my/*.mp4 --world bigfish --out data/labelled
 """
 
 import argparse
+from itertools import islice
 
 import numpy as np
 
-from flam_env import FlamEnv, Labeller, load_clips
-
-
-def read_video(path: str) -> np.ndarray:
-    """A video file -> uint8 (T, H, W, 3)."""
-    import imageio.v3 as imageio
-
-    return imageio.imread(path, plugin="pyav")
+from flam_env import FlamEnv, Labeller, load_clips, read_video
+from flam_env.frames import resize_frames
 
 
 def psnr(one: np.ndarray, two: np.ndarray) -> float:
@@ -30,23 +27,26 @@ def main() -> None:
     """Prints who moved and how well the labels replay the video."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default="bigfish", help="a bundled world or a directory of your own")
-    parser.add_argument("--video", help="a video file; default: the first clip of the world")
+    parser.add_argument("--video", help="a video file or a folder of images; default: a clip of the world")
     parser.add_argument("--out", help="where to save the latent actions, ending in .npy")
     arguments = parser.parse_args()
 
-    frames = read_video(arguments.video) if arguments.video else load_clips(arguments.checkpoint)[0]
-    labels = Labeller.from_pretrained(arguments.checkpoint).label(frames)
+    video = arguments.video or load_clips(arguments.checkpoint)[0]
+    labels = Labeller.from_pretrained(arguments.checkpoint).label(video)
     strength = np.linalg.norm(labels.latent_actions, axis=-1).mean(0)
-    print(f"{len(frames)} frames -> latent actions {labels.latent_actions.shape}; mean size by slot:")
+    print(
+        f"{len(labels.latent_actions) + 1} frames -> latent actions {labels.latent_actions.shape}; mean size by slot:"
+    )
     print("  " + "  ".join(f"{slot}: {size:.2f}" for slot, size in enumerate(strength)))
 
     env = FlamEnv(arguments.checkpoint)
     context = env.world.settings.context
+    first = islice(read_video(video) if arguments.video else video, context + env.horizon)
+    frames = resize_frames(np.stack(list(first)), env.observation_space.shape[0])
     env.reset(options={"start": frames[:context]})
-    actions = labels.latent_actions[context - 1 :][: env.horizon]
-    if len(actions):
-        replayed = np.stack([env.step(action)[0] for action in actions])
-        true = frames[context:][: env.horizon]
+    true = frames[context:]
+    if len(true):
+        replayed = np.stack([env.step(action)[0] for action in labels.latent_actions[context - 1 :][: len(true)]])
         print(f"replayed from {context} frames and the actions: {psnr(replayed, true):.2f} dB")
         print(f"standing still:                            {psnr(true * 0 + frames[context - 1], true):.2f} dB")
     if arguments.out:

@@ -204,6 +204,7 @@ without("procgen", f"collect leaper --out {out}")
 without("gym_multigrid", f"collect multigrid --out {out}")
 without("scipy", f"evaluate {world} {store} --metrics dci --out {out}")
 without("matplotlib", f"latent-map {world} {store} --out {out}")
+without("minari", f"label {store} --world {world} --out {out} --minari squares-v0")
 """
 
 
@@ -215,7 +216,7 @@ def test_a_missing_extra_is_named_with_its_pip_line(store, trained, tmp_path):
     said = {line.split()[0]: line for line in done.stdout.splitlines()}
     extras = {"train": ["accelerate", "tensorboard", "tqdm", "h5py", "torchmetrics", "tyro"]}
     extras |= {"video": ["imageio", "av"], "procgen": ["procgen"], "multigrid": ["gym_multigrid"], "eval": ["scipy"]}
-    extras |= {"viz": ["matplotlib"]}
+    extras |= {"viz": ["matplotlib"], "minari": ["minari"]}
     assert sorted(said) == sorted(package for packages in extras.values() for package in packages)
     for extra, packages in extras.items():
         for package in packages:
