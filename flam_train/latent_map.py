@@ -71,13 +71,12 @@ def latent_map(
     if points <= NEIGHBOURS:
         raise ValueError(f"expected points > {NEIGHBOURS}, got {points}")
     dream, store = Dream(load_world(world), device), EpisodeStore.open(data)
-    units = dream.world.units
-    for module in ("matplotlib.figure", "umap")[: 1 + (units.dim > 2)]:
+    for module in ("matplotlib.figure", "umap")[: 1 + (dream.world.units.dim > 2)]:
         import_viz(module)
     find_room(store)
     seen = watch_rooms(dream, store, split, PROBE_FRAMES, seed)
     slots = seen.owners.where(own_slots(seen.owners), -1)
-    latent_actions, done = units.from_model(seen.latent_actions), visible_actions(seen.actions, seen.positions)
+    latent_actions, done = seen.latent_actions, visible_actions(seen.actions, seen.positions)
     of_agents, known = actions_of_agents(latent_actions, slots)
     parts = split_episodes(len(slots), seed)
     _check_enough(known, parts)

@@ -41,7 +41,7 @@ class Seen(NamedTuple):
     """What a world sees in E episodes of T frames, and what is really there; all on the CPU.
 
     slots: (E, T, K, S); owners: int64 (E, T, agents), the slot whose mask owns the cell of each agent, -1 for the
-    background sink; latent_actions: (E, T - 1, K, A), means as the networks have them; positions: int64
+    background sink; latent_actions: (E, T - 1, K, A), means in action units, as a labeller gives them; positions: int64
     (E, T, agents, 2); directions, actions: int64 (E, T, agents).
     """
 
@@ -102,7 +102,7 @@ def watch_rooms(dream: Dream, store: EpisodeStore, split: str, frames: int, seed
         clip = _read_room_clips(store, [(records[index], 0)], length)
         watched = dream.model.observe(dream.encode(clip.frames[0])[None])
         owners = owning_slots(watched.masks[0].cpu(), clip.positions[0], room.cells)[None]
-        latent_actions = dream.model.infer(watched.values).mean.cpu()
+        latent_actions = dream.world.units.from_model(dream.model.infer(watched.values).mean).cpu()
         truth = clip.positions, clip.directions, clip.actions
         seen.append(Seen(watched.values.cpu(), owners, latent_actions, *truth))
     return Seen(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
