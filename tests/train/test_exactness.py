@@ -75,11 +75,13 @@ def test_clips_of_rooms_are_those_of_pixels_with_the_truth_of_their_frames(room_
 def test_a_world_is_shown_whole_episodes(tiny_world, tmp_path):
     store, dream = store_of_rooms(tmp_path / "rooms", lengths=(7, 11, 7, 8)), Dream(tiny_world)
     seen = watch_rooms(dream, store, "test", frames=1000)
-    assert seen.slots.shape == (4, 7, 6, 16) and seen.latent_actions.shape == (4, 6, 6, 7)
+    assert seen.slots.shape == (4, 7, 6, 16) and seen.latent_actions.shape == (4, 6, 6, 5)
     assert seen.owners.shape == seen.actions.shape == (4, 7, 3) and seen.positions.shape == (4, 7, 3, 2)
     episode = store.read(store.episodes("test")[1])
     watched = dream.model.observe(dream.encode(episode.frames[:7])[None])
     assert torch.allclose(seen.slots[1], watched.values[0], atol=1e-5)
+    in_units = tiny_world.units.from_model(dream.model.infer(watched.values).mean)
+    assert torch.allclose(seen.latent_actions[1], in_units[0], atol=1e-5)
     x, y = episode.truth["positions"][5, 2].tolist()
     assert seen.owners[1, 5, 2] == watched.masks[0, 5, :, y * 6 + x].argmax()  # as many cells in a mask as in a room
     assert np.array_equal(seen.actions[1], episode.actions[:7])

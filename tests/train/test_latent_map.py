@@ -68,8 +68,17 @@ def seen_agents() -> Seen:
 def seen(monkeypatch) -> Seen:
     """What a world is said to see, whatever rooms it is shown; its parts may be changed."""
     seen = seen_agents()
-    monkeypatch.setattr("flam_train.latent_map.watch_rooms", lambda *arguments: seen)
+    show(seen, monkeypatch)
     return seen
+
+
+def show(seen: Seen, monkeypatch) -> None:
+    """Lets every world see this; latent actions are of the model, and come in the units of the world."""
+
+    def watch_rooms(dream, *_):
+        return seen._replace(latent_actions=dream.world.units.from_model(seen.latent_actions))
+
+    monkeypatch.setattr("flam_train.latent_map.watch_rooms", watch_rooms)
 
 
 @pytest.fixture
@@ -111,8 +120,7 @@ def test_agents_without_a_slot_of_their_own_are_not_on_the_map(flat, rooms, seen
 
 
 def test_a_blocked_move_is_drawn_as_still(flat, rooms, seen, drawn, tmp_path, monkeypatch):
-    blocked = seen._replace(positions=torch.zeros_like(seen.positions))
-    monkeypatch.setattr("flam_train.latent_map.watch_rooms", lambda *arguments: blocked)
+    show(seen._replace(positions=torch.zeros_like(seen.positions)), monkeypatch)
     latent_map(str(flat), rooms, out=tmp_path / "map.png")
     assert set(drawn[0][1].tolist()) == {0, 1, 2}
 
