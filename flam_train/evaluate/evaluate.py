@@ -24,7 +24,8 @@ from flam_train.evaluate.wholeness import dream_scores
 
 FEW_CLIPS = 64  # for steering and for long dreams
 
-Metric = Literal["pixels", "dci", "actions", "exactness", "independence"]
+Metric = Literal["pixels", "dreams", "dci", "actions", "exactness", "independence"]
+OF_ANY_VIDEO: tuple[Metric, ...] = ("pixels", "dreams")
 
 
 def evaluate(
@@ -44,8 +45,8 @@ def evaluate(
     Args:
         world: name of a bundled world or directory of one's own.
         data: a store that the world was not trained on, or the held-out splits of the one that it was.
-        metrics: what to score: pixels, or how rooms are factorized, whose truth is known: dci, actions, exactness,
-            independence. By default pixels, and for rooms everything.
+        metrics: what to score: pixels, long dreams, or how rooms are factorized, whose truth is known: dci, actions,
+            exactness, independence. By default pixels and dreams, and for rooms everything.
         split: which levels.
         clips: how many clips, from random places.
         horizon: predicted frames.
@@ -64,8 +65,8 @@ def evaluate(
     if clips < 1 or horizon < 1:
         raise ValueError(f"expected clips >= 1 and horizon >= 1, got {clips} and {horizon}")
     directory, store = find_world(world), EpisodeStore.open(data)
-    metrics = metrics or (get_args(Metric) if holds_rooms(store) else ("pixels",))
-    measures = [metric for metric in get_args(Metric) if metric in metrics and metric != "pixels"]
+    metrics = metrics or (get_args(Metric) if holds_rooms(store) else OF_ANY_VIDEO)
+    measures = [metric for metric in get_args(Metric) if metric in metrics and metric not in OF_ANY_VIDEO]
     check_measures(store, measures)
     dream = Dream(load_world(directory), device)
     size = dream.tokenizer.config.image_size
@@ -82,8 +83,12 @@ def evaluate(
         "seed": seed,
         "machine": {"device": str(dream.device), "processor": platform.machine(), "torch": version("torch")},
     }
+    every = slice(None, None, max(drawn.count // FEW_CLIPS, 1))
+    few = Clips(drawn.frames[every], drawn.agents[every])
     if "pixels" in metrics:
-        report |= _scores(dream, drawn, seed)
+        report |= _scores(dream, drawn, few, seed)
+    if "dreams" in metrics:
+        report["dreams"] = dream_scores(dream, few, seed)
     if measures:
         length = dream.world.settings.context + horizon
         report["factorization"] = factorization_scores(dream, store, split, clips, length, measures, seed)
@@ -94,13 +99,11 @@ def evaluate(
     return report
 
 
-def _scores(dream: Dream, clips: Clips, seed: int) -> dict:
+def _scores(dream: Dream, clips: Clips, few: Clips, seed: int) -> dict:
     table = rollout_scores(dream, clips, seed)
     pixels = {name: value for name, value in table.items() if name.endswith(("_psnr", "_ssim"))}
     agents = np.array(clips.agents)
     rows = {"all": agents == agents} | {kind: agents == kind for kind in sorted(set(clips.agents))}
-    every = slice(None, None, max(clips.count // FEW_CLIPS, 1))
-    few = Clips(clips.frames[every], clips.agents[every])
     measures = {
         "gap_to_recon_db": table["recon_psnr"].mean() - table["prediction_psnr"].mean(),
         "gain_over_copy_last_db": table["prediction_psnr"].mean() - table["copy_last_psnr"].mean(),
@@ -114,6 +117,5 @@ def _scores(dream: Dream, clips: Clips, seed: int) -> dict:
     return {
         "scores": {kind: {n: float(v[chosen].mean()) for n, v in pixels.items()} for kind, chosen in rows.items()},
         "per_step": {name: value.mean(0).tolist() for name, value in pixels.items()},
-        "dreams": dream_scores(dream, few, seed),
         "measures": {name: float(value) for name, value in measures.items()},
     }

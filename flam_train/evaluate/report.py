@@ -14,10 +14,11 @@ METHODS = {
 
 def format_report(report: dict[str, Any]) -> str:
     """The report as Markdown tables."""
-    lines = _pixel_lines(report) if "scores" in report else []
+    parts = {"scores": _pixel_lines, "dreams": _dream_lines, "measures": _measure_lines}
+    tables = [lines(report) for part, lines in parts.items() if part in report]
     if "factorization" in report:
-        lines += [""] * bool(lines) + _factorization_lines(report["factorization"])
-    return "\n".join(lines)
+        tables.append(_factorization_lines(report["factorization"]))
+    return "\n\n".join("\n".join(lines) for lines in tables)
 
 
 def _factorization_lines(groups: dict[str, dict[str, Any]]) -> list[str]:
@@ -48,15 +49,22 @@ def _pixel_lines(report: dict[str, Any]) -> list[str]:
     lines += [
         f"| {i} | " + " | ".join(f"{v:.2f}" for v in row) + " |" for i, row in enumerate(zip(*curves, strict=True), 1)
     ]
+    return lines
+
+
+def _dream_lines(report: dict[str, Any]) -> list[str]:
     dreams = report["dreams"]
-    lines += ["", "| dreamt step | windows: PSNR to the nearest real, dB | windows that show something |"]
+    lines = ["| dreamt step | windows: PSNR to the nearest real, dB | windows that show something |"]
     lines += ["| --- | --- | --- |"]
     lines += [f"| real | {dreams['real_nearest_psnr']:.2f} | {dreams['real_filled']:.1%} |"]
     curves = [dreams[name] for name in ("step", "nearest_psnr", "filled")]
     lines += [f"| {i} | {nearest:.2f} | {filled:.1%} |" for i, nearest, filled in zip(*curves, strict=True)]
-    lines += ["", "| measure | value |", "| --- | --- |"]
-    lines += [f"| {name.replace('_', ' ')} | {value:.4g} |" for name, value in report["measures"].items()]
     return lines
+
+
+def _measure_lines(report: dict[str, Any]) -> list[str]:
+    lines = ["| measure | value |", "| --- | --- |"]
+    return lines + [f"| {name.replace('_', ' ')} | {value:.4g} |" for name, value in report["measures"].items()]
 
 
 def read_report(path: Path) -> dict[str, Any]:

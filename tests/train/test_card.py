@@ -60,7 +60,7 @@ def test_the_bars_of_steering_hold(bigfish):
     assert bigfish["measures"]["steering_steerable_slots"] >= 8
 
 
-def test_dreams_within_the_registered_horizon_stay_near_to_real_frames(bundled, report):
-    horizon, dreams = load_world(bundled).settings.horizon, report["dreams"]
+def test_dreams_within_the_registered_horizon_stay_near_to_real_frames(bigfish):
+    horizon, dreams = load_world("bigfish").settings.horizon, bigfish["dreams"]
     held = [psnr for step, psnr in zip(dreams["step"], dreams["nearest_psnr"], strict=True) if step <= horizon]
     assert min(held) >= dreams["real_nearest_psnr"] - WHOLE_DB

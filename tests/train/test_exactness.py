@@ -387,13 +387,14 @@ def test_rooms_are_scored_by_everything_and_the_report_prints_it(report):
     assert len(returned["factorization"]["exactness"]["per_step"]["frames_right"]) == 5
 
 
-@pytest.mark.parametrize("metrics", [("dci",), ("independence", "actions"), ("exactness", "pixels")])
+@pytest.mark.parametrize("metrics", [("dci",), ("independence", "actions"), ("exactness", "pixels"), ("dci", "dreams")])
 def test_what_is_asked_for_is_scored_alike_and_nothing_else(report, small_rooms, trained, tmp_path, metrics):
     returned, _ = report
     options = {"clips": 4, "horizon": 5, "out": tmp_path / "report.json"}
     some = evaluate(str(trained), small_rooms.root, metrics=metrics, **options)
-    assert set(some["factorization"]) == set(metrics) - {"pixels"}
+    assert set(some["factorization"]) == set(metrics) - {"pixels", "dreams"}
     assert ("scores" in some) == ("measures" in some) == ("pixels" in metrics)
+    assert ("dreams" in some) == ("dreams" in metrics)
     for name in some["factorization"]:
         assert json.dumps(some["factorization"][name]) == json.dumps(returned["factorization"][name])
     assert format_report(some)
@@ -410,7 +411,7 @@ def test_rooms_have_a_truth_and_other_stores_are_refused(trained, tmp_path, make
         draw_room_clips(squares, "test", 2, 5)
     assert "factorization" not in evaluate(str(trained), squares.root, clips=2, horizon=3, out=tmp_path / "plain.json")
     assert not (tmp_path / "report.json").exists()
-    assert set(Metric.__args__) == {"pixels", "dci", "actions", "exactness", "independence"}
+    assert set(Metric.__args__) == {"pixels", "dreams", "dci", "actions", "exactness", "independence"}
 
 
 def test_an_episode_without_its_truth_is_named(tmp_path):
