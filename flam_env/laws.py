@@ -10,8 +10,8 @@ from torch import Tensor
 
 from flam_env.validation import check_fields
 
-SOMETHING = 0.5  # cells that a slot holds at least if it holds anything
-MOST = 0.5  # share of what a slot holds; who loses more of it has vanished
+HOLDS = 0.5  # share of the cell that it holds most of, from which on a slot holds something
+MOST = 0.5  # of that share; a slot that loses more of it holds nothing of the kind any more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,9 @@ class Laws:
 
 
 def vanished(before: Tensor, after: Tensor) -> Tensor:
-    """Which slots held something and have lost most of it.
+    """Which slots held something and have lost it, judged by the cell of which a slot has most.
+
+    The sum over cells would be no measure: what a slot has of the background would hide that it lost an agent.
 
     Args:
         before: masks (..., K, cells) of frames.
@@ -41,5 +43,5 @@ def vanished(before: Tensor, after: Tensor) -> Tensor:
     Returns:
         bool (..., K).
     """
-    held, holds = before.sum(-1), after.sum(-1)
-    return (held >= SOMETHING) & (holds < (1 - MOST) * held)
+    held, holds = before.amax(-1), after.amax(-1)
+    return (held >= HOLDS) & (holds < (1 - MOST) * held)

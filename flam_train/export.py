@@ -61,7 +61,7 @@ def unseen_tokens(split: TokenSplit, size: int) -> tuple[int, ...]:
 
 
 def nothing_vanishes(masks: Tensor) -> bool:
-    """Whether no slot of clips, masks (B, T, K, cells), ever loses most of what it holds."""
+    """Whether no slot of clips, masks (B, T, K, cells), ever loses what it holds."""
     return vanished(masks[:, :-1], masks[:, 1:]).double().mean().item() < NEVER
 
 

@@ -49,9 +49,9 @@ def test_tokens_that_never_occur_are_never_dreamt(tiny_world):
     assert torch.isin(free, often).any() and not torch.isin(bound, often).any()
 
 
-def test_a_slot_has_vanished_if_it_held_something_and_lost_most_of_it():
-    before = torch.tensor([[0.9, 0.9], [0.9, 0.9], [0.1, 0.2], [0.0, 0.6]])
-    after = torch.tensor([[0.5, 0.5], [0.4, 0.4], [0.0, 0.0], [0.9, 0.9]])
+def test_a_slot_has_vanished_if_it_held_something_and_lost_most_of_it_wherever_it_went():
+    before = torch.tensor([[0.9, 0.0, 0.0], [0.9, 0.3, 0.3], [0.1, 0.2, 0.4], [0.0, 0.6, 0.0]])
+    after = torch.tensor([[0.0, 0.0, 0.5], [0.4, 0.4, 0.4], [0.0, 0.0, 0.0], [0.9, 0.9, 0.0]])
     assert vanished(before, after).tolist() == [False, True, False, False]
 
 
@@ -62,7 +62,7 @@ class Fading(Dream):
 
     def _advance(self, state, actions):
         after = super()._advance(state, actions)
-        masks = torch.full_like(after.masks, 0.1)
+        masks = torch.full_like(after.masks, 0.8)
         bold = actions[:, 4].abs().amax(-1) > 1
         masks[bold | self.hopeless, 4] = 0
         return after._replace(masks=masks)
@@ -82,7 +82,7 @@ def lasting(tiny_world, monkeypatch) -> World:
 
 def steps_of(dream: Dream, world: World):
     state = dream.reset(world.starts.tokens[:3, :2])
-    state = state._replace(masks=torch.full_like(state.masks, 0.1))
+    state = state._replace(masks=torch.full_like(state.masks, 0.8))
     actions = torch.full((3, SLOTS, ACTIONS), 0.01)
     actions[1, 4] = 3.0
     return state, actions, dream.step(state, actions)[0]
