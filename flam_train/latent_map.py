@@ -85,7 +85,7 @@ def latent_map(
     places, kind = project(of_agents[known][chosen].numpy())
     title = (
         f"{kind}\nlinear probe: {scores['accuracy']:.1%} right, one for each heading "
-        f"{scores['accuracy_heading_known']:.1%}, commonest action {scores['floor']:.1%}; "
+        f"{scores['accuracy_heading_known']:.1%}\ncommonest action {scores['floor']:.1%}; "
         f"{scores['agents_left_out']:.1%} of agents left out"
     )
     write_atomically(Path(out), draw_map(places, done[known][chosen].numpy(), title))
