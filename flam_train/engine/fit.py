@@ -129,9 +129,7 @@ def is_finished(out: Path, config: FitConfig) -> bool:
 class _Run:
     """One run, from opening its folder to its result."""
 
-    def __init__(
-        self, model: nn.Module, loss: Loss, config: FitConfig, out: Path, frames: int, best: BestSoFar | None
-    ):
+    def __init__(self, model: nn.Module, loss: Loss, config: FitConfig, out: Path, frames: int, best: BestSoFar | None):
         require_trainable(model)
         self.config, self.out, self.frames, self.best = config, out, frames, best
         # Without cpu=True, accelerate overlooks torchrun's other processes on a machine without a GPU.
