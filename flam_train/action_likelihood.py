@@ -63,7 +63,8 @@ class ActionLikelihood(nn.Module):
 def _score_discrete(logits: Tensor, acts: Tensor) -> ActionScores:
     """Scores from logits (B, number of actions); labels are actions (B,) or probabilities (B, number of actions)."""
     true = acts.argmax(dim=1) if acts.ndim == 2 else acts
-    entropy = torch.special.entr(logits.softmax(dim=1)).sum(dim=1)
+    logarithms = logits.log_softmax(dim=1)
+    entropy = -(logarithms.exp() * logarithms).sum(dim=1)  # torch.special.entr has no finite slope at probability 0
     log_prob = -F.cross_entropy(logits, acts, reduction="none")
     return ActionScores(log_prob, entropy, logits.argmax(dim=1) == true)
 

@@ -115,7 +115,7 @@ def new_model(
             f"expected an algorithm of {[*ALGORITHMS]} and features of {[*POLICY_ARGUMENTS]}, got {algorithm!r} and "
             f"{features!r}; name one of each"
         )
-    import stable_baselines3  # there: flam_train.behaviour_cloning has imported it
+    import stable_baselines3  # late: where it is missing, the import of behaviour_cloning says how to get it
 
     env = ProcgenVecEnv(game, 1, size=size)
     chosen = getattr(stable_baselines3, algorithm)
