@@ -42,8 +42,6 @@ class CloningConfig:
     """weight of half the sum of squares of the parameters in training"""
     confidence_threshold: float = 0.0
     """soft labels whose most likely action is less probable than this are dropped"""
-    held_out_share: float = 0.1
-    """share of the episodes that is held out where no held-out demonstrations are given"""
     evaluate_every: int = 250
     """steps between looks at held-out pairs"""
     patience: int = 10
@@ -54,7 +52,6 @@ class CloningConfig:
             "ent_weight": self.ent_weight >= 0,
             "l2_weight": self.l2_weight >= 0,
             "confidence_threshold": 0 <= self.confidence_threshold <= 1,
-            "held_out_share": 0 < self.held_out_share < 1,
             "evaluate_every": self.evaluate_every > 0,
             "patience": self.patience >= 0,
         }
@@ -95,7 +92,7 @@ class BehaviourCloning:
     Args:
         model: PPO, A2C or another algorithm with an actor-critic policy without memory.
         demonstrations: what to do.
-        held_out: what the clone is judged by; by default whole episodes of the demonstrations.
+        held_out: what the clone is judged by: other demonstrations, or the share of the episodes that is held out.
         config: what is asked of the clone.
         fit_config: budget and optimiser. The averaged weights are what is judged and kept.
 
@@ -108,7 +105,7 @@ class BehaviourCloning:
         self,
         model: BaseAlgorithm,
         demonstrations: Demonstrations,
-        held_out: Demonstrations | None = None,
+        held_out: Demonstrations | float = 0.1,
         *,
         config: CloningConfig = CLONING,
         fit_config: FitConfig = SMALL.clone_fit,
@@ -120,20 +117,21 @@ class BehaviourCloning:
                 f"{type(policy).__name__}; use PPO or A2C"
             )
         self.model, self.policy, self.config, self.fit_config = model, policy, config, fit_config
-        for pairs in (demonstrations, held_out or demonstrations):
+        self.demonstrations = demonstrations
+        self.held_out = held_out if isinstance(held_out, Demonstrations) else demonstrations
+        for pairs in (self.demonstrations, self.held_out):
             check_observations(pairs.obs, policy.observation_space)
             check_actions(pairs.acts, policy.action_space)
-        self.demonstrations, self.held_out = demonstrations, held_out or demonstrations
         self.rows, self.held_out_rows = self._choose_rows(held_out)
 
-    def _choose_rows(self, held_out: Demonstrations | None) -> tuple[np.ndarray, np.ndarray]:
+    def _choose_rows(self, held_out: Demonstrations | float) -> tuple[np.ndarray, np.ndarray]:
         """The pairs to learn from and those to hold out, without copying any."""
         threshold = self.config.confidence_threshold
         rows = confident_rows(self.demonstrations, threshold)
-        if held_out is not None:
+        if isinstance(held_out, Demonstrations):
             soft = is_soft(held_out.acts, self.policy.action_space)
             return rows, confident_rows(held_out, threshold if soft else 0.0)
-        learned, kept = split_episodes(self.demonstrations, self.config.held_out_share, self.fit_config.seed)
+        learned, kept = split_episodes(self.demonstrations, held_out, self.fit_config.seed)
         rows, held_out_rows = np.intersect1d(rows, learned), np.intersect1d(rows, kept)
         if not (len(rows) and len(held_out_rows)):
             raise ValueError(
@@ -229,8 +227,8 @@ class BehaviourCloning:
                 weight.requires_grad_(True)
 
     def _fingerprint(self) -> dict[str, Any]:
-        """What tells these pairs from others: all labels, and a few of the observations."""
-        digest = hashlib.blake2b(np.ascontiguousarray(self.demonstrations.acts).tobytes(), digest_size=16)
-        digest.update(self.rows.tobytes() + self.held_out_rows.tobytes())
-        digest.update(np.ascontiguousarray(self.demonstrations.obs[:: len(self.demonstrations) // 64 + 1]).tobytes())
+        """What tells these pairs from others: which are used, all labels, and a few of the observations."""
+        digest = hashlib.blake2b(self.rows.tobytes() + self.held_out_rows.tobytes(), digest_size=16)
+        for pairs in (self.demonstrations, self.held_out):
+            digest.update(pairs.acts.tobytes() + pairs.obs[:: len(pairs) // 64 + 1].tobytes())
         return {"pairs": len(self.rows), "held_out": len(self.held_out_rows), "hash": digest.hexdigest()}

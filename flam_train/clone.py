@@ -1,10 +1,11 @@
 """`flam-train clone`: clones the player of a Procgen store into a Stable-Baselines3 policy, and lets it play."""
 
 import json
-import os
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from flam_env.checkpoint import write_atomically
 from flam_train.behaviour_cloning import CLONING, BehaviourCloning, CloningConfig, CloningResult
 from flam_train.cli import Positional, run_command
 from flam_train.data.demonstrations import Demonstrations, read_demonstrations
@@ -80,11 +81,13 @@ def clone(
     cloning = BehaviourCloning(model, demonstrations, held_out, config=config, fit_config=fit_config)
     result = cloning.train(Path(out) / "training" / "clone", product=Path(out) / FILE)
     if result.main:
-        _save(model, Path(out) / FILE)
+        file = BytesIO()
+        model.save(file)
+        write_atomically(Path(out) / FILE, file.getvalue())
         scores: dict[str, Any] = {"kept_step": result.step, "held_out": result.metrics}
         if episodes_per_env:
             scores["levels"] = _play(model, game, store.size, episodes_per_env, fit_config.seed)
-        (Path(out) / SCORES).write_text(json.dumps(scores, indent=2) + "\n")
+        write_atomically(Path(out) / SCORES, json.dumps(scores, indent=1).encode())
         print(json.dumps(scores))
     return Path(out) / FILE
 
@@ -120,12 +123,6 @@ def new_model(
     env = ProcgenVecEnv(game, 1, size=size)
     chosen = getattr(stable_baselines3, algorithm)
     return chosen("CnnPolicy", env, policy_kwargs=POLICY_ARGUMENTS[features], seed=seed)
-
-
-def _save(model: "BaseAlgorithm", path: Path) -> None:
-    temporary = path.with_name(f"{path.stem}.tmp.zip")
-    model.save(temporary)
-    os.replace(temporary, path)
 
 
 def _play(model: "BaseAlgorithm", game: str, size: int, episodes: int, seed: int) -> dict[str, float]:

@@ -128,8 +128,10 @@ def split_episodes(demonstrations: Demonstrations, share: float, seed: int) -> t
     Neighbouring frames are nearly equal, so single pairs that are held out would flatter.
 
     Raises:
-        ValueError: nobody knows the episodes, or there is only one.
+        ValueError: the share is not between 0 and 1, nobody knows the episodes, or there is only one.
     """
+    if not 0 < share < 1:
+        raise ValueError(f"expected a share of the episodes between 0 and 1 to hold out, got {share}; 0.1 is usual")
     episodes = np.empty(0) if demonstrations.episodes is None else demonstrations.episodes
     numbers = np.unique(episodes)
     if len(numbers) < 2:

@@ -222,9 +222,11 @@ def test_training_ends_when_held_out_pairs_no_longer_profit_and_keeps_the_best(t
 
 def test_held_out_pairs_come_from_held_out_episodes():
     pairs = bar_pairs(240, episodes=12)
-    cloning = BehaviourCloning(bars_model(), pairs, config=looks(held_out_share=0.25))
+    cloning = BehaviourCloning(bars_model(), pairs, held_out=0.25)
     learned, held_out = (set(pairs.episodes[rows]) for rows in (cloning.rows, cloning.held_out_rows))
     assert len(held_out) == 3 and len(learned) == 9 and not learned & held_out
+    with pytest.raises(ValueError, match="expected a share of the episodes between 0 and 1 to hold out, got 1"):
+        BehaviourCloning(bars_model(), pairs, held_out=1)
 
 
 def test_the_threshold_drops_uncertain_pairs():
