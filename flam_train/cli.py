@@ -25,6 +25,7 @@ COMMANDS = {
     "world-model": "flam_train.world_model:world_model",
     "scheduled-sampling": "flam_train.scheduled_sampling:scheduled_sampling",
     "label": "flam_train.label:label",
+    "clone": "flam_train.clone:clone",
     "evaluate": "flam_train.evaluate.evaluate:evaluate",
     "demo": "flam_train.demo:demo",
     "dreams": "flam_train.dreams:dreams",

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 class ResidualConv(nn.Module):
     """Two activated convolutions with a residual connection."""
 
-    def __init__(self, channels: int, kernel: int = 3):
+    def __init__(self, channels: int, kernel: int = 3, activation: type[nn.Module] = nn.GELU):
         super().__init__()
         self.body = nn.Sequential(
-            nn.GELU(),
+            activation(),
             nn.Conv2d(channels, channels, kernel, padding=kernel // 2),
-            nn.GELU(),
+            activation(),
             nn.Conv2d(channels, channels, kernel, padding=kernel // 2),
         )
 
@@ -23,12 +23,14 @@ class ResidualConv(nn.Module):
         return x + self.body(x)
 
 
-def impala_encoder(widths: tuple[int, ...], blocks: int = 2) -> nn.Sequential:
-    """(B, 3, H, W) -> (B, widths[-1], H / 2^n, W / 2^n), n = number of widths."""
+def impala_encoder(
+    widths: tuple[int, ...], blocks: int = 2, *, channels: int = 3, activation: type[nn.Module] = nn.GELU
+) -> nn.Sequential:
+    """(B, channels, H, W) -> (B, widths[-1], H / 2^n, W / 2^n), n = number of widths."""
     layers: list[nn.Module] = []
-    for before, width in zip((3, *widths), widths, strict=False):
+    for before, width in zip((channels, *widths), widths, strict=False):
         layers += [nn.Conv2d(before, width, 3, padding=1), nn.MaxPool2d(3, stride=2, padding=1)]
-        layers += [ResidualConv(width) for _ in range(blocks)]
+        layers += [ResidualConv(width, activation=activation) for _ in range(blocks)]
     return nn.Sequential(*layers)
 
 

@@ -17,6 +17,11 @@ SIZES = (64, 128, 224)
 SPLIT_LEVELS = {"train": (0, 100_000), "val": (100_000, 10_000), "test": (110_000, 10_000)}
 """First level and number of levels of each split."""
 
+ACTIONS = 15
+"""Number of actions, in every game."""
+TIME_LIMITS = {"bigfish": 6000, "leaper": 500, "starpilot": 1000}
+"""Steps after which a game ends an episode by itself, as its saved state says."""
+
 NOOP = 4
 _BIGFISH = (*range(9), *[NOOP] * 6)
 _LEAPER = (1, 1, 1, 3, 4, 5, 7, 7, 7, *[NOOP] * 6)

@@ -3,11 +3,13 @@
 from flam_train.engine.batches import Batch, DrawBatch
 from flam_train.engine.fit import FitResult, fit, is_finished
 from flam_train.engine.plan import FitConfig, Loss, Progress, learning_rate
+from flam_train.engine.stopping import EarlyStopping
 from flam_train.engine.window import NonFiniteLossError
 
 __all__ = [
     "Batch",
     "DrawBatch",
+    "EarlyStopping",
     "FitConfig",
     "FitResult",
     "Loss",

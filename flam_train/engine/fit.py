@@ -32,6 +32,7 @@ from flam_train.engine.plan import (
 )
 from flam_train.engine.signals import Interrupts
 from flam_train.engine.state import RunState, read_header, require_same_run, require_trainable
+from flam_train.engine.stopping import BestSoFar, EarlyStopping
 from flam_train.engine.window import Window
 
 try:
@@ -49,10 +50,12 @@ class FitResult:
 
     Attributes:
         model: the network with its raw weights, on its device.
-        ema: the model's state dict under averaged weights (raw ones if ema is 0): what gets exported.
+        ema: the model's state dict under averaged weights (raw ones if ema is 0): what gets exported. With early
+            stopping, those of the best evaluation.
         metrics: latest value of each metric; evaluation metrics are called "eval/...".
         step: optimiser steps done, over all resumes.
         seconds: time spent on training, over all resumes; evaluation is not counted.
+        kept: the step whose weights `ema` holds.
         trained: False if the folder held the finished run and nothing was left to do.
         main: whether this is the main process, the one that should write results.
     """
@@ -62,6 +65,7 @@ class FitResult:
     metrics: dict[str, float]
     step: int
     seconds: float
+    kept: int
     trained: bool
     main: bool
 
@@ -78,6 +82,7 @@ def fit(
     frames_per_batch: int = 0,
     identity: Mapping[str, Any] | None = None,
     product: Path | None = None,
+    stopping: EarlyStopping | None = None,
 ) -> FitResult:
     """Trains `model`, or goes on with the run that `out` holds. Several GPUs: start it with torchrun.
 
@@ -96,13 +101,17 @@ def fit(
             of the data); a resume with another identity is refused.
         product: the file that the caller makes of the result; where it exists and no run is in `out`, it came from
             elsewhere and would be lost.
+        stopping: lets a metric of `evaluate` end the run and choose the weights that are the result.
 
     Raises:
-        ValueError: if `out` holds another run or a damaged file, if `product` came from elsewhere, or the batch size
-            does not divide.
+        ValueError: if `out` holds another run or a damaged file, if `product` came from elsewhere, if the batch size
+            does not divide, or if evaluations that do not exist are to stop the run.
         NonFiniteLossError: if the loss or gradient is NaN or infinite; the last checkpoint stays as it was.
     """
-    run = _Run(model, loss, config, Path(out), frames_per_batch or config.batch_size)
+    if stopping and not evaluate:
+        raise ValueError(f"expected an evaluation that tells {stopping.metric!r}, got none; give `evaluate`")
+    best = BestSoFar(stopping) if stopping else None
+    run = _Run(model, loss, config, Path(out), frames_per_batch or config.batch_size, best)
     run.open(dict(identity or {}), product)
     return run.train(batches, evaluate, evaluate_every)
 
@@ -113,15 +122,16 @@ def is_finished(out: Path, config: FitConfig) -> bool:
     if not path.exists():
         return False
     header = read_header(path)
-    return progress_of(config, header.step, header.seconds).share >= 1
+    stopped = header.best is not None and header.best["stopped"]
+    return stopped or progress_of(config, header.step, header.seconds).share >= 1
 
 
 class _Run:
     """One run, from opening its folder to its result."""
 
-    def __init__(self, model: nn.Module, loss: Loss, config: FitConfig, out: Path, frames: int):
+    def __init__(self, model: nn.Module, loss: Loss, config: FitConfig, out: Path, frames: int, best: BestSoFar | None):
         require_trainable(model)
-        self.config, self.out, self.frames = config, out, frames
+        self.config, self.out, self.frames, self.best = config, out, frames, best
         # Without cpu=True, accelerate overlooks torchrun's other processes on a machine without a GPU.
         self.accelerator = Accelerator(mixed_precision="no", cpu=not torch.accelerator.is_available())
         self.device, self.rank = self.accelerator.device, self.accelerator.process_index
@@ -136,12 +146,13 @@ class _Run:
         self.control = dist.new_group(backend="gloo", timeout=timedelta(days=1)) if shared else None
         self.objective = self.accelerator.prepare(Objective(model, loss, config, self.device))
         self.model, self.optimizers = model, optimizers(model, config, self.device)
-        self.state = RunState(model, self.optimizers, average=config.ema > 0)
+        self.state = RunState(model, self.optimizers, average=config.ema > 0, best=best)
         self.window = Window(out / RESUME_NAME)
 
     def open(self, identity: dict[str, Any], product: Path | None) -> None:
         """Resumes what the folder holds, or starts a run there by writing the checkpoint of step 0."""
         record = {"fit": asdict(self.config), "identity": identity, "processes": self.processes}
+        record |= {"stopping": asdict(self.best.stopping)} if self.best else {}
         self.record = json.loads(json.dumps(record))
         path = self.out / RESUME_NAME
         resumed = path.exists()
@@ -167,7 +178,7 @@ class _Run:
     def train(self, batches: DrawBatch, evaluate: Evaluate | None, evaluate_every: int) -> FitResult:
         """Steps until the run is done, then returns its result; returns at once if it is done already."""
         progress = self._progress()
-        if progress.share >= 1:
+        if self._ends():
             self.accelerator.print(f"{self.out}: finished at step {progress.step}, nothing left to train")
             return self._result(last_metrics(self.out, progress.step), trained=False)
         unit = "s" if self.config.minutes else "step"
@@ -194,18 +205,18 @@ class _Run:
         self.model.train()
         self.last_tick, self.window_start = time.perf_counter(), self.state.seconds
         progress = self._progress()
-        while progress.share < 1:
+        while not self._ends():
             rate = self._step(feed.take(), progress)
             stop = self._tick(interrupts.received)
             progress = self._progress()
             log.advance(self._done())
-            ends = progress.share >= 1
-            if closes := bool(ends or stop or progress.step % self.config.log_every == 0):
+            looks = evaluate and (self._ends() or (evaluate_every and progress.step % evaluate_every == 0))
+            if closes := bool(looks or self._ends() or stop or progress.step % self.config.log_every == 0):
                 self._close_window(log, rate)
-            if evaluate and (ends or (evaluate_every and progress.step % evaluate_every == 0)):
+            if evaluate and looks:
                 self._evaluate(evaluate, log)
             due = time.perf_counter() - self.saved_at >= 60 * self.config.checkpoint_minutes
-            if closes and (ends or stop or due):
+            if closes and (self._ends() or stop or due):
                 self._checkpoint(log)
             if stop:
                 interrupts.leave(stop)
@@ -249,6 +260,7 @@ class _Run:
         self.window_start = self.state.seconds
 
     def _evaluate(self, evaluate: Evaluate, log: RunLog) -> None:
+        judged = torch.zeros((), dtype=torch.float64)
         if self.main:
             torch.manual_seed(step_seed(self.config.seed, self.state.step, 0, Stream.EVALUATION))
             with self.state.averaged() as model, torch.no_grad():
@@ -256,8 +268,12 @@ class _Run:
                 metrics = {name: float(value) for name, value in evaluate(model).items()}
             self.model.train()
             log.line(self.state.step, self.state.seconds, metrics, group="eval")
-        if self.control is not None:
-            dist.barrier(group=self.control)
+            if self.best is not None:
+                judged.fill_(metrics[self.best.stopping.metric])
+        if self.control is not None:  # where the other processes wait for the main one
+            dist.broadcast(judged, src=0, group=self.control)
+        if self.best is not None:
+            self.best.look(judged.item(), self.state.step, self.state.averaged_weights)
         self.last_tick = time.perf_counter()
 
     def _checkpoint(self, log: RunLog) -> None:
@@ -265,6 +281,9 @@ class _Run:
             log.flush()
             self.state.save(self.out / RESUME_NAME, self.record)
         self.saved_at = time.perf_counter()
+
+    def _ends(self) -> bool:
+        return self._progress().share >= 1 or (self.best is not None and self.best.stopped)
 
     def _done(self) -> float:
         return self.state.seconds if self.config.minutes else self.state.step
@@ -276,7 +295,15 @@ class _Run:
         return progress_of(self.config, self.state.step, self.state.seconds)
 
     def _result(self, metrics: dict[str, float], *, trained: bool) -> FitResult:
-        step, seconds, ema = self.state.step, self.state.seconds, self.state.averaged_weights()
+        step, seconds = self.state.step, self.state.seconds
+        best = self.best if self.best and self.best.weights else None  # none is better than NaN
         return FitResult(
-            model=self.model, ema=ema, metrics=metrics, step=step, seconds=seconds, trained=trained, main=self.main
+            model=self.model,
+            ema=best.weights if best else self.state.averaged_weights(),
+            metrics=metrics,
+            step=step,
+            seconds=seconds,
+            kept=best.step if best else step,
+            trained=trained,
+            main=self.main,
         )

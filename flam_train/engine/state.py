@@ -15,29 +15,40 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from flam_train.engine.stopping import BestSoFar
+
 FORMAT = "flam-resume-1"
 MAY_CHANGE = frozenset({"fit.steps", "fit.minutes", "fit.log_every", "fit.checkpoint_minutes"})
 """Keys of a run's record that a resumed run may set differently."""
 
 
 class ResumeHeader(NamedTuple):
-    """Progress and description of a saved run."""
+    """Progress and description of a saved run; `best` is there if its evaluations decide when it stops."""
 
     step: int
     seconds: float
     record: dict[str, Any]
+    best: dict[str, Any] | None = None
 
 
 class RunState:
-    """Model, EMA, optimiser moments, step and training seconds of one run.
+    """Model, EMA, optimiser moments, best weights, step and training seconds of one run.
 
     Args:
         model: the network in training, fp32, already on its device.
         optimizers: AdamW, and perhaps Muon, which share the model's trainable parameters.
         average: whether an exponential moving average of the weights is kept.
+        best: where the best weights are kept, if they are.
     """
 
-    def __init__(self, model: nn.Module, optimizers: list[torch.optim.Optimizer], *, average: bool):
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizers: list[torch.optim.Optimizer],
+        *,
+        average: bool,
+        best: BestSoFar | None = None,
+    ):
         self.model = model
         self.moments = {w: o.state for o in optimizers for group in o.param_groups for w in group["params"]}
         self.fused = optimizers[0].defaults["fused"]
@@ -46,6 +57,7 @@ class RunState:
         self.weights = [weight.data for weight in named.values()]
         self.parameters = list(named.values())
         self.average = [weight.clone() for weight in self.weights] if average else None
+        self.best = best
         self.step, self.seconds = 0, 0.0
 
     @torch.no_grad()
@@ -76,6 +88,7 @@ class RunState:
         """Writes the state and the run's record under a temporary name, then renames it to `path`."""
         tensors = {name: value.detach().cpu().contiguous().clone() for name, value in self._tensors().items()}
         header = {"step": self.step, "seconds": self.seconds, "record": record}
+        header |= {"best": self.best.header()} if self.best else {}
         metadata = {"format": FORMAT, "run": json.dumps(header)}
         temporary = path.with_name(path.name + ".tmp")
         save_file(tensors, temporary, metadata=metadata)
@@ -97,6 +110,7 @@ class RunState:
             self.model.load_state_dict(part)
             self._restore_average(tensors)
             self._restore_moments(tensors)
+            self._restore_best(header, tensors)
         except (RuntimeError, KeyError) as error:
             raise ValueError(
                 f"{path}: expected the weights of this {type(self.model).__name__}, got others; "
@@ -111,11 +125,19 @@ class RunState:
         for name, parameter in zip(self.names, self.parameters, strict=True):
             moments = self.moments[parameter].get(parameter, {})
             tensors |= {f"moments.{name}.{key}": value for key, value in moments.items()}
+        if self.best is not None:
+            tensors |= {f"best.{name}": value for name, value in self.best.weights.items()}
         return tensors
 
     def _restore_average(self, tensors: dict[str, Tensor]) -> None:
         for name, value in zip(self.names, self.average or (), strict=self.average is not None):
             value.copy_(tensors[f"ema.{name}"])
+
+    def _restore_best(self, header: ResumeHeader, tensors: dict[str, Tensor]) -> None:
+        if self.best is not None and header.best is not None:
+            saved = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
+            device = self.weights[0].device
+            self.best.restore(header.best, {name: tensor.to(device) for name, tensor in saved.items()})
 
     def _restore_moments(self, tensors: dict[str, Tensor]) -> None:
         for name, parameter in zip(self.names, self.parameters, strict=True):

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from flam_train.engine import FitConfig, NonFiniteLossError, Progress, fit, learning_rate
+from flam_train.engine import EarlyStopping, FitConfig, NonFiniteLossError, Progress, fit, is_finished, learning_rate
 from flam_train.engine.log import last_metrics
 from flam_train.engine.plan import ema_decay, is_decayed
 from flam_train.engine.state import read_header
@@ -348,6 +348,61 @@ def test_two_processes_share_the_batch_and_end_with_the_same_weights(tmp_path):
     assert {row["size"] for row in lines(out) if "size" in row} == {4}
     with pytest.raises(ValueError, match="processes 2 there, 1 here"):
         fit(toy(), error, draw, config(), out)
+
+
+def far_from_step(best: int, seen: list):
+    """An evaluation that is best at one step, and notes the weights of each look."""
+
+    def evaluate(model):
+        step = 10 * (len(seen) + 1)
+        seen.append({name: value.clone() for name, value in model.state_dict().items()})
+        return {"distance": abs(step - best)}
+
+    return evaluate
+
+
+def test_a_run_that_no_longer_improves_ends_with_its_best_weights(tmp_path):
+    seen: list = []
+    stopping = EarlyStopping(metric="distance", patience=2)
+    plan = config(log_every=7)
+
+    def train(**changes):
+        return fit(toy(), error, draw, plan, tmp_path, evaluate_every=10, stopping=stopping, **changes)
+
+    result = train(evaluate=far_from_step(30, seen))
+    assert result.step == 50 and result.kept == 30 and same_tensors(result.ema, seen[2])
+    assert lines(tmp_path)[-1]["eval/distance"] == 20
+    assert is_finished(tmp_path, plan)
+    again = train(evaluate=weight_sum)
+    assert not again.trained and again.kept == 30 and same_tensors(again.ema, seen[2])
+
+
+def test_an_early_stop_survives_a_kill(tmp_path):
+    stopping = EarlyStopping(metric="distance", patience=3)
+    with pytest.raises(SystemExit):
+        dies = dies_at(48, signal.SIGTERM)  # after the best evaluation, before the last
+        run = {"evaluate_every": 10, "stopping": stopping}
+        fit(toy(), error, dies, config(), tmp_path / "killed", evaluate=far_from_step(20, []), **run)
+    looks = read_header(tmp_path / "killed/resume.safetensors").step // 10
+    assert looks == 4
+    resumed = fit(toy(), error, draw, config(), tmp_path / "killed", evaluate=far_from_step(20, [{}] * looks), **run)
+    whole = fit(toy(), error, draw, config(), tmp_path / "whole", evaluate=far_from_step(20, []), **run)
+    assert resumed.step == whole.step == 50 and resumed.kept == whole.kept == 20
+    assert same_tensors(resumed.ema, whole.ema)
+    killed, uninterrupted = (
+        [row for row in lines(tmp_path / name) if "eval/distance" in row] for name in ("killed", "whole")
+    )
+    assert killed == uninterrupted
+    with pytest.raises(ValueError, match=r"differs in stopping.patience 3 there, 4 here"):
+        run["stopping"] = EarlyStopping(metric="distance", patience=4)
+        fit(toy(), error, draw, config(), tmp_path / "whole", evaluate=weight_sum, **run)
+
+
+def test_early_stopping_needs_an_evaluation_and_patience_that_is_a_number_of_looks(tmp_path):
+    with pytest.raises(ValueError, match="expected an evaluation that tells 'distance', got none"):
+        fit(toy(), error, draw, config(), tmp_path, stopping=EarlyStopping(metric="distance", patience=2))
+    with pytest.raises(ValueError, match="expected patience >= 0, got -1"):
+        EarlyStopping(metric="distance", patience=-1)
 
 
 def train_as_script(out: Path, mode: str) -> None:

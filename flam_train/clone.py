@@ -1,0 +1,141 @@
+"""`flam-train clone`: clones the player of a Procgen store into a Stable-Baselines3 policy, and lets it play."""
+
+import json
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from flam_env.checkpoint import write_atomically
+from flam_train.behaviour_cloning import CLONING, BehaviourCloning, CloningConfig, CloningResult
+from flam_train.cli import Positional, run_command
+from flam_train.data.demonstrations import Demonstrations, read_demonstrations
+from flam_train.data.procgen import GAMES
+from flam_train.data.procgen_vec_env import ProcgenVecEnv
+from flam_train.data.store import EpisodeStore
+from flam_train.engine import FitConfig
+from flam_train.evaluate.levels import evaluate_on_levels
+from flam_train.impala_extractor import ImpalaExtractor
+from flam_train.presets import SMALL
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+__all__ = ["BehaviourCloning", "CloningConfig", "CloningResult", "Demonstrations", "clone", "new_model"]
+
+FILE, SCORES = "policy.zip", "levels.json"
+HELD_OUT_PAIRS = 2048
+PLAYERS = 16  # simulators that the clone plays at once
+ALGORITHMS = ("PPO", "A2C")
+POLICY_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "nature": {},  # SB3's own for a CnnPolicy
+    "impala": {"features_extractor_class": ImpalaExtractor, "net_arch": []},
+}
+
+
+def clone(
+    data: Positional[Path],
+    *,
+    out: Path,
+    algorithm: Literal["PPO", "A2C"] = "PPO",
+    features: Literal["nature", "impala"] = "impala",
+    agent: str = "planner",
+    pairs: int = 200_000,
+    episodes_per_env: int = 4,
+    config: CloningConfig = CLONING,
+    fit_config: FitConfig = SMALL.clone_fit,
+) -> Path:
+    """Clones who plays in a store of a Procgen game, and writes `out/policy.zip` for Stable-Baselines3.
+
+    Learns from true actions of the train split, keeps what does best on the val split, and plays the test split's
+    levels in the end, sampling actions; those scores go to `out/levels.json`.
+
+    Args:
+        data: a store of episodes of bigfish, leaper or starpilot, with their actions.
+        out: the directory of the clone; training logs go to `out/training/clone`. A run that was interrupted goes on
+            where it was.
+        algorithm: what the policy belongs to, and is fine-tuned by.
+        features: the network that sees: NatureCNN, or IMPALA with 16, 32, 32 channels.
+        agent: who is cloned.
+        pairs: frames to learn from at most; the first episodes are taken whole.
+        episodes_per_env: episodes that each of 16 simulators plays in the end; 0 for none.
+        config: what is asked of the clone.
+        fit_config: budget and optimiser.
+
+    Returns:
+        The file that was written: `PPO.load(file, env=...)` opens it, `.learn()` goes on with it.
+
+    Raises:
+        ValueError: no such store, none of Procgen, no such episodes, or `out` holds another run.
+        ImportError: an optional package is missing.
+    """
+    store = EpisodeStore.open(data)
+    game = store.source.removeprefix("procgen/")
+    if store.source == game or game not in GAMES or episodes_per_env < 0:
+        raise ValueError(
+            f"{data}: expected a store of {', '.join(GAMES)} and episodes_per_env >= 0, got {store.source} and "
+            f"{episodes_per_env}; clone from other sources with flam_train.clone.BehaviourCloning in Python"
+        )
+    demonstrations = read_demonstrations(store, "train", agent=agent, pairs=pairs)
+    held_out = read_demonstrations(store, "val", agent=agent, pairs=HELD_OUT_PAIRS, spread=True)
+    model = new_model(game, store.size, algorithm=algorithm, features=features, seed=fit_config.seed)
+    cloning = BehaviourCloning(model, demonstrations, held_out, config=config, fit_config=fit_config)
+    result = cloning.train(Path(out) / "training" / "clone", product=Path(out) / FILE)
+    if result.main:
+        file = BytesIO()
+        model.save(file)
+        write_atomically(Path(out) / FILE, file.getvalue())
+        scores: dict[str, Any] = {"kept_step": result.step, "held_out": result.metrics}
+        if episodes_per_env:
+            scores["levels"] = _play(model, game, store.size, episodes_per_env, fit_config.seed)
+        write_atomically(Path(out) / SCORES, json.dumps(scores, indent=1).encode())
+        print(json.dumps(scores))
+    return Path(out) / FILE
+
+
+def new_model(
+    game: str,
+    size: int = 64,
+    *,
+    algorithm: Literal["PPO", "A2C"] = "PPO",
+    features: Literal["nature", "impala"] = "impala",
+    seed: int = 0,
+) -> "BaseAlgorithm":
+    """An untrained algorithm with a CnnPolicy for a game.
+
+    Args:
+        game: bigfish, leaper or starpilot.
+        size: height and width of its pictures: 64, 128 or 224.
+        algorithm: PPO or A2C.
+        features: the network that sees: nature or impala.
+        seed: decides the weights.
+
+    Raises:
+        ValueError: an argument is none of these.
+        ImportError: Procgen is missing.
+    """
+    if algorithm not in ALGORITHMS or features not in POLICY_ARGUMENTS:
+        raise ValueError(
+            f"expected an algorithm of {[*ALGORITHMS]} and features of {[*POLICY_ARGUMENTS]}, got {algorithm!r} and "
+            f"{features!r}; name one of each"
+        )
+    import stable_baselines3  # late: where it is missing, the import of behaviour_cloning says how to get it
+
+    env = ProcgenVecEnv(game, 1, size=size)
+    chosen = getattr(stable_baselines3, algorithm)
+    return chosen("CnnPolicy", env, policy_kwargs=POLICY_ARGUMENTS[features], seed=seed)
+
+
+def _play(model: "BaseAlgorithm", game: str, size: int, episodes: int, seed: int) -> dict[str, float]:
+    env = ProcgenVecEnv(game, PLAYERS, split="test", size=size)
+    scores = evaluate_on_levels(model, env, episodes_per_env=episodes, seed=seed)
+    env.close()
+    return {
+        "mean_return": scores.mean,
+        "standard_error": scores.standard_error,
+        "episodes": scores.returns.size,
+        "mean_length": float(scores.lengths.mean()),
+    }
+
+
+if __name__ == "__main__":
+    run_command(clone)

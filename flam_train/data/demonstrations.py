@@ -1,0 +1,145 @@
+"""Pairs of observation and action, as arrays: what a policy is cloned from, wherever they come from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flam_train.data.store import EpisodeStore
+
+try:
+    from tqdm import tqdm
+except ImportError as error:
+    raise ImportError("reading episodes needs tqdm: pip install 'flam-env[train]'") from error
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Demonstrations:
+    """P pairs of what somebody saw and what they did there; the names are those of `imitation`.
+
+    This is where pseudo labels enter: put the frames in `obs` and what an action decoder says of them in `acts`.
+
+    Attributes:
+        obs: observations (P, ...) of the policy's space; images uint8, (P, H, W, C) or (P, C, H, W). They are read
+            where they are, never copied, so a memory map is welcome.
+        acts: actions (P, ...) of the action space, integers (P,) where it is discrete; or there also soft labels:
+            probabilities float (P, number of actions), each row with sum 1.
+        episodes: integers (P,), which pairs belong to one episode; None where nobody knows.
+
+    Raises:
+        ValueError: no pairs at all, or arrays of different length.
+    """
+
+    obs: np.ndarray
+    acts: np.ndarray
+    episodes: np.ndarray | None = None
+
+    def __post_init__(self):
+        lengths = [len(self.obs), len(self.acts)] + ([] if self.episodes is None else [len(self.episodes)])
+        if len(set(lengths)) > 1:
+            raise ValueError(
+                "expected as many observations as actions (and episode numbers), got "
+                f"{' and '.join(map(str, lengths))}; give one action for each observation"
+            )
+        if lengths[0] == 0:
+            raise ValueError("expected at least one pair of observation and action, got none; give more demonstrations")
+
+    def __len__(self) -> int:
+        return len(self.acts)
+
+
+def read_demonstrations(
+    store: EpisodeStore, split: str, *, agent: str | None = "planner", pairs: int = 200_000, spread: bool = False
+) -> Demonstrations:
+    """Reads frames and true actions of a store into memory; 200 000 pairs of 64 px are 2.5 GB, and quick to draw from.
+
+    Args:
+        store: where the episodes are.
+        split: train, val or test.
+        agent: whose episodes; None for everybody's.
+        pairs: at most so many.
+        spread: take them at even spacing over all episodes; by default the first episodes are taken whole, and the
+            last one is cut: what labelling so many frames of video would give.
+
+    Raises:
+        ValueError: there is no such episode, actions are unknown or of several agents, or `pairs` is below 1.
+    """
+    records = [record for record in store.episodes(split) if agent in (None, record.agent)]
+    total = sum(record.frames for record in records)
+    if not records or pairs < 1:
+        raise ValueError(
+            f"{store.root}: expected episodes of {agent or 'anybody'} in split {split!r} and pairs >= 1, got "
+            f"{len(records)} episodes and {pairs} pairs; collect some, or name another agent"
+        )
+    rows = np.linspace(0, total, min(pairs, total), endpoint=False).astype(np.int64)
+    rows = rows if spread else np.arange(min(pairs, total))
+    frames = np.empty((len(rows), store.size, store.size, 3), np.uint8)
+    acts, episodes = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+    start = done = 0
+    for number, record in enumerate(
+        tqdm(records, desc=f"reading {split}", unit=" episodes", leave=False, disable=None)
+    ):
+        inside = rows[done : np.searchsorted(rows, start + record.frames)] - start
+        if len(inside):
+            part = slice(done, done + len(inside))
+            episode = store.read(record)
+            frames[part], acts[part] = episode.frames[inside], _true_actions(episode.actions, record.path)[inside]
+            episodes[part] = number
+        start, done = start + record.frames, done + len(inside)
+    return Demonstrations(obs=frames, acts=acts, episodes=episodes)
+
+
+def _true_actions(actions: np.ndarray, path: Any) -> np.ndarray:
+    if actions.ndim != 1:
+        known = f"those of {actions.shape[1]} agents" if actions.shape[1] else "none, as of plain video"
+        raise ValueError(
+            f"{path}: expected the actions of one agent, got {known}; put frames and labels of "
+            "your own in Demonstrations"
+        )
+    return actions
+
+
+def confident_rows(demonstrations: Demonstrations, threshold: float) -> np.ndarray:
+    """Rows of the pairs whose most likely action has at least this probability, int64.
+
+    Raises:
+        ValueError: labels are no probabilities, or no pair is that certain.
+    """
+    acts = demonstrations.acts
+    if threshold == 0:
+        return np.arange(len(acts))
+    if acts.ndim != 2 or acts.dtype.kind != "f":
+        raise ValueError(
+            f"expected soft labels for a confidence threshold, got {acts.dtype} {acts.shape}; give probabilities, or 0"
+        )
+    certainty = acts.max(axis=1)
+    rows = np.flatnonzero(certainty >= threshold)
+    if not len(rows):
+        raise ValueError(
+            f"expected at least one pair with confidence {threshold} or more, got at most {certainty.max():.4g}; "
+            "lower the threshold"
+        )
+    return rows
+
+
+def split_episodes(demonstrations: Demonstrations, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to learn from and rows to hold out, int64: a share of the episodes, at least one, is held out whole.
+
+    Neighbouring frames are nearly equal, so single pairs that are held out would flatter.
+
+    Raises:
+        ValueError: the share is not between 0 and 1, nobody knows the episodes, or there is only one.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"expected a share of the episodes between 0 and 1 to hold out, got {share}; 0.1 is usual")
+    episodes = np.empty(0) if demonstrations.episodes is None else demonstrations.episodes
+    numbers = np.unique(episodes)
+    if len(numbers) < 2:
+        raise ValueError(
+            f"expected at least two episodes, to hold one out, got {len(numbers)}; give `episodes` with the "
+            "demonstrations, or give `held_out` ones"
+        )
+    count = min(max(1, round(share * len(numbers))), len(numbers) - 1)
+    chosen = np.random.default_rng(seed).permutation(numbers)[:count]
+    held_out = np.isin(episodes, chosen)
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
