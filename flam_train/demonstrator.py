@@ -7,7 +7,6 @@ states and its policy in a folder of its own; a run that was interrupted goes on
 """
 
 import json
-import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
-from flam_env.checkpoint import save_network, write_atomically
+from flam_env.checkpoint import parse_json, save_network, write_atomically
 from flam_train.cli import Positional, run_command
 from flam_train.data.first_actions import FirstActions
 from flam_train.data.labelled_states import read_states, write_states
@@ -29,6 +28,8 @@ from flam_train.engine import FitConfig, Progress, fit
 from flam_train.variations import varied
 
 FILE = "policy.safetensors"
+STATES, SCORES = "states.h5", "scores.json"  # of a round
+WAYS = ("drawn", "greedy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,15 +99,13 @@ def demonstrator(
     run.open()
     for number in range(dagger.rounds):
         run.round(number)
-    policy = load_policy(run.policy_file(dagger.rounds - 1), game)
+    policy = run.policy(dagger.rounds - 1)
+    assert policy is not None, "there is at least one round"
     save_network(Path(out) / FILE, policy, **run.record)
     report = {way: score(policy, split="test", episodes=episodes, seed=seed, greedy=way == "greedy") for way in WAYS}
     for way, played in report.items():
         print(f"{game}, {way} actions, unseen levels: {played}")
     return Path(out) / FILE
-
-
-WAYS = ("drawn", "greedy")
 
 
 class _Run:
@@ -119,7 +118,7 @@ class _Run:
         self.record: dict[str, Any] = json.loads(json.dumps(record))
 
     def open(self) -> None:
-        """Starts the folder, or goes on in it if it was made alike; rounds may be added.
+        """Starts the folder, or goes on in it if it was made alike.
 
         Raises:
             ValueError: the folder holds something else, or a run with other settings.
@@ -129,7 +128,7 @@ class _Run:
             if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
                 raise ValueError(f"expected an absent or empty folder, got {self.out}; name another folder")
             write_atomically(path, json.dumps(self.record, indent=2).encode())
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_bytes(), path)
         for key, wanted in self.record.items():
             if found.get(key) != wanted:
                 raise ValueError(
@@ -138,51 +137,50 @@ class _Run:
                 )
 
     def round(self, number: int) -> None:
-        """Plays, labels, fits and scores, unless that is done already."""
-        if self.policy_file(number).exists():
-            return
-        started = time.perf_counter()
-        policy = load_policy(self.policy_file(number - 1), self.game) if number else None
-        if not self.states_file(number).exists():
-            write_states(self.states_file(number), *self._visit(number, policy))
-        labelled = time.perf_counter()
-        policy = self._fit(number, policy or self._fresh())
-        save_network(self.policy_file(number), policy, **self.record)
-        self._report(number, labelled - started, time.perf_counter() - labelled)
+        """Plays and labels, fits, scores: what of this is done already is not done again."""
+        states, policy, scores = (self._file(number, name) for name in (STATES, FILE, SCORES))
+        if not states.exists():
+            write_states(states, *self._visit(number))
+        if not policy.exists():
+            save_network(policy, self._fit(number), **self.record)
+        if not scores.exists():
+            write_atomically(scores, json.dumps(self._scores(number)).encode())
 
-    def policy_file(self, number: int) -> Path:
-        """Where a round leaves its policy."""
-        return self.out / f"round-{number:02d}" / FILE
+    def policy(self, number: int) -> Policy | None:
+        """What a round has learned; before the first one, nothing."""
+        return load_policy(self._file(number, FILE), self.game) if number >= 0 else None
 
-    def states_file(self, number: int) -> Path:
-        """Where a round leaves its labelled states."""
-        return self.out / f"round-{number:02d}" / "states.h5"
+    def _file(self, number: int, name: str) -> Path:
+        return self.out / f"round-{number:02d}" / name
 
     def _fresh(self) -> Policy:
         torch.manual_seed(self.seed)
         return Policy(PolicyConfig(game=self.game, temperature=self.dagger.temperature))
 
-    def _visit(self, number: int, policy: Policy | None) -> tuple[np.ndarray, np.ndarray]:
+    def _visit(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         teacher = FirstActions(self.game, self.dagger.held)
         config = replace(self.dagger.visits, guided=self.dagger.visits.guided**number)
-        visited = visit(self.game, policy, teacher, config, seed=[self.seed, number], title=f"round {number}")
+        visited = visit(
+            self.game, self.policy(number - 1), teacher, config, seed=[self.seed, number], title=f"round {number}"
+        )
         teacher.close()
         return visited
 
-    def _fit(self, number: int, policy: Policy) -> Policy:
+    def _fit(self, number: int) -> Policy:
         """The policy after fitting the states of the last rounds."""
         remembered = range(max(0, number + 1 - self.dagger.remembered), number + 1)
-        loaded = [read_states(self.states_file(past)) for past in remembered]
+        loaded = [read_states(self._file(past, STATES)) for past in remembered]
         frames = torch.from_numpy(np.concatenate([frames for frames, _ in loaded]))
         values = torch.from_numpy(np.concatenate([values for _, values in loaded]))
         steps = self.dagger.last_steps if number == self.dagger.rounds - 1 else self.training.steps
-        policy = policy.requires_grad_().train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        policy = (self.policy(number - 1) or self._fresh()).requires_grad_().train()
+        policy = policy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         result = fit(
             policy,
             self._loss,
             lambda generator, count: self._draw(frames, values, generator, count),
             replace(self.training, steps=steps, seed=self.seed * 1000 + number),
-            self.states_file(number).parent / "training",
+            self._file(number, "training"),
             identity={"policy": asdict(policy.config), "states": len(frames)},
         )
         policy.load_state_dict(result.ema)
@@ -201,17 +199,17 @@ class _Run:
         regret = losses.gather(1, preferences.argmax(dim=1, keepdim=True)).mean()
         return loss, {"regret": regret.detach()}
 
-    def _report(self, number: int, labelling: float, fitting: float) -> None:
-        """Scores the policy of a round and adds it to curve.jsonl."""
-        policy = load_policy(self.policy_file(number), self.game)
-        states = sum(len(read_states(self.states_file(past))[1]) for past in range(number + 1))
-        line: dict[str, Any] = {"round": number, "states": states, "labelling": labelling, "fitting": fitting}
+    def _scores(self, number: int) -> dict[str, float]:
+        """How well the policy of a round plays, and how many states were labelled until then."""
+        policy = self.policy(number)
+        assert policy is not None, "a round is scored after it was fitted"
+        labelled = sum(len(read_states(self._file(past, STATES))[1]) for past in range(number + 1))
+        scores: dict[str, float] = {"round": number, "labelled_states": labelled}
         for way in WAYS:
             played = score(policy, split="val", episodes=self.dagger.scored, seed=self.seed, greedy=way == "greedy")
-            line |= {way: played.returns.mean(), f"{way}_frames": played.lengths.mean()}
-        print(f"{self.game}: " + ", ".join(f"{key} {value:.4g}" for key, value in line.items()))
-        with (self.out / "curve.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            scores |= {way: float(played.returns.mean()), f"{way}_frames": float(played.lengths.mean())}
+        print(f"{self.game}: " + ", ".join(f"{key} {value:.4g}" for key, value in scores.items()))
+        return scores
 
 
 def _centred(values: Tensor) -> Tensor:

@@ -35,8 +35,8 @@ def tiny_file(folder, game="bigfish"):
 
 def test_a_run_leaves_a_policy_and_its_learning_curve(taught):
     assert load_policy(taught, "bigfish").config.game == "bigfish"
-    curve = [json.loads(line) for line in (taught.parent / "curve.jsonl").read_text().splitlines()]
-    assert [line["states"] for line in curve] == [8, 16] and all("greedy" in line for line in curve)
+    curve = [json.loads(path.read_text()) for path in sorted(taught.parent.glob("round-*/scores.json"))]
+    assert [point["labelled_states"] for point in curve] == [8, 16] and all("greedy" in point for point in curve)
     assert not list(taught.parent.glob("**/*.tmp"))
 
 
