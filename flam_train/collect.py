@@ -29,6 +29,7 @@ def collect(
     workers: int = 0,
     seed: int = 0,
     max_episode_frames: int | None = None,
+    demonstrator: Path | None = None,
     room: Annotated[RoomConfig, OmitArgPrefixes] = ROOM,
 ) -> EpisodeStore:
     """Collects episodes of a Procgen game or a MultiGrid room, split 80/10/10; run again to resume or to extend.
@@ -45,6 +46,7 @@ def collect(
         workers: processes; 0 for one per core.
         seed: decides every episode.
         max_episode_frames: longer episodes are cut; 1000 by default for a game, 100 for a room.
+        demonstrator: games only: a policy.safetensors of `flam-train demonstrator`, which plays instead of the planner.
         room: multigrid only: who is in the room.
 
     Raises:
@@ -52,20 +54,25 @@ def collect(
         ImportError: an optional package is missing.
         ChildProcessError: a worker process was killed; run it again to resume.
     """
-    recorder = _recorder(game, size, random_share, max_episode_frames, room)
+    recorder = _recorder(game, size, random_share, max_episode_frames, demonstrator, room)
     _check_numbers(frames, recorder, workers, seed)
     import_h5py()
     recorder.require()
     settings = {"seed": seed, **recorder.settings()}
     store = EpisodeStore.create(out, source=recorder.source, size=size, settings=settings)
-    wanted = quotas(frames, recorder.random_share)
+    wanted = quotas(frames, recorder.random_share, recorder.expert)
     schedule = Schedule(wanted=wanted, longest=recorder.longest, done=_recorded(store))
     work_off(Job(recorder=recorder, store=store, seed=seed), schedule, workers or len(os.sched_getaffinity(0)))
     return store
 
 
 def _recorder(
-    game: str, size: int, random_share: float | None, max_episode_frames: int | None, room: RoomConfig
+    game: str,
+    size: int,
+    random_share: float | None,
+    max_episode_frames: int | None,
+    demonstrator: Path | None,
+    room: RoomConfig,
 ) -> Recorder:
     """The source of a name, if the options belong to it."""
     if game == "multigrid":
@@ -73,6 +80,10 @@ def _recorder(
             raise ValueError(
                 f"expected --random-share for games of Procgen only, got {random_share} for multigrid, where all "
                 "agents act at random; leave it out"
+            )
+        if demonstrator is not None:
+            raise ValueError(
+                f"expected --demonstrator for games of Procgen only, got {demonstrator} for multigrid; leave it out"
             )
         return RoomRecorder(room=room, size=size, longest=100 if max_episode_frames is None else max_episode_frames)
     if game not in GAMES:
@@ -87,6 +98,7 @@ def _recorder(
         size=size,
         longest=1000 if max_episode_frames is None else max_episode_frames,
         random_share=0.3 if random_share is None else random_share,
+        demonstrator=demonstrator,
     )
 
 

@@ -4,7 +4,9 @@ From the saved state of the game, a batch of simulators without pictures tries s
 followed for a few steps, then planned anew. Nothing is written back, so the game never notices.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -66,8 +68,7 @@ class Planner:
         self.config = config or PRESETS[game]
         self._number = max(self.config.plans, len(self._actions) + 1)
         self._batch = open_simulators(game, self._number, first_level=0, levels=1, seed=0, render=False)
-        straight = sorted(self._actions.tolist(), key=lambda action: (action != NOOP, action % 2 == 0, action))
-        self._rank = {action: rank for rank, action in enumerate(straight)}
+        self._rank = {action: rank for rank, action in enumerate(straight_first(game))}
 
     def begin(self, rng: np.random.Generator) -> None:
         """Forgets the last episode."""
@@ -112,16 +113,38 @@ class Planner:
 
     def _evaluate(self, state: bytes, plans: np.ndarray) -> np.ndarray:
         """Discounted return of each plan from a state, (plans, horizon) -> float64 (plans,)."""
-        self._batch.callmethod("set_state", [state] * len(plans))
-        returns, alive, weight = np.zeros(len(plans)), np.ones(len(plans), dtype=bool), 1.0
-        for actions in np.ascontiguousarray(plans.T):
-            self._batch.act(actions)
-            reward, _, ended = self._batch.observe()
-            died = ended & (reward < TERMINAL_BONUS)  # a fish may eat one and be eaten in the same step
-            bonus = self.config.forward_bonus * (actions == self.config.forward_action)
-            returns += weight * alive * (reward + bonus - self.config.death_penalty * died)
-            alive &= ~ended
-            weight *= self.config.discount
-            if not alive.any():
-                break
-        return returns
+        return discounted_returns(self._batch, [state] * len(plans), np.ascontiguousarray(plans.T), self.config)
+
+
+def discounted_returns(
+    batch: Any, states: list[bytes], plans: Iterable[np.ndarray], config: PlannerConfig
+) -> np.ndarray:
+    """What each plan earns from its own state: its return until it ends or dies, which costs a penalty.
+
+    Args:
+        batch: simulators of one game, one for each plan; they forget what they were doing.
+        states: saved states, one for each plan.
+        plans: the actions of each step, int32 (plans,); what yields them may look at the simulators first.
+        config: discount, penalty and bonus.
+
+    Returns:
+        float64 (plans,).
+    """
+    batch.callmethod("set_state", states)
+    returns, alive, weight = np.zeros(len(states)), np.ones(len(states), dtype=bool), 1.0
+    for actions in plans:
+        batch.act(actions)
+        reward, _, ended = batch.observe()
+        died = ended & (reward < TERMINAL_BONUS)  # a fish may eat one and be eaten in the same step
+        bonus = config.forward_bonus * (actions == config.forward_action)
+        returns += weight * alive * (reward + bonus - config.death_penalty * died)
+        alive &= ~ended
+        weight *= config.discount
+        if not alive.any():
+            break
+    return returns
+
+
+def straight_first(game: str) -> list[int]:
+    """The distinct actions of a game in the order that settles ties: idle, then straight moves, then the others."""
+    return sorted(distinct_actions(game).tolist(), key=lambda action: (action != NOOP, action % 2 == 0, action))

@@ -144,6 +144,10 @@ class Game:
         assert self.size is not None, "this game was opened without pictures"
         return resize(self._simulator.get_info()[0]["rgb"], self.size)
 
+    def observation(self) -> np.ndarray:
+        """The simulator's own picture of this moment, uint8 (64, 64, 3), whatever the size of the frames."""
+        return self._simulator.observe()[1]["rgb"][0].copy()
+
     def step(self, action: int) -> tuple[float, bool]:
         """Acts once; returns the reward and whether the episode ended (its last moment is never shown)."""
         self._simulator.act(np.array([action], dtype=np.int32))

@@ -12,14 +12,14 @@ SPLIT_SHARE = {"train": 0.8, "val": 0.1, "test": 0.1}
 Stream = tuple[str, str]  # (split, agent)
 
 
-def quotas(frames: int, random_share: float) -> dict[Stream, int]:
-    """Frames wanted of each (split, agent)."""
+def quotas(frames: int, random_share: float, expert: str = "planner") -> dict[Stream, int]:
+    """Frames wanted of each (split, agent): the random agent's share, the rest from the expert."""
     split_frames = {split: round(SPLIT_SHARE[split] * frames) for split in ("val", "test")}
     split_frames["train"] = frames - sum(split_frames.values())
     wanted = {}
     for split in SPLITS:
         wanted[split, "random"] = round(random_share * split_frames[split])
-        wanted[split, "planner"] = split_frames[split] - wanted[split, "random"]
+        wanted[split, expert] = split_frames[split] - wanted[split, "random"]
     return wanted
 
 

@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from flam_train.data.episode import Episode
@@ -17,7 +18,7 @@ from flam_train.data.procgen import (
     record_episode,
 )
 
-AGENTS = ("planner", "random")
+AGENTS = ("planner", "random", "demonstrator")
 """Who acts in the episodes; the order belongs to their seeds."""
 
 
@@ -40,6 +41,10 @@ class Recorder(Protocol):
     def random_share(self) -> float:
         """Share of the frames in which agents act at random, 0 to 1."""
 
+    @property
+    def expert(self) -> str:
+        """Who acts in the other frames."""
+
     def settings(self) -> dict[str, Any]:
         """Everything but the seed that decides what the episodes contain, JSON-able."""
 
@@ -52,12 +57,13 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ProcgenRecorder:
-    """A game of Procgen, played by the planner and a sticky random agent."""
+    """A game of Procgen, played by a sticky random agent and the planner, or the policy in a file instead."""
 
     game: str
     size: int
     longest: int
     random_share: float
+    demonstrator: Path | None = None
 
     def __post_init__(self):
         check_game(self.game)
@@ -68,13 +74,15 @@ class ProcgenRecorder:
         """Its name in a store."""
         return f"procgen/{self.game}"
 
+    @property
+    def expert(self) -> str:
+        """Who acts where it is not the random agent."""
+        return "planner" if self.demonstrator is None else "demonstrator"
+
     def settings(self) -> dict[str, Any]:
         """What decides the episodes."""
-        return {
-            "random_share": self.random_share,
-            "max_episode_frames": self.longest,
-            "planner": asdict(PRESETS[self.game]),
-        }
+        expert: Any = asdict(PRESETS[self.game]) if self.demonstrator is None else self._fingerprint()
+        return {"random_share": self.random_share, "max_episode_frames": self.longest, self.expert: expert}
 
     def require(self) -> None:
         """Imports Procgen and Pillow."""
@@ -83,13 +91,29 @@ class ProcgenRecorder:
 
     def record(self, split: str, agent: str, seed: list[int]) -> Episode:
         """Plays one episode on a level of the split."""
-        player = _player(self.game, agent)
+        player = _player(self.game, agent, self.demonstrator)
         return record_episode(self.game, split, player, seed=seed, size=self.size, max_frames=self.longest)
+
+    def _fingerprint(self) -> str:
+        from flam_env.checkpoint import fingerprint
+        from flam_train.data.policy import load_policy
+
+        assert self.demonstrator is not None
+        return fingerprint(load_policy(self.demonstrator, self.game))
 
 
 @functools.cache
-def _player(game: str, agent: str) -> Agent:
-    return Planner(game) if agent == "planner" else RandomAgent(game)
+def _player(game: str, agent: str, demonstrator: Path | None) -> Agent:
+    if agent == "random":
+        return RandomAgent(game)
+    if demonstrator is None:
+        return Planner(game)
+    import torch  # takes seconds, which workers without a policy need not wait
+
+    from flam_train.data.policy import Demonstrator, load_policy
+
+    torch.set_num_threads(1)  # one process per core; and sums do not depend on how many cores there are
+    return Demonstrator(load_policy(demonstrator, game))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +126,7 @@ class RoomRecorder:
 
     source = "multigrid"
     random_share = 1.0
+    expert = "planner"
 
     def __post_init__(self):
         check_room_size(self.size, self.room.cells)

@@ -1,0 +1,220 @@
+"""A demonstrator: a reactive policy over single frames, distilled from look-ahead in the simulator.
+
+DAgger (Ross et al. 2011) with a teacher that grows with its student, as in rollout policy iteration (Lagoudakis and
+Parr 2003). Each round plays many games with the policy of the round before, labels what it sees with the worth of each
+first action if that policy plays on, and fits the next policy to the labels of the last rounds. Every round leaves its
+states and its policy in a folder of its own; a run that was interrupted goes on with the first round that has none.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import smooth_l1_loss
+
+from flam_env.checkpoint import parse_json, save_network, write_atomically
+from flam_train.cli import Positional, run_command
+from flam_train.data.first_actions import FirstActions
+from flam_train.data.labelled_states import read_states, write_states
+from flam_train.data.planner import PRESETS
+from flam_train.data.policy import Policy, PolicyConfig, load_policy
+from flam_train.data.procgen import check_game, import_simulator
+from flam_train.data.visits import VisitConfig, score, visit
+from flam_train.engine import FitConfig, Progress, fit
+from flam_train.variations import varied
+
+FILE = "policy.safetensors"
+STATES, SCORES = "states.h5", "scores.json"  # of a round
+WAYS = ("drawn", "greedy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaggerConfig:
+    """How the policy is taught.
+
+    Attributes:
+        rounds: of playing, labelling and fitting.
+        visits: states of one round; `guided` holds in round 1, is squared in round 2 and so on.
+        held: steps for which actions are held when looking ahead.
+        remembered: rounds whose labels are fitted: those of weaker policies are forgotten.
+        worst: losses against the best first action above this count as this much: one death is like another.
+        temperature: at which the policy draws its actions, in units of reward.
+        last_steps: steps of the fit in the last round; the others are for finding states, and take `training`.
+        scored: episodes after each round, on levels of the val split.
+    """
+
+    rounds: int = 10
+    visits: VisitConfig = field(default_factory=VisitConfig)
+    held: int = 5
+    remembered: int = 4
+    worst: float = 3.0
+    temperature: float = 0.1
+    last_steps: int = 2000
+    scored: int = 32
+
+    def __post_init__(self):
+        least = min(self.rounds, self.held, self.remembered, self.last_steps, self.scored)
+        if least < 1 or self.worst <= 0:
+            raise ValueError(
+                f"expected rounds, held, remembered, last_steps, scored >= 1 and worst > 0, got {self}; change these"
+            )
+
+
+FIT = FitConfig(steps=500, batch_size=128, learning_rate=1e-3, warmup_steps=50, decay_share=0.5, ema=0.99)
+"""Of one round."""
+
+
+def demonstrator(
+    game: Positional[Literal["bigfish", "leaper", "starpilot"]],
+    *,
+    out: Path,
+    seed: int = 0,
+    episodes: int = 128,
+    dagger: DaggerConfig = DaggerConfig(),
+    training: FitConfig = FIT,
+) -> Path:
+    """Teaches a policy to play a game from single frames and writes `out/policy.safetensors`.
+
+    Args:
+        game: which game.
+        out: folder of the run. A run that was interrupted goes on where it was.
+        seed: decides everything.
+        episodes: on levels of the test split, of which the report gives the mean return.
+        dagger: how the policy is taught.
+        training: how it is fitted in each round.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        ValueError: an argument is out of range, or `out` holds another run.
+        ImportError: an optional package is missing.
+    """
+    import_simulator()
+    run = _Run(check_game(game), Path(out), seed, dagger, training)
+    run.open()
+    for number in range(dagger.rounds):
+        run.round(number)
+    policy = run.policy(dagger.rounds - 1)
+    assert policy is not None, "there is at least one round"
+    save_network(Path(out) / FILE, policy, **run.record)
+    report = {way: score(policy, split="test", episodes=episodes, seed=seed, greedy=way == "greedy") for way in WAYS}
+    for way, played in report.items():
+        print(f"{game}, {way} actions, unseen levels: {played}")
+    return Path(out) / FILE
+
+
+class _Run:
+    """The folder of a run and what is done in each of its rounds."""
+
+    def __init__(self, game: str, out: Path, seed: int, dagger: DaggerConfig, training: FitConfig):
+        self.game, self.out, self.seed, self.dagger, self.training = game, out, seed, dagger, training
+        planner = asdict(PRESETS[game])
+        record = {"game": game, "seed": seed, "dagger": asdict(dagger), "fit": asdict(training), "planner": planner}
+        self.record: dict[str, Any] = json.loads(json.dumps(record))
+
+    def open(self) -> None:
+        """Starts the folder, or goes on in it if it was made alike.
+
+        Raises:
+            ValueError: the folder holds something else, or a run with other settings.
+        """
+        path = self.out / "run.json"
+        if not path.exists():
+            if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
+                raise ValueError(f"expected an absent or empty folder, got {self.out}; name another folder")
+            write_atomically(path, json.dumps(self.record, indent=2).encode())
+        found = parse_json(path.read_bytes(), path)
+        for key, wanted in self.record.items():
+            if found.get(key) != wanted:
+                raise ValueError(
+                    f"expected a run with {key} {wanted} in {self.out}, got {found.get(key)}; name another folder, "
+                    "or repeat the arguments of the first run to resume it"
+                )
+
+    def round(self, number: int) -> None:
+        """Plays and labels, fits, scores: what of this is done already is not done again."""
+        states, policy, scores = (self._file(number, name) for name in (STATES, FILE, SCORES))
+        if not states.exists():
+            write_states(states, *self._visit(number))
+        if not policy.exists():
+            save_network(policy, self._fit(number), **self.record)
+        if not scores.exists():
+            write_atomically(scores, json.dumps(self._scores(number)).encode())
+
+    def policy(self, number: int) -> Policy | None:
+        """What a round has learned; before the first one, nothing."""
+        return load_policy(self._file(number, FILE), self.game) if number >= 0 else None
+
+    def _file(self, number: int, name: str) -> Path:
+        return self.out / f"round-{number:02d}" / name
+
+    def _fresh(self) -> Policy:
+        torch.manual_seed(self.seed)
+        return Policy(PolicyConfig(game=self.game, temperature=self.dagger.temperature))
+
+    def _visit(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        teacher = FirstActions(self.game, self.dagger.held)
+        config = replace(self.dagger.visits, guided=self.dagger.visits.guided**number)
+        visited = visit(
+            self.game, self.policy(number - 1), teacher, config, seed=[self.seed, number], title=f"round {number}"
+        )
+        teacher.close()
+        return visited
+
+    def _fit(self, number: int) -> Policy:
+        """The policy after fitting the states of the last rounds."""
+        remembered = range(max(0, number + 1 - self.dagger.remembered), number + 1)
+        loaded = [read_states(self._file(past, STATES)) for past in remembered]
+        frames = torch.from_numpy(np.concatenate([frames for frames, _ in loaded]))
+        values = torch.from_numpy(np.concatenate([values for _, values in loaded]))
+        steps = self.dagger.last_steps if number == self.dagger.rounds - 1 else self.training.steps
+        policy = (self.policy(number - 1) or self._fresh()).requires_grad_().train()
+        policy = policy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        result = fit(
+            policy,
+            self._loss,
+            lambda generator, count: self._draw(frames, values, generator, count),
+            replace(self.training, steps=steps, seed=self.seed * 1000 + number),
+            self._file(number, "training"),
+            identity={"policy": asdict(policy.config), "states": len(frames)},
+        )
+        policy.load_state_dict(result.ema)
+        return policy.cpu().eval()
+
+    def _draw(self, frames: Tensor, values: Tensor, generator: torch.Generator, count: int) -> dict[str, Tensor]:
+        index = torch.randint(len(frames), (count,), generator=generator)
+        return varied(self.game, frames[index], values[index], generator)
+
+    def _loss(self, policy: nn.Module, batch: Any, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
+        """How far preferences are from the advantages of the first actions; also the regret of the preferred one."""
+        preferences, values = policy(batch["frames"]).float(), batch["values"]
+        losses = values.amax(dim=1, keepdim=True) - values
+        targets = -losses.clamp(max=self.dagger.worst)
+        loss = smooth_l1_loss(_centred(preferences), _centred(targets))
+        regret = losses.gather(1, preferences.argmax(dim=1, keepdim=True)).mean()
+        return loss, {"regret": regret.detach()}
+
+    def _scores(self, number: int) -> dict[str, float]:
+        """How well the policy of a round plays, and how many states were labelled until then."""
+        policy = self.policy(number)
+        assert policy is not None, "a round is scored after it was fitted"
+        labelled = sum(len(read_states(self._file(past, STATES))[1]) for past in range(number + 1))
+        scores: dict[str, float] = {"round": number, "labelled_states": labelled}
+        for way in WAYS:
+            played = score(policy, split="val", episodes=self.dagger.scored, seed=self.seed, greedy=way == "greedy")
+            scores |= {way: float(played.returns.mean()), f"{way}_frames": float(played.lengths.mean())}
+        print(f"{self.game}: " + ", ".join(f"{key} {value:.4g}" for key, value in scores.items()))
+        return scores
+
+
+def _centred(values: Tensor) -> Tensor:
+    return values - values.mean(dim=1, keepdim=True)
+
+
+if __name__ == "__main__":
+    run_command(demonstrator)
