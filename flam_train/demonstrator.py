@@ -43,7 +43,7 @@ class DaggerConfig:
         remembered: rounds whose labels are fitted: those of weaker policies are forgotten.
         worst: losses against the best first action above this count as this much: one death is like another.
         temperature: at which the policy draws its actions, in units of reward.
-        scored: episodes after each round, on levels of the val split.
+        scored: episodes after each round, of at most 1000 frames, on levels of the val split.
     """
 
     rounds: int = 10
@@ -79,7 +79,7 @@ def demonstrator(
         game: which game.
         out: folder of the run. A run that was interrupted goes on where it was.
         seed: decides everything.
-        episodes: on levels of the test split, of which the report gives the mean return.
+        episodes: whole ones on levels of the test split, of which the report gives the mean return.
         dagger: how the policy is taught.
         training: how it is fitted in each round.
 
@@ -202,7 +202,14 @@ class _Run:
         labelled = sum(len(read_states(self._file(past, STATES))[1]) for past in range(number + 1))
         scores: dict[str, float] = {"round": number, "labelled_states": labelled}
         for way in WAYS:
-            played = score(policy, split="val", episodes=self.dagger.scored, seed=self.seed, greedy=way == "greedy")
+            played = score(
+                policy,
+                split="val",
+                episodes=self.dagger.scored,
+                seed=self.seed,
+                greedy=way == "greedy",
+                max_frames=1000,
+            )
             scores |= {way: float(played.returns.mean()), f"{way}_frames": float(played.lengths.mean())}
         print(f"{self.game}: " + ", ".join(f"{key} {value:.4g}" for key, value in scores.items()))
         return scores
