@@ -46,7 +46,7 @@ class DaggerConfig:
         scored: episodes after each round, of at most 1000 frames, on levels of the val split.
     """
 
-    rounds: int = 10
+    rounds: int = 9
     visits: VisitConfig = field(default_factory=VisitConfig)
     held: int = 5
     remembered: int = 4

@@ -29,7 +29,7 @@ class VisitConfig:
             policy playing.
     """
 
-    states: int = 8192
+    states: int = 6144
     games: int = 64
     stride: int = 6
     guided: float = 0.5
