@@ -37,31 +37,27 @@ class DaggerConfig:
     """How the policy is taught.
 
     Attributes:
-        rounds: of playing, labelling and fitting.
+        rounds: of playing, labelling and fitting; a finished run goes on if more are asked for.
         visits: states of one round; `guided` holds in round 1, is squared in round 2 and so on.
         held: steps for which actions are held when looking ahead.
         remembered: rounds whose labels are fitted: those of weaker policies are forgotten.
         worst: losses against the best first action above this count as this much: one death is like another.
         temperature: at which the policy draws its actions, in units of reward.
-        last_steps: steps of the fit in the last round; the others are for finding states, and take `training`.
-        scored: episodes after each round, on levels of the val split.
+        scored: episodes after each round, of at most 1000 frames, on levels of the val split.
     """
 
-    rounds: int = 10
+    rounds: int = 9
     visits: VisitConfig = field(default_factory=VisitConfig)
     held: int = 5
     remembered: int = 4
     worst: float = 3.0
     temperature: float = 0.1
-    last_steps: int = 2000
     scored: int = 32
 
     def __post_init__(self):
-        least = min(self.rounds, self.held, self.remembered, self.last_steps, self.scored)
+        least = min(self.rounds, self.held, self.remembered, self.scored)
         if least < 1 or self.worst <= 0:
-            raise ValueError(
-                f"expected rounds, held, remembered, last_steps, scored >= 1 and worst > 0, got {self}; change these"
-            )
+            raise ValueError(f"expected rounds, held, remembered, scored >= 1 and worst > 0, got {self}; change these")
 
 
 FIT = FitConfig(steps=500, batch_size=128, learning_rate=1e-3, warmup_steps=50, decay_share=0.5, ema=0.99)
@@ -83,7 +79,7 @@ def demonstrator(
         game: which game.
         out: folder of the run. A run that was interrupted goes on where it was.
         seed: decides everything.
-        episodes: on levels of the test split, of which the report gives the mean return.
+        episodes: whole ones on levels of the test split, of which the report gives the mean return.
         dagger: how the policy is taught.
         training: how it is fitted in each round.
 
@@ -114,7 +110,8 @@ class _Run:
     def __init__(self, game: str, out: Path, seed: int, dagger: DaggerConfig, training: FitConfig):
         self.game, self.out, self.seed, self.dagger, self.training = game, out, seed, dagger, training
         planner = asdict(PRESETS[game])
-        record = {"game": game, "seed": seed, "dagger": asdict(dagger), "fit": asdict(training), "planner": planner}
+        taught = {key: value for key, value in asdict(dagger).items() if key != "rounds"}
+        record = {"game": game, "seed": seed, "dagger": taught, "fit": asdict(training), "planner": planner}
         self.record: dict[str, Any] = json.loads(json.dumps(record))
 
     def open(self) -> None:
@@ -172,14 +169,13 @@ class _Run:
         loaded = [read_states(self._file(past, STATES)) for past in remembered]
         frames = torch.from_numpy(np.concatenate([frames for frames, _ in loaded]))
         values = torch.from_numpy(np.concatenate([values for _, values in loaded]))
-        steps = self.dagger.last_steps if number == self.dagger.rounds - 1 else self.training.steps
         policy = (self.policy(number - 1) or self._fresh()).requires_grad_().train()
         policy = policy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         result = fit(
             policy,
             self._loss,
             lambda generator, count: self._draw(frames, values, generator, count),
-            replace(self.training, steps=steps, seed=self.seed * 1000 + number),
+            replace(self.training, seed=self.seed * 1000 + number),
             self._file(number, "training"),
             identity={"policy": asdict(policy.config), "states": len(frames)},
         )
@@ -206,7 +202,14 @@ class _Run:
         labelled = sum(len(read_states(self._file(past, STATES))[1]) for past in range(number + 1))
         scores: dict[str, float] = {"round": number, "labelled_states": labelled}
         for way in WAYS:
-            played = score(policy, split="val", episodes=self.dagger.scored, seed=self.seed, greedy=way == "greedy")
+            played = score(
+                policy,
+                split="val",
+                episodes=self.dagger.scored,
+                seed=self.seed,
+                greedy=way == "greedy",
+                max_frames=1000,
+            )
             scores |= {way: float(played.returns.mean()), f"{way}_frames": float(played.lengths.mean())}
         print(f"{self.game}: " + ", ".join(f"{key} {value:.4g}" for key, value in scores.items()))
         return scores

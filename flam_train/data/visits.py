@@ -29,7 +29,7 @@ class VisitConfig:
             policy playing.
     """
 
-    states: int = 8192
+    states: int = 6144
     games: int = 64
     stride: int = 6
     guided: float = 0.5
@@ -79,7 +79,9 @@ def visit(
     return np.concatenate(frames), np.concatenate(values)
 
 
-def score(policy: Policy, *, split: str, episodes: int, seed: int, greedy: bool, max_frames: int = 1000) -> PlayReport:
+def score(
+    policy: Policy, *, split: str, episodes: int, seed: int, greedy: bool, max_frames: int | None = None
+) -> PlayReport:
     """Plays one episode in each of many games side by side: none is counted more because it is short.
 
     Args:
@@ -88,20 +90,18 @@ def score(policy: Policy, *, split: str, episodes: int, seed: int, greedy: bool,
         episodes: how many.
         seed: decides levels and actions.
         greedy: take the preferred action instead of drawing one at the policy's temperature.
-        max_frames: an episode is cut there.
+        max_frames: an episode is cut there; by default it is played to its end.
     """
     started = time.process_time()
     rng, actions = np.random.default_rng(seed), distinct_actions(policy.config.game)
     arena = Arena(policy.config.game, split, number=episodes, seed=seed)
     returns, lengths, playing = np.zeros(episodes), np.zeros(episodes, np.int64), np.ones(episodes, bool)
-    for _ in range(max_frames):
+    while playing.any() and lengths.max() != max_frames:
         chosen = np.full(episodes, NOOP)
         chosen[playing] = actions[choose(policy, arena.frames()[playing], None if greedy else rng)]
         rewards, ended = arena.step(chosen)
         returns += playing * rewards
         lengths += playing
         playing &= ~ended
-        if not playing.any():
-            break
     arena.close()
     return PlayReport(returns=returns, lengths=lengths, seconds=time.process_time() - started)
