@@ -8,6 +8,7 @@ import torch
 from einops import einsum
 from torch import Tensor, nn
 
+from flam_env.action_encoder import ActionEncoder
 from flam_env.checkpoint import load_network, save_network
 from flam_env.validation import check_fields
 
@@ -53,15 +54,12 @@ class ActionDecoder(nn.Module):
 
     Attributes:
         temperature: scalar that the logits are divided by, so that probabilities are as often right as they say.
-        controlled_slot: int64 scalar, the slot that most often gets most attention.
-        table: float32 (C, A), a latent action of that slot, in action units, that stands for each real action.
-        known: bool (C,), False for real actions of which no label told anything; these rest at zero in the table.
+        controlled_slot: int64 scalar, the slot that gets most attention on the whole.
+        encoder: the way back, from real actions to latent ones.
     """
 
     temperature: Tensor
     controlled_slot: Tensor
-    table: Tensor
-    known: Tensor
 
     def __init__(self, config: ActionDecoderConfig):
         super().__init__()
@@ -74,8 +72,13 @@ class ActionDecoder(nn.Module):
         self.head = nn.Sequential(nn.GELU(), drop, nn.Linear(config.width, config.actions))
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("controlled_slot", torch.zeros((), dtype=torch.long))
-        self.register_buffer("table", torch.zeros(config.actions, config.latent_dim))
-        self.register_buffer("known", torch.zeros(config.actions, dtype=torch.bool))
+        self.encoder = ActionEncoder(
+            slot_dim=config.slot_dim,
+            latent_dim=config.latent_dim,
+            actions=config.actions,
+            width=config.width,
+            dropout=config.dropout,
+        )
 
     def forward(self, slots: Tensor, latent_actions: Tensor) -> Decoded:
         """What was done in a frame of slots (B, K, S) whose latent actions (B, K, A), in action units, came next."""

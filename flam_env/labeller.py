@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -34,15 +34,23 @@ class Labels(NamedTuple):
     actions: np.ndarray | None = None
     action_probabilities: np.ndarray | None = None
 
-    def video(self, row: int) -> "Labels":
-        """Those of one video of a batch."""
-        return Labels(*(part if part is None else part[row] for part in self))
+    def at(self, index: Any) -> "Labels":
+        """Those at an index of the leading axes, e.g. of one video of a batch."""
+        actions, probabilities = (
+            None if part is None else part[index] for part in (self.actions, self.action_probabilities)
+        )
+        return Labels(self.latent_actions[index], self.labelled[index], actions, probabilities)
 
     @classmethod
     def join(cls, pieces: Sequence["Labels"]) -> "Labels":
-        """Those of a batch of videos that was labelled in pieces of time."""
-        columns = zip(*pieces, strict=True)
-        return cls(*(None if parts[0] is None else np.concatenate(parts, 1) for parts in columns))
+        """Those of a batch of videos that was labelled in pieces of time, all by the same labeller."""
+        latent_actions = np.concatenate([piece.latent_actions for piece in pieces], 1)
+        labelled = np.concatenate([piece.labelled for piece in pieces], 1)
+        actions = [piece.actions for piece in pieces if piece.actions is not None]
+        probabilities = [piece.action_probabilities for piece in pieces if piece.action_probabilities is not None]
+        if not actions:
+            return cls(latent_actions, labelled)
+        return cls(latent_actions, labelled, np.concatenate(actions, 1), np.concatenate(probabilities, 1))
 
 
 class LabelState(NamedTuple):
@@ -110,7 +118,7 @@ class Labeller:
         if count < 2:
             raise ValueError(f"expected a video of 2 or more frames, got {count}; a latent action lies between two")
         joined = Labels.join(labels)
-        return joined if isinstance(video, np.ndarray) and video.ndim == 5 else joined.video(0)
+        return joined if isinstance(video, np.ndarray) and video.ndim == 5 else joined.at(0)
 
     def stream(self, batch: int | None = None) -> "LabelStream":
         """Labels frames as they come: one video, or `batch` videos side by side."""
@@ -209,8 +217,7 @@ class LabelStream:
         self.newest = None
         if before is None or not before.begun.any():
             return None
-        now = Labels(*(part if part is None else part[:, 0] for part in labels))
-        self.newest = now.video(0) if self.batch is None else now
+        self.newest = labels.at((0 if self.batch is None else slice(None), 0))
         return self.newest.latent_actions
 
     def restart(self, rows: Sequence[int] | None = None) -> None:

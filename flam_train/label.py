@@ -102,8 +102,8 @@ def _label_episode(labeller: Labeller, unlabelled: Unlabelled, store: EpisodeSto
             inferred.append(labels)
             count += len(frames)
             bar.update(len(frames))
-        labels = _stored_labels(Labels.join(inferred).video(0), store.settings["world"])
-        writer.finish(replace(unlabelled.facts(count), labels=labels))
+        stored = _stored_labels(Labels.join(inferred).at(0), store.settings["world"])
+        writer.finish(replace(unlabelled.facts(count), labels=stored))
 
 
 def _stored_labels(labels: Labels, world: str) -> EpisodeLabels:
