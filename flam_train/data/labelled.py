@@ -168,7 +168,5 @@ def action_classes(store: EpisodeStore, actions: int | None = None) -> np.ndarra
         return np.array(known, dtype=np.int64)
     if known is None and actions is not None:
         return np.arange(check_integer(actions, "the number of real actions", 1))
-    wanted = (
-        f"the {len(known)} real actions of {store.source}" if known else f"a number of real actions, {store.source}"
-    )
-    raise ValueError(f"{store.root}: expected {wanted}, got {actions}; say how many there are with `actions`")
+    wanted = f"{len(known)}, as {store.source} has" if known else f"told, as {store.source} is no game that is known"
+    raise ValueError(f"{store.root}: expected the number of real actions {wanted}, got {actions}; give `actions`")
