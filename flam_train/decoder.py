@@ -33,6 +33,7 @@ from flam_train.supervised_inverse import SupervisedInverse, SupervisedInverseCo
 from flam_train.watching import watch
 
 REPORT = "decoder.json"
+FEW_LABELS = 3000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +42,13 @@ class DecoderSize:
 
     width: int = 128
     """of the layers that each slot passes on its own"""
-    dropout: float = 0.2
-    """share of what a layer sees that is left out in training"""
+    dropout: float | None = None
+    """share of what a layer sees that is left out in training, of both models; by default 0.2, or 0.5 where there are
+    fewer than 3000 labels, which was best of both on Bigfish"""
+
+    def dropout_for(self, labels: int) -> float:
+        """What is given, or the default for so many labels."""
+        return (0.5 if labels < FEW_LABELS else 0.2) if self.dropout is None else self.dropout
 
 
 SIZE = DecoderSize()
@@ -75,7 +81,7 @@ def decoder(
             interrupted goes on where it was.
         actions: size of the real action space; by default the source's own.
         supervised: also learn the model without the world, for the report.
-        size: of the decoder.
+        size: of the decoder, and the dropout of both models.
         learning: how labels are used.
         fit_config: budget and optimiser, of both models.
         device: where the world runs: cpu, cuda or auto.
@@ -101,7 +107,7 @@ def decoder(
     if main:
         save_decoder(out / DECODER, network, world_hash)
     if supervised:
-        report["supervised"] = _supervised_scores(labeller, tokens, known, out, settings)
+        report["supervised"] = _supervised_scores(labeller, tokens, known, size, out, settings)
     if main:
         write_atomically(out / REPORT, json.dumps(report, indent=1).encode())
         print(json.dumps(report, indent=1))
@@ -123,7 +129,8 @@ def _learn_decoder(
         slot_dim=sizes.dim,
         latent_dim=labeller.world.units.dim,
         actions=len(known.classes),
-        **asdict(size),
+        width=size.width,
+        dropout=size.dropout_for(len(known.learned)),
     )
     inputs = watch(labeller, tokens["train"], known.learned.at)
     learning, seed = settings["config"], settings["fit_config"].seed
@@ -159,11 +166,21 @@ def _calibrate(
 
 
 def _supervised_scores(
-    labeller: Labeller, tokens: dict[str, TokenSplit], known: Supervision, out: Path, settings: dict[str, Any]
+    labeller: Labeller,
+    tokens: dict[str, TokenSplit],
+    known: Supervision,
+    size: DecoderSize,
+    out: Path,
+    settings: dict[str, Any],
 ) -> dict[str, float]:
     """Scores of a model that learned from the same labels, without the world but for its tokens."""
     sizes = labeller.world.model
-    config = SupervisedInverseConfig(grid=sizes.config.grid, tokens=sizes.quantizer.size, actions=len(known.classes))
+    config = SupervisedInverseConfig(
+        grid=sizes.config.grid,
+        tokens=sizes.quantizer.size,
+        actions=len(known.classes),
+        dropout=size.dropout_for(len(known.learned)),
+    )
     torch.manual_seed(settings["fit_config"].seed)
     network = SupervisedInverse(config)
     settings = settings | {"identity": settings["identity"] | {"model": asdict(config)}}

@@ -137,7 +137,7 @@ def test_a_world_brings_its_decoder(world, tiny_checkpoint, tmp_path):
 def test_a_decoder_of_another_world_is_refused(world, tmp_path):
     save_world(tmp_path, world)
     save_decoder(tmp_path / "decoder.safetensors", world.decoder, "another")
-    with pytest.raises(ValueError, match="expected the decoder of the world .*, got one of another; delete it, and"):
+    with pytest.raises(ValueError, match=r"expected the decoder of the world .*, got one of another; delete it, and"):
         load_world(tmp_path)
     save_world(tmp_path, world)
     (tmp_path / "decoder.safetensors").write_bytes((tmp_path / "tokenizer.safetensors").read_bytes())
