@@ -33,14 +33,19 @@ class ActionEncoder(nn.Module):
         self.register_buffer("stands_for", torch.arange(actions))
         self.register_buffer("known", torch.zeros(actions, dtype=torch.bool))
 
+    @property
+    def choices(self) -> Tensor:
+        """The known real actions that differ in effect, ascending, int64 (R,)."""
+        return self.stands_for[self.known].unique()
+
     def forward(self, slots: Tensor, actions: Tensor) -> Tensor:
         """Slots (..., S) and real actions int64 (...) -> the mean latent action (..., A) in action units."""
         return self.output(self.from_slot(self.norm(slots)) + self.action_embedding(self.stands_for[actions]))
 
     def encode(self, slots: Tensor, actions: Tensor) -> Tensor:
         """Slots (..., S) and real actions int64 (...) -> latent actions (..., A) in [-3, 3], zero for unknown ones."""
-        known = self.known.nonzero()[:, 0]
-        everyone = slots[..., None, :].expand(*slots.shape[:-1], len(known), -1)
-        usual = self(everyone, known.expand(everyone.shape[:-1])).mean(-2)
+        choices = self.choices
+        everyone = slots[..., None, :].expand(*slots.shape[:-1], len(choices), -1)
+        usual = self(everyone, choices.expand(everyone.shape[:-1])).mean(-2)
         chosen = usual + self.gain * (self(slots, actions) - usual)
         return chosen.clamp(-BOUND, BOUND).masked_fill(~self.known[actions][..., None], 0.0)

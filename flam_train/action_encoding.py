@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from flam_env.action_decoder import ActionDecoder
-from flam_env.action_encoder import ActionEncoder
+from flam_env.dream import Dream
+from flam_env.units import BOUND
 from flam_train.action_learning import LearningConfig, hold_out
 from flam_train.data.labelled import LabelledTransitions, Supervision
 from flam_train.engine import Batch, EarlyStopping, FitConfig, Progress, fit
@@ -102,7 +103,7 @@ def share_read_back(network: ActionDecoder, inputs: tuple[Tensor, Tensor]) -> fl
     that all are asked for equally often: actions that do nothing are read back by chance only.
     """
     encoder, slot = network.encoder, int(network.controlled_slot)
-    choices = _representatives(encoder)
+    choices = encoder.choices
     asked = choices[torch.arange(len(inputs[0])) % len(choices)]
     slots, latent_actions = inputs[0], inputs[1].clone()
     latent_actions[:, slot] = encoder.encode(slots[:, slot], asked)
@@ -110,6 +111,23 @@ def share_read_back(network: ActionDecoder, inputs: tuple[Tensor, Tensor]) -> fl
     return (encoder.stands_for[told] == asked).float().mean().item()
 
 
-def _representatives(encoder: ActionEncoder) -> Tensor:
-    """Known real actions that differ in effect, int64 (R,)."""
-    return encoder.stands_for[encoder.known].unique()
+@torch.inference_mode()
+def share_obeyed(dream: Dream, network: ActionDecoder, steered: list[int]) -> float:
+    """How often a dream does what these slots are asked for: the decoder reads it from what the dream shows next.
+
+    Every known real action is asked for once after the beginning of each of the world's starts, where the other slots
+    do what they did.
+    """
+    world, encoder, obeyed = dream.world, network.encoder, []
+    context = min(world.model.config.window, world.starts.tokens.shape[1] - 1)
+    state = dream.reset(world.starts.tokens[:, :context])
+    slots = state.slots.cpu()
+    for action in encoder.choices:
+        latent_actions = world.starts.actions[:, context - 1].clamp(-BOUND, BOUND)
+        asked = action.expand(len(slots), len(steered))
+        latent_actions[:, steered] = encoder.encode(slots[:, steered], asked)
+        after, _ = dream.step(state, latent_actions)
+        seen = dream.model.infer(torch.stack([state.slots, after.slots], 1)).mean[:, 0]
+        told = network(slots, world.units.from_model(seen).cpu()).logits.argmax(-1)
+        obeyed.append(encoder.stands_for[told] == action)
+    return torch.cat(obeyed).float().mean().item()

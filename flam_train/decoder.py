@@ -12,7 +12,7 @@ from flam_env.action_decoder import ActionDecoder, ActionDecoderConfig, save_dec
 from flam_env.checkpoint import write_atomically
 from flam_env.labeller import Labeller
 from flam_env.world import DECODER, find_world
-from flam_train.action_encoding import choose_gain, learn_encoder, share_read_back
+from flam_train.action_encoding import choose_gain, learn_encoder, share_obeyed, share_read_back
 from flam_train.action_learning import (
     LEARNING,
     LearningConfig,
@@ -34,6 +34,7 @@ from flam_train.watching import watch
 
 REPORT = "decoder.json"
 FEW_LABELS = 3000
+PLAYER_SHARE = 0.1  # of the attention, from which on a slot holds a part of the player
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +103,9 @@ def decoder(
     identity = {"learning": asdict(learning), "labels": labels, "world": world_hash} | store.identity()
     settings: dict[str, Any] = {"config": learning, "fit_config": fit_config, "identity": identity}
     network, main = _learn_decoder(labeller, tokens, known, size, out, settings)
-    report = {"labels": labels, "seed": fit_config.seed, "scored": len(known.scored), "world": world_hash}
+    report: dict[str, Any] = {"labels": labels, "seed": fit_config.seed, "scored": len(known.scored), "world": world_hash}
     report |= _decoder_report(network, watch(labeller, tokens["val"], known.scored.at), known)
+    report |= _obedience(labeller, network, report["attention"])
     if main:
         save_decoder(out / DECODER, network, world_hash)
     if supervised:
@@ -209,6 +211,17 @@ def _decoder_report(network: ActionDecoder, inputs: tuple[Tensor, Tensor], known
         "attention": attention.mean(0).tolist(),
         "gain": network.encoder.gain.item(),
         "read_back": share_read_back(network, inputs),
+    }
+
+
+def _obedience(labeller: Labeller, network: ActionDecoder, attention: list[float]) -> dict[str, Any]:
+    """How often dreams do what `RealActions` asks for: by the controlled slot, and by all that hold the player."""
+    players = [slot for slot, share in enumerate(attention) if share >= PLAYER_SHARE]
+    return {
+        "obeyed_by_controlled_slot": share_obeyed(labeller.dream, network, [int(network.controlled_slot)]),
+        "player_slots": players,
+        "obeyed_by_player_slots": share_obeyed(labeller.dream, network, players),
+        "obeyed_by_chance": 1 / len(network.encoder.choices),
     }
 
 

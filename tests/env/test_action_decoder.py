@@ -98,8 +98,9 @@ def test_actions_of_equal_effect_have_one_latent_action_and_unknown_ones_rest(de
 
 def test_gain_goes_further_from_what_is_usual(decoder):
     slots, asked, strong = moments(9)[0], torch.full((9, 6), 3), random_decoder()
-    known = [decoder.encoder(slots, torch.full((9, 6), action)) for action in range(7)]
-    usual = torch.stack(known).mean(0)
+    known = {action: decoder.encoder(slots, torch.full((9, 6), action)) for action in (0, 1, 3, 4, 5, 6)}
+    assert decoder.encoder.choices.tolist() == list(known), "2 equals 1, and 7 is unknown"
+    usual = torch.stack(list(known.values())).mean(0)
     torch.testing.assert_close(decoder.encoder.encode(slots, asked), usual + 2 * (known[3] - usual))
     strong.encoder.gain.fill_(1)
     torch.testing.assert_close(strong.encoder.encode(slots, asked), known[3])
