@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flam_env.registration import register_environments
 
 if TYPE_CHECKING:
+    from flam_env.action_decoder import ActionDecoder, ActionDecoderConfig
     from flam_env.dream import Dream, DreamState
     from flam_env.env import FlamEnv
     from flam_env.label_observations import LabelObservations
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
     from flam_env.vector_env import FlamVectorEnv
     from flam_env.videos import read_video
     from flam_env.world import World, load_clips, load_world, save_world
-    from flam_env.wrappers import DiscreteLatentActions, SteerSlot
+    from flam_env.wrappers import DiscreteLatentActions, RealActions, SteerSlot
 
 __all__ = [
+    "ActionDecoder",
+    "ActionDecoderConfig",
     "DiscreteLatentActions",
     "Dream",
     "DreamState",
@@ -29,6 +32,7 @@ __all__ = [
     "LabelStream",
     "Labeller",
     "Labels",
+    "RealActions",
     "SteerSlot",
     "World",
     "load_clips",
@@ -38,6 +42,7 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "action_decoder": ("ActionDecoder", "ActionDecoderConfig"),
     "dream": ("Dream", "DreamState"),
     "env": ("FlamEnv",),
     "label_observations": ("LabelObservations",),
@@ -45,7 +50,7 @@ _ROOMS = {
     "vector_env": ("FlamVectorEnv",),
     "videos": ("read_video",),
     "world": ("World", "load_clips", "load_world", "save_world"),
-    "wrappers": ("DiscreteLatentActions", "SteerSlot"),
+    "wrappers": ("DiscreteLatentActions", "RealActions", "SteerSlot"),
 }
 
 

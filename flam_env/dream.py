@@ -54,6 +54,7 @@ class Dream:
         self.device = find_device(device)
         self.tokenizer = _on_device(world.tokenizer, self.device)
         self.model = _on_device(world.model, self.device)
+        self.decoder = None if world.decoder is None else _on_device(world.decoder, self.device)
         unseen, size = world.laws.unseen_tokens, self.model.quantizer.size
         seen = sorted(set(range(size)) - set(unseen))
         self._seen_tokens = torch.tensor(seen, device=self.device) if unseen else None

@@ -122,6 +122,10 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
         """
         return self._episodes.slot_masks()[0]
 
+    def slot_values(self) -> np.ndarray:
+        """The slots of the current frame, float32 (K, S)."""
+        return self._episodes.slot_values()[0]
+
     def sample_latent_action(self, source: Source = "bank") -> np.ndarray:
         """Draws a latent action float32 (K, A) as real videos have it; `action_space.sample()` is wilder.
 

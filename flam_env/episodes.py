@@ -119,6 +119,15 @@ class Episodes:
         """Whether the last action of some slot was refused, bool (B,); see `flam_env.laws`."""
         return self._state.refused.any(-1).cpu().numpy()
 
+    def slot_values(self) -> np.ndarray:
+        """The slots of the current frames, float32 (B, K, S).
+
+        Raises:
+            ResetNeeded: an episode has not begun.
+        """
+        self.expect_begun()
+        return self._state.slots.cpu().numpy()
+
     def slot_masks(self) -> np.ndarray:
         """How much of every pixel belongs to each slot: float32 (B, K, H, W).
 

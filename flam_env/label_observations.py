@@ -16,7 +16,9 @@ class LabelObservations(gym.Wrapper, RecordConstructorArgs):
 
     `info["latent_action"]` is float32 (K, A), in the units of the world and not clipped to its box: what led from the
     observation before to this one. The infos of `reset` have none, and neither has the first step of an episode that
-    an environment began by itself (`gymnasium.wrappers.Autoreset` inside this wrapper).
+    an environment began by itself (`gymnasium.wrappers.Autoreset` inside this wrapper). Where the world has an action
+    decoder, beside it lie `info["pseudo_action"]`, int, the real action that most likely was taken, and
+    `info["pseudo_action_probabilities"]`, float32 (C,).
 
     Args:
         env: any environment whose observations are uint8 (H, W, 3), of any size.
@@ -52,9 +54,21 @@ class LabelObservations(gym.Wrapper, RecordConstructorArgs):
         if self._over:
             self._begin(observation)
         else:
-            info = info | {"latent_action": self._stream.push(observation)}
+            info = info | self._label(observation)
         self._over = bool(terminated or truncated)
         return observation, reward, terminated, truncated, info
+
+    def _label(self, observation: np.ndarray) -> dict[str, Any]:
+        self._stream.push(observation)
+        labels = self._stream.newest
+        assert labels is not None, "the episode has begun"
+        found = {"latent_action": labels.latent_actions}
+        if labels.actions is None:
+            return found
+        return found | {
+            "pseudo_action": int(labels.actions),
+            "pseudo_action_probabilities": labels.action_probabilities,
+        }
 
     def _begin(self, observation: np.ndarray) -> None:
         self._stream.restart()

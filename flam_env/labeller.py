@@ -1,8 +1,8 @@
 """From video to latent actions."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from flam_env.dream import Dream
 from flam_env.frames import FrameFitter
 from flam_env.models.factorizer import SlotHistory
+from flam_env.starts_in_videos import check_starts, split_at
 from flam_env.validation import check_integer
 from flam_env.videos import Video, frame_pieces, open_video
 from flam_env.world import World, load_world
@@ -23,10 +24,33 @@ class Labels(NamedTuple):
     latent_actions: float32 (T - 1, K, A) in the environment's units, not clipped to its box; action t leads from
     frame t to frame t + 1, and is NaN where a new episode begins with frame t + 1.
     labelled: bool (T - 1,), False exactly there.
+    actions: int64 (T - 1,), the most likely real action of each transition, -1 where there is no label; None where the
+    world has no action decoder.
+    action_probabilities: float32 (T - 1, C), how likely each real action is, NaN where there is no label; or None.
     """
 
     latent_actions: np.ndarray
     labelled: np.ndarray
+    actions: np.ndarray | None = None
+    action_probabilities: np.ndarray | None = None
+
+    def at(self, index: Any) -> "Labels":
+        """Those at an index of the leading axes, e.g. of one video of a batch."""
+        actions, probabilities = (
+            None if part is None else part[index] for part in (self.actions, self.action_probabilities)
+        )
+        return Labels(self.latent_actions[index], self.labelled[index], actions, probabilities)
+
+    @classmethod
+    def join(cls, pieces: Sequence["Labels"]) -> "Labels":
+        """Those of a batch of videos that was labelled in pieces of time, all by the same labeller."""
+        latent_actions = np.concatenate([piece.latent_actions for piece in pieces], 1)
+        labelled = np.concatenate([piece.labelled for piece in pieces], 1)
+        actions = [piece.actions for piece in pieces if piece.actions is not None]
+        probabilities = [piece.action_probabilities for piece in pieces if piece.action_probabilities is not None]
+        if not actions:
+            return cls(latent_actions, labelled)
+        return cls(latent_actions, labelled, np.concatenate(actions, 1), np.concatenate(probabilities, 1))
 
 
 class LabelState(NamedTuple):
@@ -84,19 +108,17 @@ class Labeller:
         """
         video = open_video(video)
         pieces = frame_pieces(video, self.PIECE, self.fitter())
-        state, actions = None, []
-        for begins, frames in _split(pieces, _check_starts(starts, video)):
+        state, labels = None, []
+        for begins, frames in split_at(pieces, check_starts(starts, video)):
             if begins and state is not None:
                 state = self.restart(state, [0])
-            state, inferred = self.advance(state, frames if frames.ndim == 5 else frames[None])
-            actions.append(inferred)
-        count = sum(inferred.shape[1] for inferred in actions) + bool(actions)
+            state, piece = self.advance(state, frames if frames.ndim == 5 else frames[None])
+            labels.append(piece)
+        count = sum(piece.labelled.shape[1] for piece in labels) + bool(labels)
         if count < 2:
             raise ValueError(f"expected a video of 2 or more frames, got {count}; a latent action lies between two")
-        latent_actions = np.concatenate(actions, 1)
-        if not (isinstance(video, np.ndarray) and video.ndim == 5):
-            latent_actions = latent_actions[0]
-        return Labels(latent_actions, ~np.isnan(latent_actions).any((-2, -1)))
+        joined = Labels.join(labels)
+        return joined if isinstance(video, np.ndarray) and video.ndim == 5 else joined.at(0)
 
     def stream(self, batch: int | None = None) -> "LabelStream":
         """Labels frames as they come: one video, or `batch` videos side by side."""
@@ -107,7 +129,7 @@ class Labeller:
         return FrameFitter(self.world.tokenizer.config.image_size)
 
     @torch.inference_mode()
-    def advance(self, state: LabelState | None, frames: np.ndarray) -> tuple[LabelState, np.ndarray]:
+    def advance(self, state: LabelState | None, frames: np.ndarray) -> tuple[LabelState, Labels]:
         """Sees the next frames of B videos; what `label` and `stream` are made of.
 
         Args:
@@ -115,22 +137,38 @@ class Labeller:
             frames: uint8 (B, t, H, W, 3), t >= 1, in the size of the world.
 
         Returns:
-            The state after these frames, and latent actions float32 (B, t, K, A), the first of which leads to the first
-            of these frames (NaN for a video that was restarted). Without a state there are t - 1.
+            The state after these frames, and labels of t transitions of each video, the first of which leads to the
+            first of these frames (no label for a video that was restarted). Without a state there are t - 1.
 
         Raises:
             ValueError: frames of another size or type.
         """
         tokens = self.dream.encode(rearrange(frames, "b t h w c -> (b t) h w c"))
-        tokens = rearrange(tokens, "(b t) n -> b t n", b=len(frames))
+        after, slots, latent_actions = self.follow(state, rearrange(tokens, "(b t) n -> b t n", b=len(frames)))
+        labelled = ~latent_actions.isnan().any(-1).any(-1)
+        known = latent_actions.cpu().numpy(), labelled.cpu().numpy()
+        if self.dream.decoder is None:
+            return after, Labels(*known)
+        probabilities = self.dream.decoder.probabilities(slots, latent_actions)
+        actions = probabilities.argmax(-1).masked_fill(~labelled, -1)
+        return after, Labels(*known, actions.cpu().numpy(), probabilities.cpu().numpy())
+
+    @torch.inference_mode()
+    def follow(self, state: LabelState | None, tokens: Tensor) -> tuple[LabelState, Tensor, Tensor]:
+        """Sees the next frames of B videos as tokens int64 (B, t, N), as `advance` does.
+
+        Returns:
+            The state after these frames; of t transitions (t - 1 without a state) the slots before (B, t, K, S) and
+            the latent actions (B, t, K, A) in action units, NaN where a video was restarted.
+        """
         slots = self.dream.model.observe(tokens, state.history if state else None)
-        begun = torch.ones(len(frames), dtype=torch.bool, device=tokens.device)
+        begun = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
         after = LabelState(slots.values[:, -1], slots.history, begun)
-        if state is None:
-            return after, self._infer(slots.values)
-        actions = self._infer(torch.cat([state.slots[:, None], slots.values], 1))
-        actions[~state.begun.cpu().numpy(), 0] = np.nan
-        return after, actions
+        values = slots.values if state is None else torch.cat([state.slots[:, None], slots.values], 1)
+        latent_actions = self.world.units.from_model(self.dream.model.infer(values).mean)
+        if state is not None:
+            latent_actions[~state.begun, 0] = torch.nan
+        return after, values[:, :-1], latent_actions
 
     @torch.inference_mode()
     def restart(self, state: LabelState, rows: Sequence[int]) -> LabelState:
@@ -140,22 +178,19 @@ class Labeller:
         history = tuple(old.index_copy(0, index, new) for old, new in zip(state.history, blank, strict=True))
         return LabelState(state.slots, history, state.begun.index_fill(0, index, False))
 
-    @torch.inference_mode()
-    def _infer(self, slots: Tensor) -> np.ndarray:
-        """Slots (B, T, K, S) -> actions (B, T - 1, K, A) in units."""
-        return self.world.units.from_model(self.dream.model.infer(slots).mean).cpu().numpy()
-
 
 class LabelStream:
     """Labels frames as they come. Made by `Labeller.stream`.
 
     Attributes:
         state: all that the next label depends on, None before the first frame; it may be kept and set back.
+        newest: all that the last push inferred, without an axis of time; None where it returned None.
     """
 
     def __init__(self, labeller: Labeller, batch: int | None = None):
         self.batch = None if batch is None else check_integer(batch, "batch", 1)
         self.state: LabelState | None = None
+        self.newest: Labels | None = None
         self._labeller = labeller
         self._fit = labeller.fitter()
 
@@ -178,10 +213,12 @@ class LabelStream:
             raise ValueError(f"expected frames {expected}, got shape {np.shape(frames)}; give the next of each video")
         fitted = self._fit(frames)
         before, clips = self.state, fitted[None, None] if self.batch is None else fitted[:, None]
-        self.state, actions = self._labeller.advance(before, clips)
+        self.state, labels = self._labeller.advance(before, clips)
+        self.newest = None
         if before is None or not before.begun.any():
             return None
-        return actions[0, 0] if self.batch is None else actions[:, 0]
+        self.newest = labels.at((0 if self.batch is None else slice(None), 0))
+        return self.newest.latent_actions
 
     def restart(self, rows: Sequence[int] | None = None) -> None:
         """Forgets the frames so far, of all videos or of those in `rows`: a new episode begins with the next frame.
@@ -194,34 +231,3 @@ class LabelStream:
             self.state = None
         elif self.state is not None:
             self.state = self._labeller.restart(self.state, rows)
-
-
-def _check_starts(starts: Sequence[int] | np.ndarray, video: np.ndarray | Iterator[np.ndarray]) -> np.ndarray:
-    found = np.asarray(starts)
-    if found.size == 0:
-        return np.zeros(0, np.int64)
-    if not isinstance(video, np.ndarray) or video.ndim != 4:
-        raise ValueError("expected starts with an array of frames (T, H, W, 3) only; label one array after the other")
-    if found.ndim != 1 or found.dtype.kind not in "iu":
-        raise ValueError(
-            f"expected starts to be indices of frames (N,), got {found.dtype} of shape {found.shape}; "
-            "of flags, one for each frame, take np.flatnonzero"
-        )
-    found = found.astype(np.int64)
-    if found.min() < 0 or found.max() >= len(video) or (np.diff(found) <= 0).any():
-        raise ValueError(
-            f"expected ascending starts in [0, {len(video) - 1}], each once, got {starts}; sort them and leave out "
-            "what is no frame of the video"
-        )
-    return found
-
-
-def _split(pieces: Iterable[np.ndarray], starts: np.ndarray) -> Iterator[tuple[bool, np.ndarray]]:
-    """Pieces (..., t, H, W, 3), split so that each lies within one episode, and whether it begins one."""
-    at = 0
-    for piece in pieces:
-        after = at + piece.shape[-4]
-        inside = starts[np.searchsorted(starts, at) : np.searchsorted(starts, after)]
-        for part in np.split(piece, inside[inside > at] - at, axis=-4):
-            yield at in inside, part
-            at += part.shape[-4]

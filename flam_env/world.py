@@ -2,6 +2,7 @@
 
 tokenizer.safetensors    world_model.safetensors    starts.safetensors    config.json
     clips.npz                a few real held-out clips                             card.md, report.json
+    decoder.safetensors      what real actions latent ones stand for, if that was learned from labels
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import json
 import os
 import zipfile
 import zlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from flam_env.action_decoder import ActionDecoder, load_decoder, save_decoder
 from flam_env.checkpoint import (
     FORMAT,
     VERSION,
@@ -37,6 +39,7 @@ from flam_env.units import ActionUnits
 from flam_env.validation import check_fields
 
 PRETRAINED = Path(__file__).parent / "pretrained"
+DECODER = "decoder.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,12 @@ class World:
     units: ActionUnits
     starts: Starts
     laws: Laws = field(default_factory=Laws)
+    decoder: ActionDecoder | None = None
+
+    @property
+    def controlled_slot(self) -> int | None:
+        """The slot that the player mostly is, None where nobody knows: the decoder tells."""
+        return None if self.decoder is None else int(self.decoder.controlled_slot)
 
     def fingerprint(self) -> str:
         """A short hash of all that decides its latent actions: equal if and only if two worlds label alike."""
@@ -124,6 +133,8 @@ def save_world(directory: Path, world: World) -> None:
     config: dict[str, Any] = {"format": FORMAT, "version": VERSION, "model": fingerprint(world.model)}
     config |= {"settings": asdict(world.settings), "units": asdict(world.units), "laws": asdict(world.laws)}
     write_atomically(directory / "config.json", json.dumps(config, indent=2).encode())
+    if world.decoder is not None:
+        save_decoder(directory / DECODER, world.decoder, world.fingerprint())
 
 
 def load_world(name: str | Path) -> World:
@@ -156,7 +167,9 @@ def load_world(name: str | Path) -> World:
     laws = parse_config(Laws, config["laws"], directory / "config.json")
     world = World(tokenizer, model, settings, units, starts, laws)
     _check_fit(world, directory)
-    return world
+    if not (directory / DECODER).is_file():
+        return world
+    return replace(world, decoder=load_decoder(directory / DECODER, world.fingerprint()))
 
 
 def _check_fit(world: World, directory: Path) -> None:

@@ -1,9 +1,11 @@
-"""Who moves what: one slot for the agent, or a few choices for each slot."""
+"""Who moves what: one slot for the agent, the actions of the real game, or a few choices for each slot."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium.spaces import Discrete, MultiDiscrete
 from gymnasium.utils import RecordConstructorArgs
 
@@ -42,10 +44,57 @@ class SteerSlot(gym.Wrapper, RecordConstructorArgs):
 
     def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Takes the latent action float (A,) of the steered slot."""
-        actions, source = self.unwrapped.other_actions(self.others)  # type: ignore[attr-defined]
-        actions[self.slot] = read_actions(action, self.action_space.shape)  # type: ignore[arg-type]
-        observation, reward, terminated, truncated, info = self.env.step(actions)
-        return observation, reward, terminated, truncated, info | {"others": source}
+        taken = read_actions(action, self.action_space.shape)  # type: ignore[arg-type]
+        return _step_steered(self, [self.slot], taken[None], self.others)
+
+
+class RealActions(gym.Wrapper, RecordConstructorArgs):
+    """Gives the dream the actions of the real game; the world's action decoder says what each does (paper 4.3).
+
+    The action is Discrete(C). The world's `controlled_slot` takes the latent action that stands for it in the current
+    state, and the other slots move as in `SteerSlot`, which `info["others"]` says. `info["known_action"]` is False
+    where no label told what the action does: the controlled slot then rests at zero.
+
+    Args:
+        env: a FLAM environment with latent actions.
+        others: as for `SteerSlot`.
+        slots: what takes the action in place of the controlled slot, where the player lies across several.
+
+    Raises:
+        ValueError: the world has no action decoder, no such way or slots, or another kind of environment.
+    """
+
+    def __init__(self, env: gym.Env, others: Others = "replay", slots: Sequence[int] | None = None):
+        RecordConstructorArgs.__init__(self, others=others, slots=slots)
+        gym.Wrapper.__init__(self, env)
+        world = _world_of(env)
+        if world.decoder is None:
+            raise ValueError(
+                "expected a world with an action decoder, got one without; learn it from a few labels with "
+                "`flam-train decoder`, or steer latent actions with SteerSlot"
+            )
+        self.encoder, self.others = world.decoder.encoder, check_others(others)
+        steered = [world.controlled_slot] if slots is None else slots
+        self.slots = [check_integer(slot, "slot", 0, world.model.config.slots - 1) for slot in steered]
+        self.action_space = Discrete(world.decoder.config.actions)
+
+    def step(self, action: int) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Takes a real action, int in [0, C).
+
+        Raises:
+            ValueError: there is no such action.
+        """
+        given = action.item() if isinstance(action, np.ndarray) and action.ndim == 0 else action
+        chosen = check_integer(given, "a real action", 0, int(self.action_space.n) - 1)  # type: ignore[attr-defined]
+        latent_actions = self._encode(chosen)
+        *outcome, info = _step_steered(self, self.slots, latent_actions, self.others)
+        return *outcome, info | {"known_action": bool(self.encoder.known[chosen])}  # type: ignore[return-value]
+
+    @torch.inference_mode()
+    def _encode(self, action: int) -> np.ndarray:
+        """The latent actions float32 (len(slots), A) of the steered slots that stand for a real action."""
+        slots = torch.from_numpy(self.unwrapped.slot_values()[self.slots])  # type: ignore[attr-defined]
+        return self.encoder.encode(slots, torch.full((len(slots),), action)).numpy()
 
 
 class DiscreteLatentActions(gym.ActionWrapper, RecordConstructorArgs):
@@ -91,6 +140,16 @@ class DiscreteLatentActions(gym.ActionWrapper, RecordConstructorArgs):
             raise ValueError(f"expected integers in [0, {top}) of shape {shape}, got {action!r}")
         chosen = self.codebook[np.arange(len(self.codebook)), choice]
         return chosen[0] if self.steered else chosen
+
+
+def _step_steered(
+    wrapper: gym.Wrapper, slots: list[int], latent_actions: np.ndarray, others: Others
+) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    """Steps the environment inside a wrapper: these slots take latent actions (len(slots), A), others move the rest."""
+    actions, source = wrapper.unwrapped.other_actions(others)  # type: ignore[attr-defined]
+    actions[slots] = latent_actions
+    observation, reward, terminated, truncated, info = wrapper.env.step(actions)
+    return observation, reward, terminated, truncated, info | {"others": source}
 
 
 def _world_of(env: gym.Env, steered: bool = False) -> World:

@@ -25,6 +25,7 @@ COMMANDS = {
     "tokenizer": "flam_train.tokenizer:tokenizer",
     "world-model": "flam_train.world_model:world_model",
     "scheduled-sampling": "flam_train.scheduled_sampling:scheduled_sampling",
+    "decoder": "flam_train.decoder:decoder",
     "label": "flam_train.label:label",
     "clone": "flam_train.clone:clone",
     "evaluate": "flam_train.evaluate.evaluate:evaluate",

@@ -35,7 +35,7 @@ def bare_world(tokenizer: Tokenizer, model: FactoredWorldModel, settings: WorldS
 def finish_world(world: World, splits: dict[str, TokenSplit], units: ActionUnits | None = None, seed: int = 0) -> World:
     """The world with all that is measured: action units unless given, laws and a bank of actions on the training split.
 
-    Starts come from the validation split.
+    Starts come from the validation split. An action decoder is left out: it read the latent actions of before.
     """
     random = np.random.default_rng(seed)
     clips = _some_clips(splits["train"], BANK_CLIPS, BANK_FRAMES, random)
@@ -49,7 +49,7 @@ def finish_world(world: World, splits: dict[str, TokenSplit], units: ActionUnits
         unseen_tokens=unseen_tokens(splits["train"], world.tokenizer.quantizer.size),
         permanence=nothing_vanishes(masks),
     )
-    return replace(world, units=units, starts=Starts(start_tokens, actions, bank), laws=laws)
+    return replace(world, units=units, starts=Starts(start_tokens, actions, bank), laws=laws, decoder=None)
 
 
 def unseen_tokens(split: TokenSplit, size: int) -> tuple[int, ...]:

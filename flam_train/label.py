@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from flam_env.labeller import Labeller
+from flam_env.checkpoint import fingerprint
+from flam_env.labeller import Labeller, Labels
 from flam_env.videos import frame_pieces
 from flam_train.cli import Positional, run_command
 from flam_train.data.episode import EpisodeLabels, import_h5py
@@ -32,12 +33,13 @@ def label(
     """Labels videos, or the episodes of a store, with the latent actions of a world; run again to resume or to extend.
 
     Writes a store of episodes: the frames in the size of the world, and the latent action of every slot from each
-    frame to the next. Each episode appears once it is whole; those that are there already are left as they are.
+    frame to the next; where the world has an action decoder, also the real action that was most likely taken, and the
+    probability of each. Each episode appears once it is whole; those that are there already are left as they are.
 
     Args:
         video: video files, folders of images (sorted by name), or one episode store on its own.
         world: name of a bundled world or directory of one's own.
-        out: folder of the labelled store; it takes labels of this world only.
+        out: folder of the labelled store; it takes labels of this world and decoder only.
         split: where videos go; episodes of a store stay in their own split.
         minari: also write all of it as a new Minari dataset of this name, e.g. bigfish/labelled-v0, lossless.
         device: cpu, cuda or auto.
@@ -56,7 +58,7 @@ def label(
         out,
         source=origin["source"],
         size=labeller.world.tokenizer.config.image_size,
-        settings=origin["settings"] | {"world": labeller.world.fingerprint()},
+        settings=origin["settings"] | _origin_of_labels(labeller),
     )
     there = {(each, record.path.stem) for each in store.splits for record in store.episodes(each)}
     missing = {(each.split, each.name): each for each in found if (each.split, each.name) not in there}
@@ -84,17 +86,34 @@ def _find(paths: tuple[Path, ...], split: str) -> tuple[list[Unlabelled], dict[s
     return videos(paths, split), {"source": "video", "settings": {}}
 
 
+def _origin_of_labels(labeller: Labeller) -> dict[str, str]:
+    """What decides the labels, for the settings of the store."""
+    decoder = labeller.world.decoder
+    world = {"world": labeller.world.fingerprint()}
+    return world if decoder is None else world | {"decoder": fingerprint(decoder)}
+
+
 def _label_episode(labeller: Labeller, unlabelled: Unlabelled, store: EpisodeStore, bar: tqdm) -> None:
     state, inferred, count = None, [], 0
     with store.adding(unlabelled.split, unlabelled.name) as writer:
         for frames in frame_pieces(unlabelled.frames(), labeller.PIECE, labeller.fitter()):
             writer.append(frames)
-            state, latent_actions = labeller.advance(state, frames[None])
-            inferred.append(latent_actions[0])
+            state, labels = labeller.advance(state, frames[None])
+            inferred.append(labels)
             count += len(frames)
             bar.update(len(frames))
-        labels = EpisodeLabels(world=store.settings["world"], latent_actions=np.concatenate(inferred))
-        writer.finish(replace(unlabelled.facts(count), labels=labels))
+        stored = _stored_labels(Labels.join(inferred).at(0), store.settings["world"])
+        writer.finish(replace(unlabelled.facts(count), labels=stored))
+
+
+def _stored_labels(labels: Labels, world: str) -> EpisodeLabels:
+    actions = None if labels.actions is None else labels.actions.astype(np.int16)
+    return EpisodeLabels(
+        world=world,
+        latent_actions=labels.latent_actions,
+        actions=actions,
+        action_probabilities=labels.action_probabilities,
+    )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ class Preset:
     loss: WorldModelLossConfig
     scheduled_sampling_fit: FitConfig
     clone_fit: FitConfig
+    decoder_fit: FitConfig
 
 
 SMALL = Preset(
@@ -35,6 +36,9 @@ SMALL = Preset(
         minutes=25, batch_size=8, learning_rate=4e-4, muon=2.5, warmup_steps=20, decay_share=0.6, ema=0.99, log_every=20
     ),
     clone_fit=FitConfig(steps=10_000, batch_size=64, learning_rate=5e-4, warmup_steps=100, weight_decay=0.0, ema=0.995),
+    decoder_fit=FitConfig(
+        steps=3000, batch_size=128, learning_rate=2e-3, warmup_steps=50, decay_share=0.5, weight_decay=0.1, ema=0.99
+    ),
 )
 """64 px, 256 patches in 64 cells, dim 128: what a laptop CPU trains in about an hour."""
 
@@ -46,6 +50,7 @@ TINY = Preset(
     loss=WorldModelLossConfig(),
     scheduled_sampling_fit=FitConfig(steps=100, batch_size=16, learning_rate=1e-3, decay_share=0.7, ema=0.95),
     clone_fit=FitConfig(steps=300, batch_size=48, learning_rate=1e-3, weight_decay=0.0, ema=0.98),
+    decoder_fit=FitConfig(steps=200, batch_size=48, learning_rate=2e-3, weight_decay=0.1, ema=0.98),
 )
 """What the tests and `make train-tiny` train."""
 
@@ -68,6 +73,7 @@ PAPER = Preset(
     loss=WorldModelLossConfig(information_price=2e-4 * 28**2, free_share=0.0, ramp_share=0.0),
     scheduled_sampling_fit=FitConfig(steps=10_000, batch_size=32, learning_rate=1e-4, decay_share=0.7),
     clone_fit=replace(SMALL.clone_fit, steps=100_000, batch_size=128),
+    decoder_fit=SMALL.decoder_fit,
 )
 """Table 5 for Procgen: 224 px, 784 patches, L2 on codes with beta 2e-4."""
 
@@ -89,6 +95,7 @@ ROOMS = Preset(
     loss=replace(SMALL.loss, free_share=0.1),
     scheduled_sampling_fit=SMALL.scheduled_sampling_fit,
     clone_fit=SMALL.clone_fit,
+    decoder_fit=SMALL.decoder_fit,
 )
 """MultiGrid rooms of 8 x 8 cells, one token per cell: what makes one slot follow one agent (paper, Table 5: K = 4)."""
 

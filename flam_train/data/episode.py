@@ -12,6 +12,7 @@ import numpy as np
 FORMAT = "flam-episodes"
 CHUNK_FRAMES = 16
 ATTRIBUTES = ("agent", "level_seed", "terminated")
+LABELS = ("latent_actions", "actions", "action_probabilities")
 _ADVICE = "delete the file and collect again (a resumed collection makes the same episode anew)"
 
 
@@ -22,10 +23,14 @@ class EpisodeLabels:
     Attributes:
         world: its fingerprint; latent actions of different worlds have nothing to do with each other.
         latent_actions: float32 (T - 1, K, A) in action units, unclipped; action t leads from frames[t] to the next.
+        actions: int16 (T - 1,), the real action that each transition looks like; None where the world had no decoder.
+        action_probabilities: float32 (T - 1, C), how likely each real action is; or None.
     """
 
     world: str
     latent_actions: np.ndarray
+    actions: np.ndarray | None = None
+    action_probabilities: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +82,23 @@ def check_episode(episode: Episode, size: int) -> None:
                 f"got {name!r} {array.dtype} {array.shape}; convert or rename it"
             )
     if episode.labels is not None:
-        found = episode.labels.latent_actions
-        if found.dtype != np.float32 or found.ndim != 3 or len(found) != length - 1:
+        _check_labels(episode.labels, length - 1)
+
+
+def _check_labels(labels: EpisodeLabels, transitions: int) -> None:
+    wanted: dict[str, tuple[type, str]] = {
+        "latent_actions": (np.float32, "K, A"),
+        "actions": (np.int16, ""),
+        "action_probabilities": (np.float32, "C"),
+    }
+    for name, (dtype, axes) in wanted.items():
+        found = getattr(labels, name)
+        if found is None and name != "latent_actions":
+            continue
+        if found.dtype != dtype or found.ndim != 1 + len(axes.split()) or len(found) != transitions:
             raise ValueError(
-                f"expected latent actions float32 ({length - 1}, K, A), one fewer than frames, "
-                f"got {found.dtype} {found.shape}; label the whole episode"
+                f"expected {name.replace('_', ' ')} {np.dtype(dtype).name} ({transitions}, {axes}), one fewer than "
+                f"frames, got {found.dtype} {found.shape}; label the whole episode"
             )
 
 
@@ -135,7 +152,8 @@ def _read_labels(file, path: Path) -> EpisodeLabels | None:
     world = labelling_world(file)
     if world is None:
         return None
-    return EpisodeLabels(world=world, latent_actions=read_values(file, "labels/latent_actions", path))
+    there = {name: read_values(file, f"labels/{name}", path) for name in LABELS if f"labels/{name}" in file}
+    return EpisodeLabels(world=world, **there)
 
 
 def read_values(file, key: str, path: Path, part: slice = slice(None)) -> np.ndarray:
@@ -189,7 +207,9 @@ class EpisodeWriter:
         for name, array in episode.truth.items():
             self._file.create_dataset(f"truth/{name}", data=array)
         if episode.labels is not None:
-            self._file.create_dataset("labels/latent_actions", data=episode.labels.latent_actions)
+            for name in LABELS:
+                if (array := getattr(episode.labels, name)) is not None:
+                    self._file.create_dataset(f"labels/{name}", data=array)
             self._file["labels"].attrs["world"] = episode.labels.world
         for key in ATTRIBUTES:
             self._file.attrs[key] = getattr(episode, key)

@@ -1,0 +1,118 @@
+"""From latent actions to real ones: a small network that also finds out which slot the player is (paper 4.3, C.3)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from einops import einsum
+from torch import Tensor, nn
+
+from flam_env.action_encoder import ActionEncoder
+from flam_env.checkpoint import load_network, save_network
+from flam_env.validation import check_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionDecoderConfig:
+    """Sizes of an action decoder; all but the last two are its world's and its game's.
+
+    Raises:
+        ValueError: a field of another type, a size below 1, or a dropout outside [0, 1).
+    """
+
+    slots: int
+    """K, number of slots."""
+    slot_dim: int
+    """S, dimension of a slot."""
+    latent_dim: int
+    """A, dimension of a slot's latent action in action units."""
+    actions: int
+    """C, number of real actions."""
+    width: int = 128
+    """Width of the layers that each slot passes on its own."""
+    dropout: float = 0.3
+    """Share of what a layer sees that is left out in training; labels are few."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"expected dropout in [0, 1), got {self.dropout}")
+
+
+class Decoded(NamedTuple):
+    """logits: (B, C) over real actions; attention: (B, K), how much each slot is the player, summing to 1."""
+
+    logits: Tensor
+    attention: Tensor
+
+
+class ActionDecoder(nn.Module):
+    """Pools slots and their latent actions with one learned query, and reads the real action from the pool.
+
+    No slot has a place of its own: permuted slots give the same logits and permuted attention.
+
+    Attributes:
+        temperature: scalar that the logits are divided by, so that probabilities are as often right as they say.
+        controlled_slot: int64 scalar, the slot that gets most attention on the whole.
+        encoder: the way back, from real actions to latent ones.
+    """
+
+    temperature: Tensor
+    controlled_slot: Tensor
+
+    def __init__(self, config: ActionDecoderConfig):
+        super().__init__()
+        self.config = config
+        self.norm = nn.LayerNorm(config.slot_dim)
+        drop = nn.Dropout(config.dropout)
+        self.read = nn.Sequential(drop, nn.Linear(config.slot_dim + config.latent_dim, config.width), nn.GELU(), drop)
+        self.key = nn.Linear(config.width, 1)
+        self.value = nn.Linear(config.width, config.width)
+        self.head = nn.Sequential(nn.GELU(), drop, nn.Linear(config.width, config.actions))
+        self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("controlled_slot", torch.zeros((), dtype=torch.long))
+        self.encoder = ActionEncoder(
+            slot_dim=config.slot_dim,
+            latent_dim=config.latent_dim,
+            actions=config.actions,
+            width=config.width,
+            dropout=config.dropout,
+        )
+
+    def forward(self, slots: Tensor, latent_actions: Tensor) -> Decoded:
+        """What was done in a frame of slots (B, K, S) whose latent actions (B, K, A), in action units, came next."""
+        seen = self.read(torch.cat([self.norm(slots), latent_actions], -1))
+        attention = self.key(seen)[..., 0].float().softmax(-1)
+        pooled = einsum(attention, self.value(seen).float(), "b k, b k w -> b w")
+        return Decoded(self.head(pooled).float() / self.temperature, attention)
+
+    def probabilities(self, slots: Tensor, latent_actions: Tensor) -> Tensor:
+        """Calibrated probabilities float32 (..., C) of slots (..., K, S) and latent actions (..., K, A).
+
+        They are NaN where a latent action is.
+        """
+        leading = slots.shape[:-2]
+        logits = self(slots.flatten(0, -3), latent_actions.flatten(0, -3)).logits
+        return logits.softmax(-1).unflatten(0, leading)
+
+
+def save_decoder(path: Path, decoder: ActionDecoder, world: str) -> None:
+    """Writes a decoder, and the fingerprint of the world whose latent actions it reads."""
+    save_network(path, decoder, world=world)
+
+
+def load_decoder(path: Path, world: str) -> ActionDecoder:
+    """Reads the decoder of the world with this fingerprint.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged or something else, or the decoder is another world's.
+    """
+    decoder, header = load_network(path, ActionDecoder, ActionDecoderConfig)
+    if header.get("world") != world:
+        raise ValueError(
+            f"{path}: expected the decoder of the world {world}, got one of {header.get('world')}; delete it, and "
+            "learn one for this world with `flam-train decoder`"
+        )
+    return decoder

@@ -1,0 +1,172 @@
+"""Transitions whose real action is known: the few labels that an action decoder learns from (paper 4.3)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from flam_env.validation import check_integer
+from flam_train.data.episode import open_episode, read_values
+from flam_train.data.procgen import ACTION_CLASS
+from flam_train.data.store import EpisodeStore
+
+SCORED = 10_000  # held-out transitions that are scored on, at most
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelledTransitions:
+    """P transitions of one split of a store.
+
+    Attributes:
+        at: int64 (P,), the frame before, counted over all frames of the split's episodes after one another.
+        actions: int64 (P,), the real action taken there.
+        episodes: int64 (P,), the episode that each belongs to.
+
+    Raises:
+        ValueError: arrays of different length.
+    """
+
+    at: np.ndarray
+    actions: np.ndarray
+    episodes: np.ndarray
+
+    def __post_init__(self):
+        lengths = len(self.at), len(self.actions), len(self.episodes)
+        if len(set(lengths)) > 1:
+            raise ValueError(
+                f"expected one label and one episode for each frame, got {lengths[1]} labels and {lengths[2]} "
+                f"episodes for {lengths[0]} frames; give all of the same length"
+            )
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def take(self, rows: np.ndarray) -> "LabelledTransitions":
+        """Some of them, in the order of `rows`, int64 (R,)."""
+        return LabelledTransitions(at=self.at[rows], actions=self.actions[rows], episodes=self.episodes[rows])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Supervision:
+    """All that is known of real actions in an experiment.
+
+    Attributes:
+        learned: labels of the train split.
+        scored: labels of the val split, only to be scored on.
+        classes: int64 (C,), for each real action the one that stands for all those of equal effect.
+    """
+
+    learned: LabelledTransitions
+    scored: LabelledTransitions
+    classes: np.ndarray
+
+
+def supervise(store: EpisodeStore, labels: int, *, actions: int | None, seed: int) -> Supervision:
+    """Draws `labels` transitions to learn from, and up to 10 000 to score on.
+
+    Args:
+        store: of episodes with the actions of one agent.
+        labels: as for `draw_labels`.
+        actions: C; None for what the source of the store is known to have.
+        seed: of both draws.
+
+    Raises:
+        ValueError: as for `draw_labels`, or nobody knows how many real actions there are.
+    """
+    classes = action_classes(store, actions)
+    held_out = all_labels(store, "val", actions=len(classes))
+    chosen = np.random.default_rng(seed).permutation(len(held_out))[:SCORED]
+    return Supervision(
+        learned=draw_labels(store, labels, actions=len(classes), seed=seed),
+        scored=held_out.take(chosen),
+        classes=classes,
+    )
+
+
+def draw_labels(
+    store: EpisodeStore, count: int, *, actions: int, seed: int, split: str = "train"
+) -> LabelledTransitions:
+    """Draws transitions uniformly over all episodes of a split, in random order.
+
+    The draw depends on the store, the split and the seed only, and a smaller one is the beginning of a larger one: all
+    arms of an experiment that name the same seed and count learn from the same labels.
+
+    Args:
+        store: of episodes with the actions of one agent.
+        count: number of labels.
+        actions: C, size of the real action space.
+        seed: of the draw.
+        split: train, val or test.
+
+    Raises:
+        ValueError: as for `all_labels`, more labels than transitions, or fewer than there are different actions.
+    """
+    every = all_labels(store, split, actions=actions)
+    occurring = len(np.unique(every.actions))
+    if not occurring <= count <= len(every):
+        raise ValueError(
+            f"{store.root}: expected between {occurring} labels, one for each real action that occurs in split "
+            f"{split!r}, and {len(every)}, one for each transition, got {count}; change the number of labels"
+        )
+    return every.take(np.random.default_rng(seed).permutation(len(every))[:count])
+
+
+def all_labels(store: EpisodeStore, split: str, *, actions: int) -> LabelledTransitions:
+    """All transitions of a split, in the order of its frames.
+
+    Raises:
+        ValueError: there are none, their actions are unknown, of several agents or outside [0, actions), or not as many
+            as frames.
+    """
+    found = list(_read_actions(store, split, actions))
+    bounds = np.cumsum([0, *(len(taken) for taken in found)])
+    if sum(len(taken) > 1 for taken in found) == 0:
+        raise ValueError(f"{store.root}: expected transitions in split {split!r}, got none; collect some first")
+    return LabelledTransitions(
+        at=np.concatenate([start + np.arange(len(taken) - 1) for start, taken in zip(bounds, found, strict=False)]),
+        actions=np.concatenate([taken[:-1] for taken in found]).astype(np.int64),
+        episodes=np.repeat(np.arange(len(found)), [len(taken) - 1 for taken in found]),
+    )
+
+
+def _read_actions(store: EpisodeStore, split: str, actions: int) -> Iterator[np.ndarray]:
+    for record in store.episodes(split):
+        with open_episode(record.path) as file:
+            taken = read_values(file, "actions", record.path)
+        _check_actions(taken, record.frames, actions, record.path)
+        yield taken
+
+
+def _check_actions(taken: np.ndarray, frames: int, actions: int, path: Path) -> None:
+    if taken.ndim != 1:
+        known = f"those of {taken.shape[1]} agents" if taken.shape[1] else "none, as of plain video"
+        raise ValueError(f"{path}: expected the actions of one agent, got {known}; use a store that was collected")
+    if len(taken) != frames:
+        raise ValueError(
+            f"{path}: expected {frames} actions, one for each frame, got {len(taken)}; collect the episode again"
+        )
+    if taken.min() < 0 or taken.max() >= actions:
+        raise ValueError(
+            f"{path}: expected actions in [0, {actions - 1}], got some in [{taken.min()}, {taken.max()}]; "
+            "tell how many real actions there are"
+        )
+
+
+def action_classes(store: EpisodeStore, actions: int | None = None) -> np.ndarray:
+    """For each real action the one that stands for all those of equal effect, int64 (C,).
+
+    Args:
+        store: whose source may be a game that is known.
+        actions: C, where it is none: then each action stands for itself.
+
+    Raises:
+        ValueError: C is below 1, not the known game's, or nobody knows it.
+    """
+    known = ACTION_CLASS.get(store.source.removeprefix("procgen/"))
+    if known is not None and actions in (None, len(known)):
+        return np.array(known, dtype=np.int64)
+    if known is None and actions is not None:
+        return np.arange(check_integer(actions, "the number of real actions", 1))
+    wanted = f"{len(known)}, as {store.source} has" if known else f"told, as {store.source} is no game that is known"
+    raise ValueError(f"{store.root}: expected the number of real actions {wanted}, got {actions}; give `actions`")

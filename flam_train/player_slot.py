@@ -1,0 +1,23 @@
+"""Which slot the player is: what the attention of an action decoder tells of labelled transitions."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flam_env.action_decoder import ActionDecoder
+from flam_train.action_learning import SCORED_AT_ONCE
+
+
+@torch.no_grad()
+def attention_of(network: ActionDecoder, inputs: tuple[Tensor, Tensor]) -> Tensor:
+    """How much each slot is the player: (P, K) of slots (P, K, S) and latent actions (P, K, A)."""
+    pieces = zip(*(each.split(SCORED_AT_ONCE) for each in inputs), strict=True)
+    return torch.cat([network(*piece).attention for piece in pieces])
+
+
+def share_of_episodes(attention: Tensor, episodes: np.ndarray, slot: int) -> float:
+    """In what share of the episodes, int64 (P,), this slot gets more attention (P, K) than any other."""
+    _, numbers = np.unique(episodes, return_inverse=True)
+    totals = torch.zeros(int(numbers.max()) + 1, attention.shape[1])
+    totals.index_add_(0, torch.from_numpy(numbers), attention)
+    return (totals.argmax(1) == slot).float().mean().item()

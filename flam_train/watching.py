@@ -1,0 +1,52 @@
+"""What a world makes of some transitions of a store: slots and latent actions, from its cached tokens."""
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flam_env.labeller import Labeller
+from flam_train.data.tokens import TokenSplit
+
+try:
+    from tqdm import tqdm
+except ImportError as error:
+    raise ImportError("watching episodes needs tqdm: pip install 'flam-env[train]'") from error
+
+PIECE = 64  # frames seen at once
+
+
+def watch(labeller: Labeller, split: TokenSplit, at: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Sees the episodes of a split as the labeller does, from their beginnings, and keeps what is asked for.
+
+    Args:
+        labeller: of the world that the tokens are of.
+        split: tokens of all episodes.
+        at: int64 (P,), the frame before each transition, counted over the whole split, in any order.
+
+    Returns:
+        Slots float32 (P, K, S) of these frames, and the latent actions float32 (P, K, A), in action units, that lead to
+        the next ones; on the CPU.
+    """
+    sizes = labeller.world.model.config
+    slots = torch.empty(len(at), sizes.slots, sizes.dim)
+    latent_actions = torch.empty(len(at), sizes.slots, labeller.world.units.dim)
+    order = np.argsort(at, kind="stable")
+    ascending = at[order]
+    episodes = [each for each in pairwise(split.bounds) if _between(ascending, *each).size]
+    for first, last in tqdm(episodes, desc="watching", unit=" episodes", leave=False, disable=None):
+        state, stop = None, _between(ascending, first, last)[-1] + 2
+        for start in range(first, stop, PIECE):
+            tokens = split.tokens[start : min(start + PIECE, stop)].astype(np.int64)
+            state, before, between = labeller.follow(state, torch.from_numpy(tokens)[None].to(labeller.dream.device))
+            begin = max(first, start - 1)
+            rows = order[slice(*np.searchsorted(ascending, [begin, begin + before.shape[1]]))]
+            slots[rows] = before[0, at[rows] - begin].cpu()
+            latent_actions[rows] = between[0, at[rows] - begin].cpu()
+    return slots, latent_actions
+
+
+def _between(ascending: np.ndarray, first: int, last: int) -> np.ndarray:
+    """Those of ascending numbers that lie in [first, last)."""
+    return ascending[slice(*np.searchsorted(ascending, [first, last]))]

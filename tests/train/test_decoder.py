@@ -1,0 +1,303 @@
+"""An action decoder from a few labels: which are drawn, what is learned, what is told."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from flam_env import ActionDecoder, ActionDecoderConfig, Labeller, load_world, save_world
+from flam_env.checkpoint import read_tensors
+from flam_env.frames import resize_frames
+from flam_train.action_encoding import learn_encoder, share_read_back
+from flam_train.action_learning import LearningConfig, action_scores, all_logits, calibrated_temperature, learn_actions
+from flam_train.cli import main
+from flam_train.data.labelled import (
+    LabelledTransitions,
+    Supervision,
+    action_classes,
+    all_labels,
+    draw_labels,
+    supervise,
+)
+from flam_train.data.store import EpisodeStore
+from flam_train.data.tokens import token_cache
+from flam_train.decoder import decoder
+from flam_train.engine import FitConfig
+from flam_train.label import label
+from flam_train.player_slot import attention_of, share_of_episodes
+from flam_train.watching import watch
+
+LENGTHS, ACTIONS = {"train": (23, 60, 2, 41), "val": (31, 17), "test": (9,)}, 7
+FIT = FitConfig(steps=30, batch_size=16, learning_rate=3e-3, ema=0.9, precision="fp32")
+LEARNING = LearningConfig(held_out=0.3, evaluate_every=10, patience=0)
+
+
+def taken(length: int, seed: int) -> np.ndarray:
+    """What an agent does that knows only the first 5 of 7 actions."""
+    return np.random.default_rng(seed).integers(0, 5, length).astype(np.int16)
+
+
+def store_of(root: Path, make_episode, lengths=LENGTHS, source: str = "noise") -> EpisodeStore:
+    store = EpisodeStore.create(root, source=source, size=48, settings={})
+    for split, several in lengths.items():
+        for index, length in enumerate(several):
+            frames = np.random.default_rng(index).integers(0, 256, (length, 4, 4, 3)).astype(np.uint8)
+            frames = frames.repeat(12, 1).repeat(12, 2)
+            store.write(split, replace(make_episode(frames), actions=taken(length, seed=index)), name=f"noise-{index}")
+    return store
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory, make_episode) -> EpisodeStore:
+    return store_of(tmp_path_factory.mktemp("stores") / "played", make_episode)
+
+
+# --- which labels -----------------------------------------------------------------------------------------------
+
+
+def test_the_same_seed_draws_the_same_labels_and_fewer_are_the_first_of_more(played):
+    one, again, other = (draw_labels(played, 50, actions=ACTIONS, seed=seed) for seed in (3, 3, 4))
+    for name in ("at", "actions", "episodes"):
+        assert np.array_equal(getattr(one, name), getattr(again, name))
+        assert np.array_equal(getattr(draw_labels(played, 20, actions=ACTIONS, seed=3), name), getattr(one, name)[:20])
+    assert not np.array_equal(one.at, other.at)
+
+
+def test_labels_are_spread_over_episodes_and_are_what_was_done_there(played):
+    drawn = draw_labels(played, 90, actions=ACTIONS, seed=0)
+    assert len(set(drawn.at)) == 90
+    bounds = np.cumsum([0, *LENGTHS["train"]])
+    counts = np.bincount(drawn.episodes, minlength=4)
+    expected = 90 * (np.array(LENGTHS["train"]) - 1) / 122
+    assert (np.abs(counts - expected) < 3 * np.sqrt(expected)).all()
+    for at, action, episode in zip(drawn.at, drawn.actions, drawn.episodes, strict=True):
+        inside = at - bounds[episode]
+        assert 0 <= inside < LENGTHS["train"][episode] - 1, "no transition begins with the last frame"
+        assert action == taken(LENGTHS["train"][episode], seed=episode)[inside]
+
+
+def test_numbers_of_labels_that_cannot_be_are_refused(played):
+    for count in (4, 123):
+        with pytest.raises(ValueError, match=f"expected between 5 labels, .* and 122, .*, got {count}; change"):
+            draw_labels(played, count, actions=ACTIONS, seed=0)
+    assert len(draw_labels(played, 122, actions=ACTIONS, seed=0)) == 122
+
+
+def test_labels_outside_the_action_space_are_refused(played):
+    with pytest.raises(ValueError, match=r"expected actions in \[0, 3\], got some in \[0, 4\]; tell how many"):
+        all_labels(played, "train", actions=4)
+
+
+@pytest.mark.parametrize("agents, known", [(0, "none, as of plain video"), (3, "those of 3 agents")])
+def test_a_store_without_actions_of_one_agent_is_refused(tmp_path, make_episode, agents, known):
+    store = EpisodeStore.create(tmp_path / "out", source="video", size=48, settings={})
+    episode = make_episode(np.zeros((6, 48, 48, 3), np.uint8))
+    store.write("train", replace(episode, actions=np.zeros((6, agents), np.int16)))
+    with pytest.raises(ValueError, match=f"expected the actions of one agent, got {known}; use a store"):
+        all_labels(store, "train", actions=ACTIONS)
+
+
+def test_labels_and_frames_of_different_length_are_refused(tmp_path, make_episode):
+    store = store_of(tmp_path / "short", make_episode, {"train": (12,)})
+    with h5py.File(store.episodes("train")[0].path, "r+") as file:
+        del file["actions"]
+        file["actions"] = taken(9, seed=0)
+    with pytest.raises(ValueError, match="expected 12 actions, one for each frame, got 9; collect the episode again"):
+        all_labels(store, "train", actions=ACTIONS)
+    with pytest.raises(ValueError, match="got 4 labels and 5 episodes for 5 frames; give all of the same length"):
+        LabelledTransitions(at=np.arange(5), actions=np.arange(4), episodes=np.arange(5))
+    labels = LabelledTransitions(at=np.arange(5), actions=np.arange(5), episodes=np.arange(5))
+    network = torch.nn.Linear(2, 3)
+    with pytest.raises(ValueError, match=r"expected 5 inputs, one for each label, got \[5, 6\]; give the transitions"):
+        inputs = torch.zeros(5, 2), torch.zeros(6, 2)
+        learn_actions(network, inputs, labels, config=LEARNING, fit_config=FIT, out=tmp_path, identity={})
+
+
+def test_a_game_knows_its_actions_and_nobody_knows_those_of_noise(played, tmp_path, make_episode):
+    leaper = store_of(tmp_path / "leaper", make_episode, {"train": (3,)}, source="procgen/leaper")
+    assert action_classes(leaper).tolist() == [1, 1, 1, 3, 4, 5, 7, 7, 7, 4, 4, 4, 4, 4, 4]
+    assert action_classes(played, 7).tolist() == list(range(7))
+    with pytest.raises(ValueError, match="expected the number of real actions 15, as procgen/leaper has, got 7"):
+        action_classes(leaper, 7)
+    with pytest.raises(ValueError, match="told, as noise is no game that is known, got None; give `actions`"):
+        action_classes(played)
+
+
+# --- what is learned --------------------------------------------------------------------------------------------
+
+
+def planted(count: int, seed: int) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, torch.Tensor]:
+    """Moments in which one of 5 slots bears the mark of the player, and its latent action is the real one's.
+
+    Returns:
+        Slots (P, 5, 6) and latent actions (P, 5, 4), real actions (P,), the player's slot (P,): mostly slot 3.
+    """
+    random = torch.Generator().manual_seed(seed)
+    slots, latent_actions = torch.randn(count, 5, 6, generator=random), torch.randn(count, 5, 4, generator=random)
+    actions = torch.randint(3, (count,), generator=random)
+    player = torch.where(torch.rand(count, generator=random) < 0.7, 3, torch.randint(5, (count,), generator=random))
+    rows = torch.arange(count)
+    slots[..., 0], slots[rows, player, 0] = -3.0, 3.0
+    codes = torch.tensor([[2.0, 0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0]])
+    latent_actions[rows, player] = codes[actions] + 0.2 * torch.randn(count, 4, generator=random)
+    return (slots, latent_actions), actions, player
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory) -> ActionDecoder:
+    """A decoder of 500 planted labels, and its encoder."""
+    inputs, actions, _ = planted(500, seed=0)
+    labels = LabelledTransitions(at=np.arange(500), actions=actions.numpy(), episodes=np.arange(500) // 20)
+    torch.manual_seed(0)
+    network = ActionDecoder(ActionDecoderConfig(slots=5, slot_dim=6, latent_dim=4, actions=3, width=24, dropout=0.1))
+    settings = {"config": LEARNING, "fit_config": replace(FIT, steps=400, learning_rate=1e-2), "identity": {}}
+    out = tmp_path_factory.mktemp("runs")
+    network.encoder.requires_grad_(False)
+    learn_actions(network, inputs, labels, out=out / "decoder", **settings)
+    network.controlled_slot.fill_(3)
+    network.encoder.requires_grad_(True)
+    known = Supervision(learned=labels, scored=labels, classes=np.arange(3))
+    learn_encoder(network, inputs, known, out=out / "encoder", **settings)
+    return network
+
+
+def test_a_planted_player_is_found_and_understood(learned):
+    inputs, actions, player = planted(300, seed=1)
+    scores = action_scores(all_logits(learned, inputs), actions, np.arange(3))
+    assert scores["accuracy"] > 0.95
+    attention = attention_of(learned, inputs)
+    assert (attention.argmax(1) == player).float().mean() > 0.97
+    assert share_of_episodes(attention, np.arange(300) // 30, 3) == 1.0
+    assert share_of_episodes(attention, np.arange(300) // 30, 2) == 0.0
+
+
+def test_what_the_encoder_is_asked_for_the_decoder_reads(learned):
+    inputs, _, player = planted(300, seed=2)
+    mine = player == 3
+    assert share_read_back(learned, tuple(each[mine] for each in inputs)) > 0.95
+
+
+def test_probabilities_are_as_often_right_as_they_say():
+    random = torch.Generator().manual_seed(0)
+    truth = torch.randn(4000, 6, generator=random)
+    actions = torch.multinomial(truth.softmax(-1), 1, generator=random)[:, 0]
+    assert calibrated_temperature(3 * truth, actions) == pytest.approx(3, rel=0.1)
+    honest, boastful = (action_scores(scale * truth, actions, np.arange(6)) for scale in (1, 3))
+    assert honest["calibration_error"] < 0.03 < 0.2 < boastful["calibration_error"]
+    assert honest["accuracy"] == boastful["accuracy"]
+
+
+def test_actions_of_equal_effect_count_as_the_same():
+    logits, actions = torch.eye(4)[[0, 1, 2, 3]], torch.tensor([1, 1, 3, 0])
+    scores = action_scores(logits, actions, np.array([0, 0, 2, 2]))
+    assert (scores["accuracy"], scores["class_accuracy"]) == (0.25, 0.75)
+
+
+# --- what a world sees ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("piece", [5, 64])
+def test_watched_transitions_are_the_labellers(played, tiny_world, monkeypatch, piece):
+    monkeypatch.setattr("flam_train.watching.PIECE", piece)
+    labeller, at = Labeller(tiny_world), np.array([83, 2, 22 + 60, 21, 24, 104])
+    slots, latent_actions = watch(labeller, token_cache(played, tiny_world.tokenizer)["train"], at)
+    assert slots.shape == (6, 6, 16) and latent_actions.shape == (6, 6, 5)
+    bounds = np.cumsum([0, *LENGTHS["train"]])
+    for row, index in enumerate(at):
+        episode = np.searchsorted(bounds, index, side="right") - 1
+        frames = played.read(played.episodes("train")[episode]).frames
+        inside = index - bounds[episode]
+        if inside < len(frames) - 1:
+            expected = labeller.label(frames).latent_actions[inside]
+            np.testing.assert_allclose(latent_actions[row], expected, atol=2e-4)
+        now = tiny_world.model.observe(labeller.dream.encode(frames)[None]).values[0, inside]
+        torch.testing.assert_close(slots[row], now, atol=2e-4, rtol=0)
+
+
+# --- the command ------------------------------------------------------------------------------------------------
+
+
+def run(world: Path, store: EpisodeStore, out: Path, **changes) -> Path:
+    arguments = {"labels": 60, "actions": ACTIONS, "learning": LEARNING, "fit_config": FIT, "device": "cpu"}
+    return decoder(str(world), store.root, out=out, **arguments | changes)
+
+
+def assert_same_tensors(one: Path, two: Path) -> None:
+    tensors, others = read_tensors(one)[1], read_tensors(two)[1]
+    assert tensors.keys() == others.keys() and all(torch.equal(tensors[name], others[name]) for name in tensors)
+
+
+@pytest.fixture(scope="module")
+def decoded(played, tiny_checkpoint, tmp_path_factory) -> Path:
+    """A world with random weights and a decoder that hardly learned."""
+    out = tmp_path_factory.mktemp("worlds") / "decoded"
+    save_world(out, load_world(tiny_checkpoint))
+    run(out, played, out)
+    return out
+
+
+def test_the_command_gives_the_world_a_decoder_and_a_report(decoded, played):
+    world, report = load_world(decoded), json.loads((decoded / "decoder.json").read_text())
+    assert world.decoder.config.actions == ACTIONS
+    assert world.decoder.encoder.known.tolist() == [True] * 5 + [False] * 2
+    assert (report["labels"], report["scored"], report["world"]) == (60, 46, world.fingerprint())
+    assert report["controlled_slot"] == world.controlled_slot
+    assert 0 <= report["controlled_share_of_episodes"] <= 1
+    for scores in (report["decoder"], report["supervised"]):
+        assert set(scores) == {"accuracy", "class_accuracy", "cross_entropy", "calibration_error"}
+    inputs = watch(Labeller(world), token_cache(played, world.tokenizer)["val"], np.arange(30))
+    assert torch.isfinite(all_logits(world.decoder, inputs)).all()
+
+
+def test_what_the_report_scores_is_what_was_stored(decoded, played, tiny_checkpoint, tmp_path):
+    """A second run elsewhere gives the same file, bit for bit, and a third one only looks."""
+    again = run(tiny_checkpoint, played, tmp_path, supervised=False)
+    report = json.loads((tmp_path / "decoder.json").read_text())
+    assert_same_tensors(again, decoded / "decoder.safetensors")
+    assert run(tiny_checkpoint, played, tmp_path, supervised=False) == again
+    assert json.loads((tmp_path / "decoder.json").read_text()) == report
+    assert_same_tensors(again, decoded / "decoder.safetensors")
+    world = load_world(decoded)
+    scored = supervise(played, 60, actions=ACTIONS, seed=0).scored
+    inputs = watch(Labeller(world), token_cache(played, world.tokenizer)["val"], scored.at)
+    scores = action_scores(all_logits(world.decoder, inputs), torch.from_numpy(scored.actions), np.arange(ACTIONS))
+    assert scores == report["decoder"]
+    with pytest.raises(ValueError, match="another"):
+        run(tiny_checkpoint, played, tmp_path, supervised=False, labels=61)
+
+
+def test_labelled_episodes_keep_the_real_actions(decoded, played, tmp_path):
+    store = label((played.root,), world=str(decoded), out=tmp_path / "out", device="cpu")
+    labeller = Labeller.from_pretrained(decoded)
+    assert set(store.settings) == {"world", "decoder"}
+    for record in store.episodes("val"):
+        episode = store.read(record)
+        expected = labeller.label(resize_frames(episode.frames, 48))
+        assert episode.labels.actions.dtype == np.int16 and np.array_equal(episode.labels.actions, expected.actions)
+        assert np.array_equal(episode.labels.action_probabilities, expected.action_probabilities)
+
+
+def test_labels_of_another_decoder_need_another_folder(decoded, played, tiny_checkpoint, tmp_path):
+    label((played.root,), world=str(tiny_checkpoint), out=tmp_path / "out", device="cpu")
+    record = EpisodeStore.open(tmp_path / "out").episodes("test")[0]
+    assert EpisodeStore.open(tmp_path / "out").read(record).labels.actions is None
+    with pytest.raises(ValueError, match=r"expected a store with settings .*decoder.* use another folder"):
+        label((played.root,), world=str(decoded), out=tmp_path / "out", device="cpu")
+
+
+def test_mistakes_are_one_line(played, tiny_checkpoint, tmp_path, capsys):
+    for message, arguments in {
+        "expected the number of real actions told": [],
+        "expected actions in [0, 2], got some in [0, 4]": ["--actions", "3"],
+        "expected between 5 labels": ["--actions", "7", "--labels", "4"],
+        "expected held_out between 0 and 1": ["--actions", "7", "--learning.held-out", "1"],
+    }.items():
+        with pytest.raises(SystemExit) as left:
+            main(["decoder", str(tiny_checkpoint), str(played.root), "--out", str(tmp_path / "out"), *arguments])
+        out, err = capsys.readouterr()
+        assert left.value.code == 2 and out == "" and message in err, err
+        assert not (tmp_path / "out").exists()
