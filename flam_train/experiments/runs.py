@@ -51,7 +51,7 @@ def _agents(agents: int) -> Run:
         name=f"agents-{agents}",
         room=RoomConfig(agents=agents, cells=LARGE_CELLS),
         model=replace(ROOMS.world_model, slots=agents),
-        fit=replace(ROOMS.world_model_fit, steps=1000),
+        fit=replace(ROOMS.world_model_fit, steps=1500),
     )
 
 
