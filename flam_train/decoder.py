@@ -1,58 +1,39 @@
 """`flam-train decoder`: learns from a few labels which real actions latent ones stand for (paper 4.3, C.3)."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from flam_env.action_decoder import ActionDecoder, ActionDecoderConfig, save_decoder
+from flam_env.action_decoder import ActionDecoder, save_decoder
 from flam_env.checkpoint import write_atomically
 from flam_env.labeller import Labeller
-from flam_env.world import DECODER, find_world
+from flam_env.world import DECODER, World, find_world
 from flam_train.action_encoding import choose_gain, learn_encoder, share_obeyed, share_read_back
-from flam_train.action_learning import (
-    LEARNING,
-    LearningConfig,
-    action_scores,
-    all_logits,
-    calibrated_temperature,
-    hold_out,
-    learn_actions,
-)
+from flam_train.action_learning import LEARNING, LearningConfig, action_scores, all_logits
 from flam_train.cli import Positional, run_command
-from flam_train.data.labelled import LabelledTransitions, Supervision, supervise
+from flam_train.data.labelled import Supervision, supervise
 from flam_train.data.store import EpisodeStore
 from flam_train.data.tokens import TokenSplit, token_cache
 from flam_train.engine import FitConfig
+from flam_train.labelled_models import (
+    DecoderSize,
+    LabelLearning,
+    learn_decoder,
+    learn_supervised,
+    round_as_stored,
+    token_pairs,
+)
 from flam_train.player_slot import attention_of, share_of_episodes
 from flam_train.presets import SMALL
-from flam_train.supervised_inverse import SupervisedInverse, SupervisedInverseConfig
 from flam_train.watching import watch
 
 REPORT = "decoder.json"
-FEW_LABELS = 3000
-PLAYER_SHARE = 0.1  # of the attention, from which on a slot holds a part of the player
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecoderSize:
-    """What is free to choose of a decoder."""
-
-    width: int = 128
-    """of the layers that each slot passes on its own"""
-    dropout: float | None = None
-    """share of what a layer sees that is left out in training, of both models; by default 0.2, or 0.5 where there are
-    fewer than 3000 labels, which was best of both on Bigfish"""
-
-    def dropout_for(self, labels: int) -> float:
-        """What is given, or the default for so many labels."""
-        return (0.5 if labels < FEW_LABELS else 0.2) if self.dropout is None else self.dropout
-
-
 SIZE = DecoderSize()
+PLAYER_SHARE = 0.1  # of the attention, from which on a slot holds a part of the player
 
 
 def decoder(
@@ -101,8 +82,10 @@ def decoder(
     tokens = token_cache(store, labeller.dream.tokenizer, labeller.dream.device)
     world_hash = labeller.world.fingerprint()
     identity = {"learning": asdict(learning), "labels": labels, "world": world_hash} | store.identity()
-    settings: dict[str, Any] = {"config": learning, "fit_config": fit_config, "identity": identity}
-    network, main = _learn_decoder(labeller, tokens, known, size, out, settings)
+    both = LabelLearning(
+        actions=len(known.classes), size=size, config=learning, fit_config=fit_config, identity=identity
+    )
+    network, main = _learn_both_ways(labeller, tokens["train"], known, both, out)
     report: dict[str, Any] = {"labels": labels, "seed": fit_config.seed, "world": world_hash}
     report["scored"] = len(known.scored)
     report |= _decoder_report(network, watch(labeller, tokens["val"], known.scored.at), known)
@@ -110,93 +93,36 @@ def decoder(
     if main:
         save_decoder(out / DECODER, network, world_hash)
     if supervised:
-        report["supervised"] = _supervised_scores(labeller, tokens, known, size, out, settings)
+        report["supervised"] = _supervised_scores(labeller.world, tokens, known, both, out)
     if main:
         write_atomically(out / REPORT, json.dumps(report, indent=1).encode())
         print(json.dumps(report, indent=1))
     return out / DECODER
 
 
-def _learn_decoder(
-    labeller: Labeller,
-    tokens: dict[str, TokenSplit],
-    known: Supervision,
-    size: DecoderSize,
-    out: Path,
-    settings: dict[str, Any],
+def _learn_both_ways(
+    labeller: Labeller, tokens: TokenSplit, known: Supervision, learning: LabelLearning, out: Path
 ) -> tuple[ActionDecoder, bool]:
-    """The finished decoder, and whether this is the process that writes it."""
-    sizes = labeller.world.model.config
-    config = ActionDecoderConfig(
-        slots=sizes.slots,
-        slot_dim=sizes.dim,
-        latent_dim=labeller.world.units.dim,
-        actions=len(known.classes),
-        width=size.width,
-        dropout=size.dropout_for(len(known.learned)),
+    """The finished decoder with its way back, and whether this is the process that writes it."""
+    inputs, logs = watch(labeller, tokens, known.learned.at), out / "training"
+    network, result = learn_decoder(
+        labeller.world, inputs, known.learned, learning, logs / "decoder", product=out / DECODER
     )
-    inputs = watch(labeller, tokens["train"], known.learned.at)
-    learning, seed = settings["config"], settings["fit_config"].seed
-    torch.manual_seed(seed)
-    network = ActionDecoder(config)
-    network.encoder.requires_grad_(False)
-    settings = settings | {"identity": settings["identity"] | {"model": asdict(config)}}
-    log, product = out / "training" / "decoder", out / DECODER
-    result = learn_actions(network, inputs, known.learned, out=log, product=product, **settings)
-    _round_as_stored(network)
-    _calibrate(network, inputs, known.learned, learning.held_out, seed)
     network.controlled_slot.copy_(attention_of(network, inputs).mean(0).argmax())
-    network.encoder.requires_grad_(True)
-    learn_encoder(network, inputs, known, out=out / "training" / "action_encoder", **settings)
-    _round_as_stored(network)
-    choose_gain(network, inputs, known.learned, learning.held_out, seed)
+    learn_encoder(network, inputs, known, out=logs / "action_encoder", **learning.settings(network.config))
+    round_as_stored(network)
+    choose_gain(network, inputs, known.learned, learning.config.held_out, learning.fit_config.seed)
     return network, result.main
 
 
-def _round_as_stored(network: ActionDecoder) -> None:
-    """Gives the network the weights that will be read from its file, so that it is what it will be."""
-    for weight in network.parameters():
-        weight.data.copy_(weight.data.half())
-
-
-def _calibrate(
-    network: ActionDecoder, inputs: tuple[Tensor, Tensor], labels: LabelledTransitions, share: float, seed: int
-) -> None:
-    held_out = torch.from_numpy(hold_out(labels, share, seed)[1])
-    logits = all_logits(network, (inputs[0][held_out], inputs[1][held_out]))
-    temperature = calibrated_temperature(logits, torch.from_numpy(labels.actions)[held_out])
-    network.temperature.fill_(temperature).copy_(network.temperature.half())
-
-
 def _supervised_scores(
-    labeller: Labeller,
-    tokens: dict[str, TokenSplit],
-    known: Supervision,
-    size: DecoderSize,
-    out: Path,
-    settings: dict[str, Any],
+    world: World, tokens: dict[str, TokenSplit], known: Supervision, learning: LabelLearning, out: Path
 ) -> dict[str, float]:
     """Scores of a model that learned from the same labels, without the world but for its tokens."""
-    sizes = labeller.world.model
-    config = SupervisedInverseConfig(
-        grid=sizes.config.grid,
-        tokens=sizes.quantizer.size,
-        actions=len(known.classes),
-        dropout=size.dropout_for(len(known.learned)),
-    )
-    torch.manual_seed(settings["fit_config"].seed)
-    network = SupervisedInverse(config)
-    settings = settings | {"identity": settings["identity"] | {"model": asdict(config)}}
-    pairs = _token_pairs(tokens["train"], known.learned.at)
-    learn_actions(network, pairs, known.learned, out=out / "training" / "supervised_inverse", **settings)
-    logits = all_logits(network, _token_pairs(tokens["val"], known.scored.at))
+    pairs, logs = token_pairs(tokens["train"], known.learned.at), out / "training" / "supervised_inverse"
+    network = learn_supervised(world, pairs, known.learned, learning, logs)
+    logits = all_logits(network, token_pairs(tokens["val"], known.scored.at))
     return action_scores(logits, torch.from_numpy(known.scored.actions), known.classes)
-
-
-def _token_pairs(split: TokenSplit, at: Any) -> tuple[Tensor, Tensor]:
-    """Tokens int64 (P, N) of the frames before and after transitions."""
-    before, after = split.clips(at, 2).unbind(1)
-    return before, after
 
 
 def _decoder_report(network: ActionDecoder, inputs: tuple[Tensor, Tensor], known: Supervision) -> dict[str, Any]:

@@ -1,0 +1,146 @@
+"""The two models that learn real actions from a few labels: one through a world, and beside it one without (4.3)."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flam_env.action_decoder import ActionDecoder, ActionDecoderConfig
+from flam_env.world import World
+from flam_train.action_learning import LearningConfig, all_logits, calibrated_temperature, hold_out, learn_actions
+from flam_train.data.labelled import LabelledTransitions
+from flam_train.data.tokens import TokenSplit
+from flam_train.engine import FitConfig, FitResult
+from flam_train.supervised_inverse import SupervisedInverse, SupervisedInverseConfig
+
+FEW_LABELS = 3000
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderSize:
+    """What is free to choose of a decoder."""
+
+    width: int = 128
+    """of the layers that each slot passes on its own"""
+    dropout: float | None = None
+    """share of what a layer sees that is left out in training, of both models; by default 0.2, or 0.5 where there are
+    fewer than 3000 labels, which was best of both on Bigfish"""
+
+    def dropout_for(self, labels: int) -> float:
+        """What is given, or the default for so many labels."""
+        return (0.5 if labels < FEW_LABELS else 0.2) if self.dropout is None else self.dropout
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelLearning:
+    """How both models learn.
+
+    Attributes:
+        actions: C, number of real actions.
+        size: of the decoder, and the dropout of both models.
+        config: how labels are used.
+        fit_config: budget and optimiser.
+        identity: what makes a run another one, as for `fit`.
+    """
+
+    actions: int
+    size: DecoderSize
+    config: LearningConfig
+    fit_config: FitConfig
+    identity: dict[str, Any]
+
+    def settings(self, model: Any) -> dict[str, Any]:
+        """The arguments of `learn_actions` that are the same for all models; model: the config of this one."""
+        identity = self.identity | {"model": asdict(model)}
+        return {"config": self.config, "fit_config": self.fit_config, "identity": identity}
+
+
+def learn_decoder(
+    world: World,
+    inputs: tuple[Tensor, Tensor],
+    labels: LabelledTransitions,
+    learning: LabelLearning,
+    out: Path,
+    product: Path | None = None,
+) -> tuple[ActionDecoder, FitResult]:
+    """A calibrated decoder, whose way back (`encoder`) has learned nothing yet.
+
+    Args:
+        world: whose slots and latent actions.
+        inputs: slots (P, K, S) and latent actions (P, K, A) of the transitions, on the CPU.
+        labels: P of them.
+        learning: how.
+        out: folder of the run, which is resumed.
+        product: as for `fit`.
+
+    Raises:
+        ValueError: inputs and labels of different length, labels of one episode only, or `out` holds another run.
+    """
+    sizes = world.model.config
+    config = ActionDecoderConfig(
+        slots=sizes.slots,
+        slot_dim=sizes.dim,
+        latent_dim=world.units.dim,
+        actions=learning.actions,
+        width=learning.size.width,
+        dropout=learning.size.dropout_for(len(labels)),
+    )
+    torch.manual_seed(learning.fit_config.seed)
+    network = ActionDecoder(config)
+    network.encoder.requires_grad_(False)
+    result = learn_actions(network, inputs, labels, out=out, product=product, **learning.settings(config))
+    network.encoder.requires_grad_(True)
+    round_as_stored(network)
+    _calibrate(network, inputs, labels, learning)
+    return network, result
+
+
+def round_as_stored(network: ActionDecoder) -> None:
+    """Gives the network the weights that will be read from its file, so that it is what it will be."""
+    for weight in network.parameters():
+        weight.data.copy_(weight.data.half())
+
+
+def _calibrate(
+    network: ActionDecoder, inputs: tuple[Tensor, Tensor], labels: LabelledTransitions, learning: LabelLearning
+) -> None:
+    held_out = torch.from_numpy(hold_out(labels, learning.config.held_out, learning.fit_config.seed)[1])
+    logits = all_logits(network, (inputs[0][held_out], inputs[1][held_out]))
+    temperature = calibrated_temperature(logits, torch.from_numpy(labels.actions)[held_out])
+    network.temperature.fill_(temperature).copy_(network.temperature.half())
+
+
+def learn_supervised(
+    world: World, pairs: tuple[Tensor, Tensor], labels: LabelledTransitions, learning: LabelLearning, out: Path
+) -> SupervisedInverse:
+    """The model without the world but for its tokens.
+
+    Args:
+        world: whose tokens.
+        pairs: tokens (P, N) of the frames before and after, as `token_pairs` gives them.
+        labels: P of them.
+        learning: how.
+        out: folder of the run, which is resumed.
+
+    Raises:
+        ValueError: as for `learn_decoder`.
+    """
+    config = SupervisedInverseConfig(
+        grid=world.model.config.grid,
+        tokens=world.model.quantizer.size,
+        actions=learning.actions,
+        dropout=learning.size.dropout_for(len(labels)),
+    )
+    torch.manual_seed(learning.fit_config.seed)
+    network = SupervisedInverse(config)
+    learn_actions(network, pairs, labels, out=out, **learning.settings(config))
+    return network
+
+
+def token_pairs(split: TokenSplit, at: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Tokens int32 (P, N) of the frames before and after transitions."""
+    before, after = (torch.from_numpy(split.tokens[frames].astype(np.int32)) for frames in (at, at + 1))
+    return before, after
