@@ -1,7 +1,7 @@
 """Behaviour cloning: the policy of a Stable-Baselines3 algorithm learns to do what demonstrations do."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ class CloningConfig:
     evaluate_every: int = 250
     """steps between looks at held-out pairs"""
     patience: int = 10
-    """looks without a lower `neglogp` after which training ends; 0 uses the whole budget"""
+    """looks without a better policy after which training ends; 0 uses the whole budget"""
 
     def __post_init__(self):
         bounds = {
@@ -95,6 +95,8 @@ class BehaviourCloning:
         held_out: what the clone is judged by: other demonstrations, or the share of the episodes that is held out.
         config: what is asked of the clone.
         fit_config: budget and optimiser. The averaged weights are what is judged and kept.
+        judge: says how good a policy is, the higher the better: e.g. its mean return on levels of its own. The weights
+            that it likes best are kept; without it, those under which held-out actions are most likely.
 
     Raises:
         ValueError: the policy is of another kind or for other observations, labels are no actions of its space or no
@@ -109,6 +111,7 @@ class BehaviourCloning:
         *,
         config: CloningConfig = CLONING,
         fit_config: FitConfig = SMALL.clone_fit,
+        judge: Callable[[ActorCriticPolicy], float] | None = None,
     ):
         policy = model.policy
         if not isinstance(policy, ActorCriticPolicy) or hasattr(policy, "lstm_actor"):
@@ -117,6 +120,7 @@ class BehaviourCloning:
                 f"{type(policy).__name__}; use PPO or A2C"
             )
         self.model, self.policy, self.config, self.fit_config = model, policy, config, fit_config
+        self.judge = judge
         self.demonstrations = demonstrations
         self.held_out = held_out if isinstance(held_out, Demonstrations) else demonstrations
         for pairs in (self.demonstrations, self.held_out):
@@ -159,11 +163,11 @@ class BehaviourCloning:
                 self._batches,
                 self.fit_config,
                 Path(out),
-                evaluate=self._score,
+                evaluate=self._look,
                 evaluate_every=self.config.evaluate_every,
                 identity={"cloning": asdict(self.config), "data": self._fingerprint()},
                 product=product,
-                stopping=EarlyStopping(metric="neglogp", patience=self.config.patience),
+                stopping=EarlyStopping(metric="regret" if self.judge else "neglogp", patience=self.config.patience),
             )
         network.load_state_dict(result.ema)
         self.policy.to(self.model.device)
@@ -180,6 +184,11 @@ class BehaviourCloning:
         self.policy.set_training_mode(False)
         with torch.no_grad():
             return self._score(ActionLikelihood(self.policy))
+
+    def _look(self, network: ActionLikelihood) -> dict[str, float]:
+        """What a run sees of its policy while it trains; `regret`, the lower the better, is what the judge says."""
+        scores = self._score(network)
+        return scores | {"regret": -self.judge(network.policy)} if self.judge else scores
 
     def _score(self, network: ActionLikelihood) -> dict[str, float]:
         device = next(network.parameters()).device

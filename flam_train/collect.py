@@ -30,6 +30,7 @@ def collect(
     seed: int = 0,
     max_episode_frames: int | None = None,
     demonstrator: Path | None = None,
+    native: bool = False,
     room: Annotated[RoomConfig, OmitArgPrefixes] = ROOM,
 ) -> EpisodeStore:
     """Collects episodes of a Procgen game or a MultiGrid room, split 80/10/10; run again to resume or to extend.
@@ -47,6 +48,8 @@ def collect(
         seed: decides every episode.
         max_episode_frames: longer episodes are cut; 1000 by default for a game, 100 for a room.
         demonstrator: games only: a policy.safetensors of `flam-train demonstrator`, which plays instead of the planner.
+        native: games only: keep the simulator's own 64-pixel pictures, which policies of the plain game see, in place
+            of its 512-pixel render, averaged down.
         room: multigrid only: who is in the room.
 
     Raises:
@@ -54,7 +57,7 @@ def collect(
         ImportError: an optional package is missing.
         ChildProcessError: a worker process was killed; run it again to resume.
     """
-    recorder = _recorder(game, size, random_share, max_episode_frames, demonstrator, room)
+    recorder = _recorder(game, size, random_share, max_episode_frames, demonstrator, native, room)
     _check_numbers(frames, recorder, workers, seed)
     import_h5py()
     recorder.require()
@@ -72,6 +75,7 @@ def _recorder(
     random_share: float | None,
     max_episode_frames: int | None,
     demonstrator: Path | None,
+    native: bool,
     room: RoomConfig,
 ) -> Recorder:
     """The source of a name, if the options belong to it."""
@@ -81,9 +85,10 @@ def _recorder(
                 f"expected --random-share for games of Procgen only, got {random_share} for multigrid, where all "
                 "agents act at random; leave it out"
             )
-        if demonstrator is not None:
+        if demonstrator is not None or native:
             raise ValueError(
-                f"expected --demonstrator for games of Procgen only, got {demonstrator} for multigrid; leave it out"
+                f"expected --demonstrator and --native for games of Procgen only, got {demonstrator} and {native} for "
+                "multigrid; leave them out"
             )
         return RoomRecorder(room=room, size=size, longest=100 if max_episode_frames is None else max_episode_frames)
     if game not in GAMES:
@@ -99,6 +104,7 @@ def _recorder(
         longest=1000 if max_episode_frames is None else max_episode_frames,
         random_share=0.3 if random_share is None else random_share,
         demonstrator=demonstrator,
+        native=native,
     )
 
 

@@ -105,7 +105,10 @@ def round_as_stored(network: ActionDecoder) -> None:
 
 
 def _calibrate(
-    network: ActionDecoder, inputs: tuple[Tensor, Tensor], labels: LabelledTransitions, learning: LabelLearning
+    network: ActionDecoder | SupervisedInverse,
+    inputs: tuple[Tensor, Tensor],
+    labels: LabelledTransitions,
+    learning: LabelLearning,
 ) -> None:
     held_out = torch.from_numpy(hold_out(labels, learning.config.held_out, learning.fit_config.seed)[1])
     logits = all_logits(network, (inputs[0][held_out], inputs[1][held_out]))
@@ -116,7 +119,7 @@ def _calibrate(
 def learn_supervised(
     world: World, pairs: tuple[Tensor, Tensor], labels: LabelledTransitions, learning: LabelLearning, out: Path
 ) -> SupervisedInverse:
-    """The model without the world but for its tokens.
+    """The model without the world but for its tokens, calibrated.
 
     Args:
         world: whose tokens.
@@ -137,6 +140,7 @@ def learn_supervised(
     torch.manual_seed(learning.fit_config.seed)
     network = SupervisedInverse(config)
     learn_actions(network, pairs, labels, out=out, **learning.settings(config))
+    _calibrate(network, pairs, labels, learning)
     return network
 
 

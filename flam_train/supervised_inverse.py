@@ -38,11 +38,18 @@ class SupervisedInverseConfig:
 
 
 class SupervisedInverse(nn.Module):
-    """A small convolutional network on the tokens of two frames in a row; it knows neither slots nor latent actions."""
+    """A small convolutional network on the tokens of two frames in a row; it knows neither slots nor latent actions.
+
+    Attributes:
+        temperature: scalar that the logits are divided by, as in an action decoder.
+    """
+
+    temperature: Tensor
 
     def __init__(self, config: SupervisedInverseConfig):
         super().__init__()
         self.config = config
+        self.register_buffer("temperature", torch.ones(()))
         self.token_embedding = nn.Embedding(config.tokens, config.embedding)
         width, cells = config.width, (config.grid // 4) ** 2
         self.layers = nn.Sequential(
@@ -63,4 +70,4 @@ class SupervisedInverse(nn.Module):
     def forward(self, before: Tensor, after: Tensor) -> Tensor:
         """Tokens (B, N) of a frame and of the next one -> logits (B, C) over the real action that was taken."""
         both = torch.cat([self.token_embedding(tokens.long()) for tokens in (before, after)], -1)
-        return self.layers(rearrange(both, "b (h w) d -> b d h w", h=self.config.grid))
+        return self.layers(rearrange(both, "b (h w) d -> b d h w", h=self.config.grid)) / self.temperature

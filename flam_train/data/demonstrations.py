@@ -1,11 +1,12 @@
 """Pairs of observation and action, as arrays: what a policy is cloned from, wherever they come from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from flam_train.data.store import EpisodeStore
+from flam_train.data.store import EpisodeRecord, EpisodeStore
 
 try:
     from tqdm import tqdm
@@ -73,12 +74,26 @@ def read_demonstrations(
         )
     rows = np.linspace(0, total, min(pairs, total), endpoint=False).astype(np.int64)
     rows = rows if spread else np.arange(min(pairs, total))
+    return _read_pairs(store, records, rows)
+
+
+def read_frames(store: EpisodeStore, split: str, at: np.ndarray) -> np.ndarray:
+    """Frames of a split, uint8 (P, H, W, 3).
+
+    Args:
+        store: where the episodes are, with the actions of one agent.
+        split: train, val or test.
+        at: int64 (P,), ascending, counted over all frames of the split's episodes after one another.
+    """
+    return _read_pairs(store, store.episodes(split), at).obs
+
+
+def _read_pairs(store: EpisodeStore, records: Sequence[EpisodeRecord], rows: np.ndarray) -> Demonstrations:
+    """Pairs of ascending rows, counted over all frames of these episodes after one another."""
     frames = np.empty((len(rows), store.size, store.size, 3), np.uint8)
     acts, episodes = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
     start = done = 0
-    for number, record in enumerate(
-        tqdm(records, desc=f"reading {split}", unit=" episodes", leave=False, disable=None)
-    ):
+    for number, record in enumerate(tqdm(records, desc="reading", unit=" episodes", leave=False, disable=None)):
         inside = rows[done : np.searchsorted(rows, start + record.frames)] - start
         if len(inside):
             part = slice(done, done + len(inside))

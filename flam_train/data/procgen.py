@@ -14,6 +14,7 @@ from flam_train.data.store import Episode
 
 GAMES = ("bigfish", "leaper", "starpilot")
 SIZES = (64, 128, 224)
+NATIVE_SIZE = 64
 SPLIT_LEVELS = {"train": (0, 100_000), "val": (100_000, 10_000), "test": (110_000, 10_000)}
 """First level and number of levels of each split."""
 
@@ -42,8 +43,10 @@ def check_game(game: str) -> str:
     return game
 
 
-def check_size(size: int) -> int:
-    """Returns a frame size in pixels, or raises a ValueError that lists those possible."""
+def check_size(size: int, *, native: bool = False) -> int:
+    """Returns a frame size in pixels, or raises a ValueError that lists those possible; native frames have one only."""
+    if native and size != NATIVE_SIZE:
+        raise ValueError(f"expected size {NATIVE_SIZE} for native pictures, got {size}; leave native out")
     if size not in SIZES:
         raise ValueError(f"expected a size out of {', '.join(map(str, SIZES))} pixels, got {size!r}; use one of them")
     return size
@@ -205,7 +208,9 @@ class RandomAgent:
         return self._action
 
 
-def record_episode(game: str, split: str, agent: Agent, *, seed: list[int], size: int, max_frames: int) -> Episode:
+def record_episode(
+    game: str, split: str, agent: Agent, *, seed: list[int], size: int | None, max_frames: int
+) -> Episode:
     """Plays one episode and keeps its pictures.
 
     Args:
@@ -213,7 +218,7 @@ def record_episode(game: str, split: str, agent: Agent, *, seed: list[int], size
         split: decides the range of levels.
         agent: who plays.
         seed: non-negative integers that decide the level and the agent's randomness.
-        size: height and width of the frames in pixels.
+        size: height and width of the frames in pixels; None for the simulator's own pictures.
         max_frames: the episode is cut there.
     """
     level, choices = np.random.SeedSequence(seed).spawn(2)
@@ -224,7 +229,7 @@ def record_episode(game: str, split: str, agent: Agent, *, seed: list[int], size
     rewards: list[float] = []
     ended = False
     while not ended and len(frames) < max_frames:
-        frames.append(played.frame())
+        frames.append(played.observation() if size is None else played.frame())
         actions.append(agent.act(played))
         reward, ended = played.step(actions[-1])
         rewards.append(reward)

@@ -26,7 +26,6 @@ except ModuleNotFoundError as error:
         "playing with Stable-Baselines3 needs it: pip install 'flam-env[rl,procgen]'", name=error.name
     ) from error
 
-NATIVE_SIZE = 64
 RESET = -1  # the action that makes the simulator begin a new episode
 
 
@@ -75,14 +74,13 @@ class ProcgenVecEnv(VecEnv):
         seed: int = 0,
         threads: int = 0,
     ):
-        self.game, self.split, self.size, self.native = check_game(game), split, check_size(size), native
+        self.game, self.split, self.native = check_game(game), split, native
+        self.size = check_size(size, native=native)
         if split not in SPLIT_LEVELS or num_envs < 1 or threads < 0 or not 0 <= seed < 2**31:
             raise ValueError(
                 f"expected a split of {', '.join(SPLIT_LEVELS)}, num_envs >= 1, threads >= 0 and 0 <= seed < 2**31, "
                 f"got {split!r}, {num_envs}, {threads} and {seed}; change what is out of range"
             )
-        if native and size != NATIVE_SIZE:
-            raise ValueError(f"expected size {NATIVE_SIZE} for native pictures, got {size}; leave native out")
         if not native:
             import_pillow()
         self.render_mode, self.threads = "rgb_array", threads

@@ -57,17 +57,21 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ProcgenRecorder:
-    """A game of Procgen, played by a sticky random agent and the planner, or the policy in a file instead."""
+    """A game of Procgen, played by a sticky random agent and the planner, or the policy in a file instead.
+
+    native: keep the simulator's own 64-pixel pictures in place of its 512-pixel render, averaged down.
+    """
 
     game: str
     size: int
     longest: int
     random_share: float
     demonstrator: Path | None = None
+    native: bool = False
 
     def __post_init__(self):
         check_game(self.game)
-        check_size(self.size)
+        check_size(self.size, native=self.native)
 
     @property
     def source(self) -> str:
@@ -82,7 +86,8 @@ class ProcgenRecorder:
     def settings(self) -> dict[str, Any]:
         """What decides the episodes."""
         expert: Any = asdict(PRESETS[self.game]) if self.demonstrator is None else self._fingerprint()
-        return {"random_share": self.random_share, "max_episode_frames": self.longest, self.expert: expert}
+        pictures = {"native": True} if self.native else {}
+        return {"random_share": self.random_share, "max_episode_frames": self.longest, self.expert: expert} | pictures
 
     def require(self) -> None:
         """Imports Procgen and Pillow."""
@@ -92,7 +97,8 @@ class ProcgenRecorder:
     def record(self, split: str, agent: str, seed: list[int]) -> Episode:
         """Plays one episode on a level of the split."""
         player = _player(self.game, agent, self.demonstrator)
-        return record_episode(self.game, split, player, seed=seed, size=self.size, max_frames=self.longest)
+        size = None if self.native else self.size
+        return record_episode(self.game, split, player, seed=seed, size=size, max_frames=self.longest)
 
     def _fingerprint(self) -> str:
         from flam_env.checkpoint import fingerprint

@@ -3,21 +3,13 @@
 A run leaves one report file; what has one is not run again. Each run has one process and one core.
 """
 
-import contextlib
 import json
-import multiprocessing
-import os
 import shutil
-import signal
-import threading
 import time
 from dataclasses import asdict
-from multiprocessing.connection import wait
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
-from tqdm import tqdm
 
 from flam_env.checkpoint import write_atomically
 from flam_train.cli import Positional, run_command
@@ -25,13 +17,13 @@ from flam_train.collect import collect
 from flam_train.evaluate.evaluate import Metric, evaluate
 from flam_train.experiments.runs import EXPERIMENTS, FRAMES, SIZE, Run
 from flam_train.presets import ROOMS
+from flam_train.side_by_side import logged, side_by_side
 from flam_train.tokenizer import FILE as TOKENIZER_FILE
 from flam_train.tokenizer import tokenizer
 from flam_train.world_model import world_model
 
 CURVE = ("step", "time", "rollout_psnr", "frames_exact", "nats_per_frame", "agents_with_own_slot")
 
-LOG = "log.txt"
 METRICS: tuple[Metric, ...] = ("pixels", "dci", "actions", "exactness", "independence")
 """All but the look at dreams for which no truth is needed, which takes longer than all others."""
 
@@ -65,44 +57,7 @@ def experiment(
     missing = [run for run in chosen.values() if not report_path(reports, run).exists()]
     for room in {run.store: run for run in missing}.values():
         prepare_room(room, data, runs)
-    _work_off(missing, workers or len(os.sched_getaffinity(0)), (data, runs, reports), name)
-
-
-def _work_off(waiting: list[Run], workers: int, folders: tuple[Path, ...], name: str) -> None:
-    """Finishes runs side by side, each in a process of its own.
-
-    Raises:
-        ChildProcessError: a run failed or was killed.
-    """
-    spawn, running = multiprocessing.get_context("spawn"), dict[Any, Any]()
-    with tqdm(total=len(waiting), desc=name, unit="run") as progress:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                run = waiting.pop(0)
-                process = spawn.Process(target=_worker, args=(run, *folders), name=run.name, daemon=True)
-                process.start()
-                running[process.sentinel] = process
-            for sentinel in wait(list(running)):
-                process = running.pop(sentinel)
-                process.join()
-                if process.exitcode:
-                    log, status = folders[1] / process.name / LOG, process.exitcode
-                    raise ChildProcessError(f"{process.name} ended with status {status}; see above and {log}")
-                progress.update()
-
-
-def _worker(run: Run, *folders: Path) -> None:
-    """Finishes a run on one core; when the parent is gone, ends with a checkpoint."""
-    torch.set_num_threads(1)
-
-    def follow() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=follow, daemon=True).start()
-    finish_run(run, *folders)
+    side_by_side({run.name: partial(finish_run, run, data, runs, reports) for run in missing}, workers, name)
 
 
 def report_path(reports: Path, run: Run) -> Path:
@@ -122,8 +77,7 @@ def finish_run(run: Run, data: Path, runs: Path, reports: Path) -> None:
     Its room must be prepared. What training and scoring print goes to a file beside the world.
     """
     out = runs / run.name
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / LOG).open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+    with logged(out):
         shutil.copy(runs / run.store / TOKENIZER_FILE, out)
         world_model(data / run.store, out=out, model=run.model, fit_config=run.fit, loss=run.loss, evaluate_every=100)
         started = time.perf_counter()

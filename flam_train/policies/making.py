@@ -1,0 +1,96 @@
+"""Makes the policy of a run, lets it play, and writes what came of it."""
+
+import json
+import time
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from flam_env.checkpoint import parse_json, write_atomically
+from flam_train.behaviour_cloning import BehaviourCloning
+from flam_train.clone import FILE, new_model
+from flam_train.data.procgen_vec_env import ProcgenVecEnv
+from flam_train.data.store import EpisodeStore
+from flam_train.evaluate.levels import LevelScores, evaluate_on_levels
+from flam_train.policies.arms import arm_demonstrations, held_out_demonstrations
+from flam_train.policies.players import DemonstratorPlayer, RandomPlayer
+from flam_train.policies.pseudo_labels import label_path, read_pseudo_labels
+from flam_train.policies.runs import CLONING, PLAYERS, PSEUDO, Run
+from flam_train.policies.study import Study
+from flam_train.side_by_side import logged
+
+SIMULATORS = 16
+EPISODES, JUDGED_EPISODES = 7, 2
+"""Of each simulator: 112 on levels of the test split in the end, 32 on levels of the val split to choose weights."""
+
+
+def make_policy(run: Run, study: Study) -> None:
+    """Makes a policy in this process, or what is left of it, lets it play and writes its report.
+
+    Its pseudo labels must be there. What is printed goes to a log beside the policy.
+    """
+    with logged(study.runs / run.name):
+        started = time.perf_counter()
+        if run.arm in PLAYERS:
+            report: dict[str, Any] = {"levels": _levels(_play_as(run, study))}
+        else:
+            report = _clone(run, study)
+        report |= {"settings": study.settings(run), "seconds": time.perf_counter() - started}
+    write_atomically(study.report(run), json.dumps(report, indent=1).encode())
+
+
+def _play_as(run: Run, study: Study) -> LevelScores:
+    if run.arm == "random":
+        return _play(RandomPlayer(run.seed), study, run.seed)
+    return _play(DemonstratorPlayer.load(study.demonstrator, study.game, run.seed), study, run.seed, native=True)
+
+
+def _clone(run: Run, study: Study) -> dict[str, Any]:
+    store, out = EpisodeStore.open(study.data), study.runs / run.name
+    model = new_model(study.game, store.size, features=study.features, seed=run.seed)
+    cloning = BehaviourCloning(
+        model,
+        arm_demonstrations(run, store, study.pseudo_labels),
+        held_out_demonstrations(store),
+        config=CLONING,
+        fit_config=replace(study.fit, seed=run.seed),
+        judge=lambda policy: _play(policy, study, run.seed, split="val", episodes=JUDGED_EPISODES).mean,
+    )
+    result = cloning.train(out / "training")
+    file = BytesIO()
+    model.save(file)
+    write_atomically(out / FILE, file.getvalue())
+    report: dict[str, Any] = {"pairs": len(cloning.rows), "kept_step": result.step, "held_out": result.metrics}
+    report["curve"] = _curve(out / "training" / "metrics.jsonl")
+    if run.arm in PSEUDO:
+        told = read_pseudo_labels(label_path(study.pseudo_labels, run))
+        report["pseudo_labels"] = told.scores | {"world": told.world}
+    return report | {"levels": _levels(_play(model, study, run.seed))}
+
+
+def _play(
+    player: Any, study: Study, seed: int, *, split: str = "test", episodes: int = EPISODES, native: bool = False
+) -> LevelScores:
+    env = ProcgenVecEnv(study.game, SIMULATORS, split=split, native=native)
+    try:
+        return evaluate_on_levels(player, env, episodes_per_env=episodes, seed=seed)
+    finally:
+        env.close()
+
+
+def _levels(scores: LevelScores) -> dict[str, Any]:
+    return {
+        "mean_return": scores.mean,
+        "standard_error": scores.standard_error,
+        "returns": scores.returns.ravel().tolist(),
+        "mean_length": float(scores.lengths.mean()),
+    }
+
+
+def _curve(path: Path) -> list[dict[str, float]]:
+    """Return on val levels and agreement with held-out actions during training."""
+    looks = [parse_json(line.encode(), path) for line in path.read_text().splitlines() if "eval/regret" in line]
+    return [
+        {"step": look["step"], "val_return": -look["eval/regret"], "accuracy": look["eval/accuracy"]} for look in looks
+    ]

@@ -1,0 +1,109 @@
+"""Pseudo labels of a whole store from a few true ones, by the two models that learn from them.
+
+One pass of the world over the video serves all numbers of labels and all seeds.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from flam_env.checkpoint import write_atomically
+from flam_env.labeller import Labeller
+from flam_env.world import World
+from flam_train.action_learning import LEARNING, action_scores, all_logits
+from flam_train.data.labelled import LabelledTransitions, action_classes, all_labels, draw_labels
+from flam_train.data.store import EpisodeStore
+from flam_train.data.tokens import token_cache
+from flam_train.labelled_models import DecoderSize, LabelLearning, learn_decoder, learn_supervised, token_pairs
+from flam_train.policies.runs import Run
+from flam_train.presets import SMALL
+from flam_train.watching import watch
+
+
+class PseudoLabels(NamedTuple):
+    """What a model says of every transition of the train split, in the order of its frames.
+
+    probabilities: float16 (P, C), true labels where they were given; scores: of the model on all transitions without;
+    world: fingerprint of the world whose tokens, or slots and latent actions, the model saw.
+    """
+
+    probabilities: np.ndarray
+    scores: dict[str, float]
+    world: str
+
+
+LEARN: dict[str, Callable[..., nn.Module]] = {
+    "flam": lambda *rest: learn_decoder(*rest)[0],
+    "supervised": learn_supervised,
+}
+
+
+def label_path(out: Path, run: Run) -> Path:
+    """Where the pseudo labels of a run are."""
+    return out / f"{run.name}.npz"
+
+
+def read_pseudo_labels(path: Path) -> PseudoLabels:
+    """What `make_pseudo_labels` wrote."""
+    with np.load(path) as file:
+        scores = {name: float(file[name]) for name in file.files if name not in ("probabilities", "world")}
+        return PseudoLabels(file["probabilities"], scores, str(file["world"]))
+
+
+def make_pseudo_labels(store: EpisodeStore, labeller: Labeller, runs: Iterable[Run], out: Path) -> None:
+    """Writes the pseudo labels of each run of the arms `flam` and `supervised`, unless they are there."""
+    missing = [run for run in runs if not label_path(out, run).exists()]
+    if not missing:
+        return
+    tokens = token_cache(store, labeller.dream.tokenizer, labeller.dream.device)["train"]
+    classes = action_classes(store)
+    every = all_labels(store, "train", actions=len(classes))
+    views = {"supervised": token_pairs(tokens, every.at)}
+    if any(run.arm == "flam" for run in missing):
+        views["flam"] = watch(labeller, tokens, every.at)
+    for run in missing:
+        assert run.labels is not None, "pseudo labels come from labels"
+        labels = draw_labels(store, run.labels, actions=len(classes), seed=run.seed)
+        rows = torch.from_numpy(np.searchsorted(every.at, labels.at))
+        first, second = views[run.arm]
+        learning, logs = _learning(store, labeller.world, run, len(classes)), out / "training" / run.name
+        network = LEARN[run.arm](labeller.world, (first[rows], second[rows]), labels, learning, logs)
+        told = _scored(all_logits(network, (first, second)), every, rows, classes)
+        write_atomically(label_path(out, run), _packed(*told, world=labeller.world.fingerprint()))
+
+
+def _learning(store: EpisodeStore, world: World, run: Run, actions: int) -> LabelLearning:
+    identity = {"learning": asdict(LEARNING), "labels": run.labels, "world": world.fingerprint()} | store.identity()
+    return LabelLearning(
+        actions=actions,
+        size=DecoderSize(),
+        config=LEARNING,
+        fit_config=replace(SMALL.decoder_fit, seed=run.seed),
+        identity=identity,
+    )
+
+
+def _scored(
+    logits: Tensor, every: LabelledTransitions, known: Tensor, classes: np.ndarray
+) -> tuple[Tensor, dict[str, float]]:
+    """Probabilities (P, C), certain where labels are known, and scores of the others."""
+    actions = torch.from_numpy(every.actions)
+    unknown = torch.ones(len(actions), dtype=torch.bool)
+    unknown[known] = False
+    probabilities = logits.softmax(-1)
+    probabilities[known] = one_hot(actions[known], logits.shape[1]).float()
+    return probabilities, action_scores(logits[unknown], actions[unknown], classes)
+
+
+def _packed(probabilities: Tensor, scores: dict[str, float], **facts: str) -> bytes:
+    """The content of a file of pseudo labels."""
+    file = BytesIO()
+    np.savez(file, probabilities=probabilities.half().numpy(), **{k: np.array(v) for k, v in (scores | facts).items()})
+    return file.getvalue()
