@@ -81,9 +81,7 @@ def clone(
     cloning = BehaviourCloning(model, demonstrations, held_out, config=config, fit_config=fit_config)
     result = cloning.train(Path(out) / "training" / "clone", product=Path(out) / FILE)
     if result.main:
-        file = BytesIO()
-        model.save(file)
-        write_atomically(Path(out) / FILE, file.getvalue())
+        save_policy(model, Path(out) / FILE)
         scores: dict[str, Any] = {"kept_step": result.step, "held_out": result.metrics}
         if episodes_per_env:
             scores["levels"] = _play(model, game, store.size, episodes_per_env, fit_config.seed)
@@ -125,16 +123,18 @@ def new_model(
     return chosen("CnnPolicy", env, policy_kwargs=POLICY_ARGUMENTS[features], seed=seed)
 
 
+def save_policy(model: "BaseAlgorithm", path: Path) -> None:
+    """Writes an algorithm as a zip of Stable-Baselines3, at once or not at all."""
+    file = BytesIO()
+    model.save(file)
+    write_atomically(path, file.getvalue())
+
+
 def _play(model: "BaseAlgorithm", game: str, size: int, episodes: int, seed: int) -> dict[str, float]:
     env = ProcgenVecEnv(game, PLAYERS, split="test", size=size)
     scores = evaluate_on_levels(model, env, episodes_per_env=episodes, seed=seed)
     env.close()
-    return {
-        "mean_return": scores.mean,
-        "standard_error": scores.standard_error,
-        "episodes": scores.returns.size,
-        "mean_length": float(scores.lengths.mean()),
-    }
+    return scores.summary()
 
 
 if __name__ == "__main__":

@@ -42,6 +42,15 @@ class LevelScores:
         number = self.returns.size
         return float(self.returns.std(ddof=1) / math.sqrt(number)) if number > 1 else math.nan
 
+    def summary(self) -> dict[str, float]:
+        """The numbers that a report gives, by name."""
+        return {
+            "mean_return": self.mean,
+            "standard_error": self.standard_error,
+            "episodes": self.returns.size,
+            "mean_length": float(self.lengths.mean()),
+        }
+
 
 def evaluate_on_levels(
     model: Any,

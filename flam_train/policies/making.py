@@ -3,13 +3,12 @@
 import json
 import time
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from flam_env.checkpoint import parse_json, write_atomically
 from flam_train.behaviour_cloning import BehaviourCloning
-from flam_train.clone import FILE, new_model
+from flam_train.clone import FILE, new_model, save_policy
 from flam_train.data.procgen_vec_env import ProcgenVecEnv
 from flam_train.data.store import EpisodeStore
 from flam_train.evaluate.levels import LevelScores, evaluate_on_levels
@@ -58,9 +57,7 @@ def _clone(run: Run, study: Study) -> dict[str, Any]:
         judge=lambda policy: _play(policy, study, run.seed, split="val", episodes=JUDGED_EPISODES).mean,
     )
     result = cloning.train(out / "training")
-    file = BytesIO()
-    model.save(file)
-    write_atomically(out / FILE, file.getvalue())
+    save_policy(model, out / FILE)
     report: dict[str, Any] = {"pairs": len(cloning.rows), "kept_step": result.step, "held_out": result.metrics}
     report["curve"] = _curve(out / "training" / "metrics.jsonl")
     if run.arm in PSEUDO:
@@ -80,12 +77,7 @@ def _play(
 
 
 def _levels(scores: LevelScores) -> dict[str, Any]:
-    return {
-        "mean_return": scores.mean,
-        "standard_error": scores.standard_error,
-        "returns": scores.returns.ravel().tolist(),
-        "mean_length": float(scores.lengths.mean()),
-    }
+    return scores.summary() | {"returns": scores.returns.ravel().tolist()}
 
 
 def _curve(path: Path) -> list[dict[str, float]]:

@@ -5,6 +5,7 @@ One pass of the world over the video serves all numbers of labels and all seeds.
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -65,9 +66,8 @@ def make_pseudo_labels(store: EpisodeStore, labeller: Labeller, runs: Iterable[R
     tokens = token_cache(store, labeller.dream.tokenizer, labeller.dream.device)["train"]
     classes = action_classes(store)
     every = all_labels(store, "train", actions=len(classes))
-    views = {"supervised": token_pairs(tokens, every.at)}
-    if any(run.arm == "flam" for run in missing):
-        views["flam"] = watch(labeller, tokens, every.at)
+    see = {"supervised": partial(token_pairs, tokens), "flam": partial(watch, labeller, tokens)}
+    views = {arm: see[arm](every.at) for arm in {run.arm for run in missing}}
     for run in missing:
         assert run.labels is not None, "pseudo labels come from labels"
         labels = draw_labels(store, run.labels, actions=len(classes), seed=run.seed)
