@@ -45,10 +45,10 @@ def check_game(game: str) -> str:
 
 def check_size(size: int, *, native: bool = False) -> int:
     """Returns a frame size in pixels, or raises a ValueError that lists those possible; native frames have one only."""
-    if native and size != NATIVE_SIZE:
-        raise ValueError(f"expected size {NATIVE_SIZE} for native pictures, got {size}; leave native out")
     if size not in SIZES:
         raise ValueError(f"expected a size out of {', '.join(map(str, SIZES))} pixels, got {size!r}; use one of them")
+    if native and size != NATIVE_SIZE:
+        raise ValueError(f"expected size {NATIVE_SIZE} for native pictures, got {size}; leave native out")
     return size
 
 
