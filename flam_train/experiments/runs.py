@@ -63,6 +63,11 @@ def _tied(first: int, second: int) -> Run:
     )
 
 
+def _tried(run: Run, name: str, loss: WorldModelLossConfig = ROOMS.loss, **changes: Any) -> Run:
+    """What was tried where a run disagrees with the paper: the same with other settings."""
+    return replace(run, name=f"{run.name}-{name}", model=replace(run.model, **changes), loss=loss)
+
+
 def _ablation(name: str, colours: Colours, **changes: Any) -> Run:
     model = replace(ROOMS.world_model, **changes)
     return Run(name=f"{name}{PALETTES[colours]}", room=RoomConfig(colours=colours), model=model)
@@ -79,9 +84,28 @@ def _binding(name: str, **changes: Any) -> Run:
 MAIN = _main(0)
 EXPERIMENTS: dict[str, tuple[Run, ...]] = {
     "main": (MAIN, _main(1), _main(2)),
-    "slots": (_slots(2), MAIN, _slots(8), _slots(16)),
-    "agents": (_agents(2), _agents(4), _agents(8)),
-    "tied": (_tied(0, 1), _tied(0, 2), _tied(1, 3)),
+    "slots": (
+        _slots(2),
+        MAIN,
+        _slots(8),
+        _slots(16),
+        _tried(_slots(16), "cheap", replace(ROOMS.loss, information_price=0.015)),
+    ),
+    "agents": (
+        _agents(2),
+        _agents(4),
+        _agents(8),
+        _tried(_agents(2), "no-sink", background_sink=False),
+        _tried(_agents(8), "no-sink", background_sink=False),
+    ),
+    "tied": (
+        _tied(0, 1),
+        _tied(0, 2),
+        _tied(1, 3),
+        _tried(_tied(0, 1), "no-sink", background_sink=False),
+        _tried(_tied(0, 2), "no-sink", background_sink=False),
+        _tried(_tied(1, 3), "no-sink", background_sink=False),
+    ),
     "ablations": (
         MAIN,
         _ablation("recurrence", "distinct", recurrence=True),
