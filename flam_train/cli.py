@@ -28,6 +28,7 @@ COMMANDS = {
     "decoder": "flam_train.decoder:decoder",
     "label": "flam_train.label:label",
     "clone": "flam_train.clone:clone",
+    "policies": "flam_train.policies.policies:policies",
     "evaluate": "flam_train.evaluate.evaluate:evaluate",
     "demo": "flam_train.demo:demo",
     "dreams": "flam_train.dreams:dreams",

@@ -9,7 +9,6 @@ from flam_env.checkpoint import write_atomically
 from flam_train.behaviour_cloning import CLONING, BehaviourCloning, CloningConfig, CloningResult
 from flam_train.cli import Positional, run_command
 from flam_train.data.demonstrations import Demonstrations, read_demonstrations
-from flam_train.data.procgen import GAMES
 from flam_train.data.procgen_vec_env import ProcgenVecEnv
 from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig
@@ -68,47 +67,41 @@ def clone(
         ValueError: no such store, none of Procgen, no such episodes, or `out` holds another run.
         ImportError: an optional package is missing.
     """
+    if episodes_per_env < 0:
+        raise ValueError(f"expected episodes_per_env >= 0, got {episodes_per_env}; give 0 for no play")
     store = EpisodeStore.open(data)
-    game = store.source.removeprefix("procgen/")
-    if store.source == game or game not in GAMES or episodes_per_env < 0:
-        raise ValueError(
-            f"{data}: expected a store of {', '.join(GAMES)} and episodes_per_env >= 0, got {store.source} and "
-            f"{episodes_per_env}; clone from other sources with flam_train.clone.BehaviourCloning in Python"
-        )
+    model = new_model(store, algorithm=algorithm, features=features, seed=fit_config.seed)
     demonstrations = read_demonstrations(store, "train", agent=agent, pairs=pairs)
     held_out = read_demonstrations(store, "val", agent=agent, pairs=HELD_OUT_PAIRS, spread=True)
-    model = new_model(game, store.size, algorithm=algorithm, features=features, seed=fit_config.seed)
     cloning = BehaviourCloning(model, demonstrations, held_out, config=config, fit_config=fit_config)
     result = cloning.train(Path(out) / "training" / "clone", product=Path(out) / FILE)
     if result.main:
         save_policy(model, Path(out) / FILE)
         scores: dict[str, Any] = {"kept_step": result.step, "held_out": result.metrics}
         if episodes_per_env:
-            scores["levels"] = _play(model, game, store.size, episodes_per_env, fit_config.seed)
+            scores["levels"] = _play(model, store, episodes_per_env, fit_config.seed)
         write_atomically(Path(out) / SCORES, json.dumps(scores, indent=1).encode())
         print(json.dumps(scores))
     return Path(out) / FILE
 
 
 def new_model(
-    game: str,
-    size: int = 64,
+    store: EpisodeStore,
     *,
     algorithm: Literal["PPO", "A2C"] = "PPO",
     features: Literal["nature", "impala"] = "impala",
     seed: int = 0,
 ) -> "BaseAlgorithm":
-    """An untrained algorithm with a CnnPolicy for a game.
+    """An untrained algorithm with a CnnPolicy for the game that was recorded.
 
     Args:
-        game: bigfish, leaper or starpilot.
-        size: height and width of its pictures: 64, 128 or 224.
+        store: of a game of Procgen, whose pictures the policy will see.
         algorithm: PPO or A2C.
         features: the network that sees: nature or impala.
         seed: decides the weights.
 
     Raises:
-        ValueError: an argument is none of these.
+        ValueError: an argument is none of these; clone from other sources with `BehaviourCloning`.
         ImportError: Procgen is missing.
     """
     if algorithm not in ALGORITHMS or features not in POLICY_ARGUMENTS:
@@ -118,9 +111,8 @@ def new_model(
         )
     import stable_baselines3  # late: where it is missing, the import of behaviour_cloning says how to get it
 
-    env = ProcgenVecEnv(game, 1, size=size)
     chosen = getattr(stable_baselines3, algorithm)
-    return chosen("CnnPolicy", env, policy_kwargs=POLICY_ARGUMENTS[features], seed=seed)
+    return chosen("CnnPolicy", ProcgenVecEnv.of_store(store), policy_kwargs=POLICY_ARGUMENTS[features], seed=seed)
 
 
 def save_policy(model: "BaseAlgorithm", path: Path) -> None:
@@ -130,8 +122,8 @@ def save_policy(model: "BaseAlgorithm", path: Path) -> None:
     write_atomically(path, file.getvalue())
 
 
-def _play(model: "BaseAlgorithm", game: str, size: int, episodes: int, seed: int) -> dict[str, float]:
-    env = ProcgenVecEnv(game, PLAYERS, split="test", size=size)
+def _play(model: "BaseAlgorithm", store: EpisodeStore, episodes: int, seed: int) -> dict[str, float]:
+    env = ProcgenVecEnv.of_store(store, PLAYERS, split="test")
     scores = evaluate_on_levels(model, env, episodes_per_env=episodes, seed=seed)
     env.close()
     return scores.summary()

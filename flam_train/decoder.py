@@ -11,7 +11,7 @@ from torch import Tensor
 from flam_env.action_decoder import ActionDecoder, save_decoder
 from flam_env.checkpoint import write_atomically
 from flam_env.labeller import Labeller
-from flam_env.world import DECODER, World, find_world
+from flam_env.world import DECODER, find_world
 from flam_train.action_encoding import choose_gain, learn_encoder, share_obeyed, share_read_back
 from flam_train.action_learning import LEARNING, LearningConfig, action_scores, all_logits
 from flam_train.cli import Positional, run_command
@@ -22,10 +22,10 @@ from flam_train.engine import FitConfig
 from flam_train.labelled_models import (
     DecoderSize,
     LabelLearning,
+    frame_pairs,
     learn_decoder,
     learn_supervised,
     round_as_stored,
-    token_pairs,
 )
 from flam_train.player_slot import attention_of, share_of_episodes
 from flam_train.presets import SMALL
@@ -93,7 +93,7 @@ def decoder(
     if main:
         save_decoder(out / DECODER, network, world_hash)
     if supervised:
-        report["supervised"] = _supervised_scores(labeller.world, tokens, known, both, out)
+        report["supervised"] = _supervised_scores(store, known, both, out)
     if main:
         write_atomically(out / REPORT, json.dumps(report, indent=1).encode())
         print(json.dumps(report, indent=1))
@@ -115,13 +115,11 @@ def _learn_both_ways(
     return network, result.main
 
 
-def _supervised_scores(
-    world: World, tokens: dict[str, TokenSplit], known: Supervision, learning: LabelLearning, out: Path
-) -> dict[str, float]:
-    """Scores of a model that learned from the same labels, without the world but for its tokens."""
-    pairs, logs = token_pairs(tokens["train"], known.learned.at), out / "training" / "supervised_inverse"
-    network = learn_supervised(world, pairs, known.learned, learning, logs)
-    logits = all_logits(network, token_pairs(tokens["val"], known.scored.at))
+def _supervised_scores(store: EpisodeStore, known: Supervision, learning: LabelLearning, out: Path) -> dict[str, float]:
+    """Scores of a model that learned from the same labels without the world."""
+    pairs, logs = frame_pairs(store, "train", known.learned.at), out / "training" / "supervised_inverse"
+    network = learn_supervised(pairs, known.learned, learning, logs)
+    logits = all_logits(network, frame_pairs(store, "val", known.scored.at))
     return action_scores(logits, torch.from_numpy(known.scored.actions), known.classes)
 
 

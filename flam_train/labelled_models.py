@@ -11,8 +11,9 @@ from torch import Tensor
 from flam_env.action_decoder import ActionDecoder, ActionDecoderConfig
 from flam_env.world import World
 from flam_train.action_learning import LearningConfig, all_logits, calibrated_temperature, hold_out, learn_actions
+from flam_train.data.demonstrations import read_frames
 from flam_train.data.labelled import LabelledTransitions
-from flam_train.data.tokens import TokenSplit
+from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig, FitResult
 from flam_train.supervised_inverse import SupervisedInverse, SupervisedInverseConfig
 
@@ -117,13 +118,12 @@ def _calibrate(
 
 
 def learn_supervised(
-    world: World, pairs: tuple[Tensor, Tensor], labels: LabelledTransitions, learning: LabelLearning, out: Path
+    pairs: tuple[Tensor, Tensor], labels: LabelledTransitions, learning: LabelLearning, out: Path
 ) -> SupervisedInverse:
-    """The model without the world but for its tokens, calibrated.
+    """The model without the world, calibrated.
 
     Args:
-        world: whose tokens.
-        pairs: tokens (P, N) of the frames before and after, as `token_pairs` gives them.
+        pairs: frames uint8 (P, H, W, 3) before and after, as `frame_pairs` gives them.
         labels: P of them.
         learning: how.
         out: folder of the run, which is resumed.
@@ -131,12 +131,7 @@ def learn_supervised(
     Raises:
         ValueError: as for `learn_decoder`.
     """
-    config = SupervisedInverseConfig(
-        grid=world.model.config.grid,
-        tokens=world.model.quantizer.size,
-        actions=learning.actions,
-        dropout=learning.size.dropout_for(len(labels)),
-    )
+    config = SupervisedInverseConfig(actions=learning.actions, dropout=learning.size.dropout_for(len(labels)))
     torch.manual_seed(learning.fit_config.seed)
     network = SupervisedInverse(config)
     learn_actions(network, pairs, labels, out=out, **learning.settings(config))
@@ -144,7 +139,9 @@ def learn_supervised(
     return network
 
 
-def token_pairs(split: TokenSplit, at: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Tokens int32 (P, N) of the frames before and after transitions."""
-    before, after = (torch.from_numpy(split.tokens[frames].astype(np.int32)) for frames in (at, at + 1))
+def frame_pairs(store: EpisodeStore, split: str, at: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Frames uint8 (P, H, W, 3) before and after transitions of a split, in the order of `at`."""
+    needed = np.unique(np.concatenate([at, at + 1]))
+    frames = torch.from_numpy(read_frames(store, split, needed))
+    before, after = (frames[torch.from_numpy(np.searchsorted(needed, rows))] for rows in (at, at + 1))
     return before, after

@@ -8,6 +8,7 @@ import numpy as np
 
 from flam_train.data.procgen import (
     ACTIONS,
+    GAMES,
     SPLIT_LEVELS,
     TIME_LIMITS,
     check_game,
@@ -16,6 +17,7 @@ from flam_train.data.procgen import (
     open_simulators,
     resize,
 )
+from flam_train.data.store import EpisodeStore
 
 try:
     from stable_baselines3.common.vec_env.base_vec_env import VecEnv
@@ -102,6 +104,21 @@ class ProcgenVecEnv(VecEnv):
             threads=self.threads,
         )
         self._untouched = True
+
+    @classmethod
+    def of_store(cls, store: EpisodeStore, num_envs: int = 1, *, split: str = "train") -> "ProcgenVecEnv":
+        """The game that was recorded in a store, with the same kind of pictures.
+
+        Raises:
+            ValueError: the store is of no game.
+        """
+        game = store.source.removeprefix("procgen/")
+        if game not in GAMES or game == store.source:
+            raise ValueError(
+                f"{store.root}: expected a store of {', '.join(GAMES)}, got {store.source}; name one that "
+                "`flam-train collect` made of a game"
+            )
+        return cls(game, num_envs, split=split, size=store.size, native=bool(store.settings.get("native")))
 
     def reset(self) -> np.ndarray:
         """Begins new episodes everywhere -> pictures uint8 (num_envs, size, size, 3).

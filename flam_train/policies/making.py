@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from stable_baselines3.common.policies import ActorCriticPolicy
+
 from flam_env.checkpoint import parse_json, write_atomically
 from flam_train.behaviour_cloning import BehaviourCloning
 from flam_train.clone import FILE, new_model, save_policy
@@ -40,21 +42,29 @@ def make_policy(run: Run, study: Study) -> None:
 
 
 def _play_as(run: Run, study: Study) -> LevelScores:
-    if run.arm == "random":
-        return _play(RandomPlayer(run.seed), study, run.seed)
-    return _play(DemonstratorPlayer.load(study.demonstrator, study.game, run.seed), study, run.seed, native=True)
+    player = (
+        RandomPlayer(run.seed)
+        if run.arm == "random"
+        else DemonstratorPlayer.load(study.demonstrator, study.game, run.seed)
+    )
+    return _play(player, ProcgenVecEnv(study.game, SIMULATORS, split="test", native=True), EPISODES, run.seed)
 
 
 def _clone(run: Run, study: Study) -> dict[str, Any]:
     store, out = EpisodeStore.open(study.data), study.runs / run.name
-    model = new_model(study.game, store.size, features=study.features, seed=run.seed)
+    model = new_model(store, features=study.features, seed=run.seed)
+
+    def judge(policy: ActorCriticPolicy) -> float:
+        env = ProcgenVecEnv.of_store(store, SIMULATORS, split="val")
+        return _play(policy, env, JUDGED_EPISODES, run.seed).mean
+
     cloning = BehaviourCloning(
         model,
         arm_demonstrations(run, store, study.pseudo_labels),
         held_out_demonstrations(store),
         config=CLONING,
         fit_config=replace(study.fit, seed=run.seed),
-        judge=lambda policy: _play(policy, study, run.seed, split="val", episodes=JUDGED_EPISODES).mean,
+        judge=judge,
     )
     result = cloning.train(out / "training")
     save_policy(model, out / FILE)
@@ -63,13 +73,12 @@ def _clone(run: Run, study: Study) -> dict[str, Any]:
     if run.arm in PSEUDO:
         told = read_pseudo_labels(label_path(study.pseudo_labels, run))
         report["pseudo_labels"] = told.scores | {"world": told.world}
-    return report | {"levels": _levels(_play(model, study, run.seed))}
+    played = _play(model, ProcgenVecEnv.of_store(store, SIMULATORS, split="test"), EPISODES, run.seed)
+    return report | {"levels": _levels(played)}
 
 
-def _play(
-    player: Any, study: Study, seed: int, *, split: str = "test", episodes: int = EPISODES, native: bool = False
-) -> LevelScores:
-    env = ProcgenVecEnv(study.game, SIMULATORS, split=split, native=native)
+def _play(player: Any, env: ProcgenVecEnv, episodes: int, seed: int) -> LevelScores:
+    """Plays on all environments, and frees them."""
     try:
         return evaluate_on_levels(player, env, episodes_per_env=episodes, seed=seed)
     finally:

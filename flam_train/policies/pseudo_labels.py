@@ -22,7 +22,7 @@ from flam_train.action_learning import LEARNING, action_scores, all_logits
 from flam_train.data.labelled import LabelledTransitions, action_classes, all_labels, draw_labels
 from flam_train.data.store import EpisodeStore
 from flam_train.data.tokens import token_cache
-from flam_train.labelled_models import DecoderSize, LabelLearning, learn_decoder, learn_supervised, token_pairs
+from flam_train.labelled_models import DecoderSize, LabelLearning, frame_pairs, learn_decoder, learn_supervised
 from flam_train.policies.runs import Run
 from flam_train.presets import SMALL
 from flam_train.watching import watch
@@ -41,8 +41,8 @@ class PseudoLabels(NamedTuple):
 
 
 LEARN: dict[str, Callable[..., nn.Module]] = {
-    "flam": lambda *rest: learn_decoder(*rest)[0],
-    "supervised": learn_supervised,
+    "flam": lambda world, *rest: learn_decoder(world, *rest)[0],
+    "supervised": lambda world, *rest: learn_supervised(*rest),
 }
 
 
@@ -66,7 +66,7 @@ def make_pseudo_labels(store: EpisodeStore, labeller: Labeller, runs: Iterable[R
     tokens = token_cache(store, labeller.dream.tokenizer, labeller.dream.device)["train"]
     classes = action_classes(store)
     every = all_labels(store, "train", actions=len(classes))
-    see = {"supervised": partial(token_pairs, tokens), "flam": partial(watch, labeller, tokens)}
+    see = {"supervised": partial(frame_pairs, store, "train"), "flam": partial(watch, labeller, tokens)}
     views = {arm: see[arm](every.at) for arm in {run.arm for run in missing}}
     for run in missing:
         assert run.labels is not None, "pseudo labels come from labels"
