@@ -29,6 +29,7 @@ COMMANDS = {
     "label": "flam_train.label:label",
     "clone": "flam_train.clone:clone",
     "policies": "flam_train.policies.policies:policies",
+    "policy-tables": "flam_train.policies.tables:policy_tables",
     "evaluate": "flam_train.evaluate.evaluate:evaluate",
     "demo": "flam_train.demo:demo",
     "dreams": "flam_train.dreams:dreams",
