@@ -1,6 +1,5 @@
 """Learns the way back of an action decoder: which latent action stands for a real one (`flam_env.action_encoder`)."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,70 +8,28 @@ from torch import Tensor, nn
 from flam_env.action_decoder import ActionDecoder
 from flam_env.dream import Dream
 from flam_env.units import BOUND
-from flam_train.action_learning import LearningConfig, hold_out
 from flam_train.data.labelled import LabelledTransitions, Supervision
-from flam_train.engine import Batch, EarlyStopping, FitConfig, Progress, fit
+from flam_train.few_labels import hold_out, learn_from_labels
 from flam_train.player_slot import attention_of
 
 GAINS = (1.0, 2.0, 4.0)
 
 
-def learn_encoder(
-    network: ActionDecoder,
-    inputs: tuple[Tensor, Tensor],
-    known: Supervision,
-    *,
-    config: LearningConfig,
-    fit_config: FitConfig,
-    out: Path,
-    identity: dict[str, Any],
-) -> None:
+def learn_encoder(network: ActionDecoder, inputs: tuple[Tensor, Tensor], known: Supervision, **settings: Any) -> None:
     """Fits the encoder of a decoder that has learned, to the slots as far as the decoder takes them for the player.
 
     Args:
         network: only its encoder is changed.
         inputs: slots (P, K, S) and latent actions (P, K, A) of the labels to learn from, on the CPU.
         known: the labels.
-        config: how labels are used.
-        fit_config: budget and optimiser.
-        out: folder of the run, which is resumed.
-        identity: as for `fit`.
-
-    Raises:
-        ValueError: `out` holds another run.
+        settings: as for `learn_from_labels`, whose errors it raises.
     """
-    encoder, labels, seed = network.encoder, known.learned, fit_config.seed
+    encoder, labels = network.encoder, known.learned
     data = dict(zip(("slots", "latent_actions"), inputs, strict=True))
     data |= {"attention": attention_of(network, inputs), "actions": torch.from_numpy(labels.actions)}
-    learned, held_out = (torch.from_numpy(rows) for rows in hold_out(labels, config.held_out, seed))
     encoder.stands_for.copy_(torch.from_numpy(known.classes))
     encoder.known.copy_(torch.isin(encoder.stands_for, encoder.stands_for[data["actions"]]))
-
-    def batches(generator: torch.Generator, count: int) -> Batch:
-        rows = learned[torch.randint(len(learned), (count,), generator=generator)]
-        return {name: values[rows] for name, values in data.items()}
-
-    def loss(model: nn.Module, batch: dict[str, Tensor], _: Progress) -> tuple[Tensor, dict[str, Tensor]]:
-        value = _error(model, batch)
-        return value, {"error": value.detach()}
-
-    def evaluate(model: nn.Module) -> dict[str, float]:
-        device = next(model.parameters()).device
-        return {"error": _error(model, {name: values[held_out].to(device) for name, values in data.items()}).item()}
-
-    result = fit(
-        encoder,
-        loss,
-        batches,
-        fit_config,
-        out,
-        evaluate=evaluate,
-        evaluate_every=config.evaluate_every,
-        identity=identity,
-        stopping=EarlyStopping(metric="error", patience=config.patience),
-    )
-    encoder.load_state_dict(result.ema)
-    encoder.cpu().eval()
+    learn_from_labels(encoder, data, labels, lambda model, batch: {"loss": _error(model, batch)}, **settings)
 
 
 def _error(encoder: nn.Module, batch: dict[str, Tensor]) -> Tensor:

@@ -13,12 +13,13 @@ from flam_env.checkpoint import write_atomically
 from flam_env.labeller import Labeller
 from flam_env.world import DECODER, find_world
 from flam_train.action_encoding import choose_gain, learn_encoder, share_obeyed, share_read_back
-from flam_train.action_learning import LEARNING, LearningConfig, action_scores, all_logits
+from flam_train.action_learning import action_scores, all_logits
 from flam_train.cli import Positional, run_command
 from flam_train.data.labelled import Supervision, supervise
 from flam_train.data.store import EpisodeStore
 from flam_train.data.tokens import TokenSplit, token_cache
 from flam_train.engine import FitConfig
+from flam_train.few_labels import LEARNING, LearningConfig
 from flam_train.labelled_models import (
     DecoderSize,
     LabelLearning,

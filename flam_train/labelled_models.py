@@ -10,11 +10,12 @@ from torch import Tensor
 
 from flam_env.action_decoder import ActionDecoder, ActionDecoderConfig
 from flam_env.world import World
-from flam_train.action_learning import LearningConfig, all_logits, calibrated_temperature, hold_out, learn_actions
+from flam_train.action_learning import all_logits, calibrated_temperature, learn_actions
 from flam_train.data.demonstrations import read_frames
 from flam_train.data.labelled import LabelledTransitions
 from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig, FitResult
+from flam_train.few_labels import LearningConfig, hold_out
 from flam_train.supervised_inverse import SupervisedInverse, SupervisedInverseConfig
 
 FEW_LABELS = 3000
@@ -54,7 +55,7 @@ class LabelLearning:
     identity: dict[str, Any]
 
     def settings(self, model: Any) -> dict[str, Any]:
-        """The arguments of `learn_actions` that are the same for all models; model: the config of this one."""
+        """The arguments of `learn_from_labels` that are the same for all models; model: the config of this one."""
         identity = self.identity | {"model": asdict(model)}
         return {"config": self.config, "fit_config": self.fit_config, "identity": identity}
 

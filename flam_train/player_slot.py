@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from flam_env.action_decoder import ActionDecoder
-from flam_train.action_learning import SCORED_AT_ONCE
+from flam_train.few_labels import SCORED_AT_ONCE
 
 
 @torch.no_grad()

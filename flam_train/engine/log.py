@@ -68,7 +68,7 @@ class RunLog:
         self._file.flush()
         for name, number in values.items():
             self._board.add_scalar(f"{group}/{name}", number, step)
-        if "loss" in values:
+        if group == "train":
             self._bar.set_postfix_str(
                 f"{values['frames_per_second']:,.0f} frames/s, loss {values['loss']:.4g}", refresh=False
             )

@@ -18,10 +18,11 @@ from torch.nn.functional import one_hot
 from flam_env.checkpoint import write_atomically
 from flam_env.labeller import Labeller
 from flam_env.world import World
-from flam_train.action_learning import LEARNING, action_scores, all_logits
+from flam_train.action_learning import action_scores, all_logits
 from flam_train.data.labelled import LabelledTransitions, action_classes, all_labels, draw_labels
 from flam_train.data.store import EpisodeStore
 from flam_train.data.tokens import token_cache
+from flam_train.few_labels import LEARNING
 from flam_train.labelled_models import DecoderSize, LabelLearning, frame_pairs, learn_decoder, learn_supervised
 from flam_train.policies.runs import Run
 from flam_train.presets import SMALL

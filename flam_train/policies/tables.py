@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from flam_train.cli import Positional, run_command
+from flam_train.cli import run_command
 from flam_train.policies.findings import ArmScores, read_arms
 from flam_train.policies.runs import ALL_LABELS
 
@@ -67,7 +67,7 @@ RATIOS = (
 )
 
 
-def policy_tables(reports: Positional[Path] = Path("benchmarks/results/policies")) -> None:
+def policy_tables(*, reports: Path = Path("benchmarks/results/policies")) -> None:
     """Prints a Markdown table of each game's arms, and which of the ratios that are asked for hold.
 
     Args:
