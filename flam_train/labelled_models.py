@@ -132,7 +132,9 @@ def learn_supervised(
     Raises:
         ValueError: as for `learn_decoder`.
     """
-    config = SupervisedInverseConfig(actions=learning.actions, dropout=learning.size.dropout_for(len(labels)))
+    config = SupervisedInverseConfig(
+        size=pairs[0].shape[1], actions=learning.actions, dropout=learning.size.dropout_for(len(labels))
+    )
     torch.manual_seed(learning.fit_config.seed)
     network = SupervisedInverse(config)
     learn_actions(network, pairs, labels, out=out, **learning.settings(config))
