@@ -40,7 +40,6 @@ class DaggerConfig:
         rounds: of playing, labelling and fitting; a finished run goes on if more are asked for.
         visits: states of one round; `guided` holds in round 1, is squared in round 2 and so on.
         held: steps for which actions are held when looking ahead.
-        plans: random plans that are looked at as well, of which the best counts.
         remembered: rounds whose labels are fitted: those of weaker policies are forgotten.
         worst: losses against the best first action above this count as this much: one death is like another.
         temperature: at which the policy draws its actions, in units of reward.
@@ -50,7 +49,6 @@ class DaggerConfig:
     rounds: int = 9
     visits: VisitConfig = field(default_factory=VisitConfig)
     held: int = 5
-    plans: int = 0
     remembered: int = 4
     worst: float = 3.0
     temperature: float = 0.1
@@ -58,10 +56,8 @@ class DaggerConfig:
 
     def __post_init__(self):
         least = min(self.rounds, self.held, self.remembered, self.scored)
-        if least < 1 or self.plans < 0 or self.worst <= 0:
-            raise ValueError(
-                f"expected rounds, held, remembered, scored >= 1, plans >= 0 and worst > 0, got {self}; change these"
-            )
+        if least < 1 or self.worst <= 0:
+            raise ValueError(f"expected rounds, held, remembered, scored >= 1 and worst > 0, got {self}; change these")
 
 
 FIT = FitConfig(steps=500, batch_size=128, learning_rate=1e-3, warmup_steps=50, decay_share=0.5, ema=0.99)
@@ -159,7 +155,7 @@ class _Run:
         return Policy(PolicyConfig(game=self.game, temperature=self.dagger.temperature))
 
     def _visit(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        teacher = FirstActions(self.game, self.dagger.held, self.dagger.plans)
+        teacher = FirstActions(self.game, self.dagger.held)
         config = replace(self.dagger.visits, guided=self.dagger.visits.guided**number)
         visited = visit(
             self.game, self.policy(number - 1), teacher, config, seed=[self.seed, number], title=f"round {number}"

@@ -220,6 +220,20 @@ def test_training_ends_when_held_out_pairs_no_longer_profit_and_keeps_the_best(t
     assert cloning.evaluate()["neglogp"] == pytest.approx(scores[result.step])
 
 
+def test_the_weights_that_the_judge_likes_best_are_kept(tmp_path):
+    model, seen, liking = bars_model(), [], iter([3.0, 7.0, 5.0, 6.0])
+
+    def judge(policy) -> float:
+        seen.append({name: value.clone() for name, value in policy.state_dict().items()})
+        return next(liking)
+
+    cloning = BehaviourCloning(model, bar_pairs(), config=looks(patience=0), fit_config=plan(steps=80), judge=judge)
+    assert cloning.train(tmp_path).step == 40
+    assert same(weights(model), seen[1]) and not same(weights(model), seen[3])
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["eval/regret"] for line in lines if "eval/regret" in line] == [-3, -7, -5, -6]
+
+
 def test_held_out_pairs_come_from_held_out_episodes():
     pairs = bar_pairs(240, episodes=12)
     cloning = BehaviourCloning(bars_model(), pairs, held_out=0.25)

@@ -74,6 +74,19 @@ def test_a_collection_can_be_extended_and_finished_ones_cost_nothing(tmp_path):
     assert time.monotonic() - started < 1 and contents(small.root) == after
 
 
+def test_native_pictures_show_the_same_moments(tmp_path):
+    averaged, native = (
+        collect_random(tmp_path / str(native), frames=60, workers=1, native=native) for native in (False, True)
+    )
+    for one, other in zip(averaged.episodes("train"), native.episodes("train"), strict=True):
+        seen, shown = averaged.read(one), native.read(other)
+        assert np.array_equal(seen.actions, shown.actions) and np.array_equal(seen.rewards, shown.rewards)
+        apart = np.abs(seen.frames.astype(float) - shown.frames)
+        assert 0 < apart.mean() < 1, "they are sampled otherwise"
+    with pytest.raises(ValueError, match="another folder"):
+        collect_random(averaged.root, native=True)
+
+
 def test_the_planner_takes_its_share(tmp_path):
     store = collect("bigfish", tmp_path / "store", frames=40, random_share=0.5, workers=1, max_episode_frames=5)
     agents = [record.agent for record in store.episodes("train")]

@@ -29,7 +29,9 @@ from flam_train.decoder import decoder
 from flam_train.engine import FitConfig
 from flam_train.few_labels import LearningConfig
 from flam_train.label import label
+from flam_train.labelled_models import DecoderSize, LabelLearning, learn_supervised
 from flam_train.player_slot import attention_of, share_of_episodes
+from flam_train.supervised_inverse import SupervisedInverseConfig
 from flam_train.watching import watch
 
 LENGTHS, ACTIONS = {"train": (23, 60, 2, 41), "val": (31, 17), "test": (9,)}, 7
@@ -220,6 +222,36 @@ def test_watched_transitions_are_the_labellers(played, tiny_world, monkeypatch, 
 
 
 # --- the command ------------------------------------------------------------------------------------------------
+
+
+def moving_squares(count: int) -> tuple[torch.Tensor, torch.Tensor, LabelledTransitions]:
+    """Frames uint8 (P, 32, 32, 3) before and after a bright square has moved the way of its action, beside a lamp."""
+    random = np.random.default_rng(0)
+    places, actions = random.integers(4, 24, (count, 2)), random.integers(0, 4, count)
+    moved = places + 2 * np.array([[0, 1], [1, 0], [0, -1], [-1, 0]])[actions]
+    frames = np.zeros((2, count, 32, 32, 3), np.uint8)
+    frames[:, :, 0, 0] = random.integers(0, 256, (2, count, 3))  # what flickers tells nothing
+    for shown, corners in zip(frames, (places, moved), strict=True):
+        for frame, (y, x) in zip(shown, corners, strict=True):
+            frame[y : y + 4, x : x + 4] = 220
+    labels = LabelledTransitions(at=np.arange(count), actions=actions, episodes=np.arange(count) // 20)
+    return torch.from_numpy(frames[0]), torch.from_numpy(frames[1]), labels
+
+
+def test_the_supervised_model_learns_which_way_something_moved(tmp_path):
+    before, after, labels = moving_squares(600)
+    learning = LabelLearning(
+        actions=4,
+        size=DecoderSize(dropout=0.1),
+        config=LEARNING,
+        fit_config=replace(FIT, steps=250, batch_size=32, learning_rate=2e-3),
+        identity={},
+    )
+    network = learn_supervised((before[:400], after[:400]), labels.take(np.arange(400)), learning, tmp_path)
+    told = all_logits(network, (before[400:], after[400:])).argmax(1).numpy()
+    assert (told == labels.actions[400:]).mean() > 0.9
+    with pytest.raises(ValueError, match="expected a size that is a multiple of 16"):
+        SupervisedInverseConfig(size=40, actions=4)
 
 
 def run(world: Path, store: EpisodeStore, out: Path, **changes) -> Path:

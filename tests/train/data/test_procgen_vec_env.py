@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import VecMonitor, VecTransposeImage
 
 from flam_train.data.procgen import ACTIONS, SPLIT_LEVELS, TIME_LIMITS, Game
 from flam_train.data.procgen_vec_env import ProcgenVecEnv
+from flam_train.data.store import EpisodeStore
 from flam_train.evaluate.levels import evaluate_on_levels
 
 
@@ -145,6 +146,16 @@ def test_scores_are_seeded_and_leave_the_generator_alone(fast):
     assert np.array_equal(scores[0].lengths, scores[1].lengths)
     assert not np.array_equal(scores[0].lengths, scores[2].lengths)
     assert math.isnan(evaluate_on_levels(Chance(), fast("bigfish", 1), episodes_per_env=1).standard_error)
+
+
+@pytest.mark.parametrize("settings, native", [({}, False), ({"native": True}, True)])
+def test_a_game_is_played_with_the_pictures_of_its_store(tmp_path, settings, native):
+    store = EpisodeStore.create(tmp_path / "store", source="procgen/starpilot", size=64, settings=settings)
+    env = ProcgenVecEnv.of_store(store, 3, split="val")
+    assert (env.game, env.num_envs, env.split, env.size, env.native) == ("starpilot", 3, "val", 64, native)
+    other = EpisodeStore.create(tmp_path / "other", source="video", size=64, settings={})
+    with pytest.raises(ValueError, match="expected a store of bigfish, leaper, starpilot, got video; name one that"):
+        ProcgenVecEnv.of_store(other)
 
 
 def test_wrong_arguments_are_refused(fast):
