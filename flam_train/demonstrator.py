@@ -42,7 +42,8 @@ class DaggerConfig:
         held: steps for which actions are held when looking ahead.
         remembered: rounds whose labels are fitted: those of weaker policies are forgotten.
         worst: losses against the best first action above this count as this much: one death is like another.
-        temperature: at which the policy draws its actions, in units of reward.
+        temperature: at which the policy draws its actions while it learns, in units of reward.
+        tolerance: by how much an action may be less preferred and still count as preferred, in the end.
         scored: episodes after each round, of at most 1000 frames, on levels of the val split.
     """
 
@@ -52,6 +53,7 @@ class DaggerConfig:
     remembered: int = 4
     worst: float = 3.0
     temperature: float = 0.1
+    tolerance: float = 0.02
     scored: int = 32
 
     def __post_init__(self):
@@ -152,7 +154,9 @@ class _Run:
 
     def _fresh(self) -> Policy:
         torch.manual_seed(self.seed)
-        return Policy(PolicyConfig(game=self.game, temperature=self.dagger.temperature))
+        return Policy(
+            PolicyConfig(game=self.game, temperature=self.dagger.temperature, tolerance=self.dagger.tolerance)
+        )
 
     def _visit(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         teacher = FirstActions(self.game, self.dagger.held)

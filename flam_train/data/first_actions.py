@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from einops import repeat
 
-from flam_train.data.planner import PRESETS, PlannerConfig, discounted_returns, straight_first
+from flam_train.data.planner import PRESETS, PlannerConfig, discounted_returns
 from flam_train.data.policy import Policy, choose
-from flam_train.data.procgen import distinct_actions, open_simulators
+from flam_train.data.procgen import distinct_actions, first_of_best, open_simulators
 from flam_train.engine.precision import uses_bf16
 
 STATES_AT_ONCE = 16
@@ -30,10 +30,9 @@ class FirstActions:
     """
 
     def __init__(self, game: str, held: int = 5, config: PlannerConfig | None = None):
-        self.actions = distinct_actions(game)
+        self._game, self.actions = game, distinct_actions(game)
         self.config = config or PRESETS[game]
         self._held = held
-        self._order = np.array([self.actions.tolist().index(action) for action in straight_first(game)])
         number = STATES_AT_ONCE * len(self.actions)
         self._batch = open_simulators(game, number, first_level=0, levels=1, seed=0, render=False)
 
@@ -51,8 +50,7 @@ class FirstActions:
 
     def best(self, values: np.ndarray) -> np.ndarray:
         """Which action to take by its value, ties settled in a fixed order; values (S, A) -> indices int64 (S,)."""
-        ordered = values[:, self._order]
-        return self._order[(ordered >= ordered.max(axis=1, keepdims=True) - 1e-6).argmax(axis=1)]
+        return first_of_best(values, self._game, tolerance=1e-6)
 
     def close(self) -> None:
         """Frees the simulators."""

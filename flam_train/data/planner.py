@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from flam_train.data.procgen import NOOP, Game, distinct_actions, open_simulators
+from flam_train.data.procgen import NOOP, Game, distinct_actions, open_simulators, straight_first
 
 TERMINAL_BONUS = 5.0
 """Reaching the goal pays 10 in every game, other rewards of one step less than this: an end below it is a death."""
@@ -143,8 +143,3 @@ def discounted_returns(
         if not alive.any():
             break
     return returns
-
-
-def straight_first(game: str) -> list[int]:
-    """The distinct actions of a game in the order that settles ties: idle, then straight moves, then the others."""
-    return sorted(distinct_actions(game).tolist(), key=lambda action: (action != NOOP, action % 2 == 0, action))

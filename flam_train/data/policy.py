@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from flam_env.checkpoint import load_network
 from flam_env.frames import to_float
-from flam_train.data.procgen import Game, check_game, distinct_actions
+from flam_train.data.procgen import Game, check_game, distinct_actions, first_of_best
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,21 +21,27 @@ class PolicyConfig:
 
     Attributes:
         game: its actions are the distinct ones of this game.
-        temperature: of the actions when it plays, in units of reward: preferences are divided by it, so small is
-            greedy.
+        temperature: of the actions that it draws when it learns, in units of reward: preferences are divided by it.
+        tolerance: where it takes the preferred action instead, those within so much of it count as preferred as well,
+            and the first in a fixed order is taken: what hardly matters is done alike in like frames.
         widths: channels of the stages; each halves the resolution of 64 pixels.
         features: width of the layer before the preferences.
     """
 
     game: str
     temperature: float = 0.1
+    tolerance: float = 0.02
     widths: tuple[int, ...] = (32, 32, 64)
     features: int = 256
 
     def __post_init__(self):
         check_game(self.game)
-        if not (self.temperature > 0 and 1 <= len(self.widths) <= 6 and min(*self.widths, self.features) >= 1):
-            raise ValueError(f"expected a temperature above 0, 1 to 6 widths and sizes above 0, got {self}")
+        if not (
+            self.temperature > 0 <= self.tolerance
+            and 1 <= len(self.widths) <= 6
+            and min(*self.widths, self.features) >= 1
+        ):
+            raise ValueError(f"expected temperature > 0, tolerance >= 0, 1 to 6 widths and sizes above 0, got {self}")
 
 
 class Policy(nn.Module):
@@ -76,7 +82,7 @@ class _Residual(nn.Module):
 
 @torch.no_grad()
 def choose(policy: Policy, frames: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-    """Draws an action for each frame at the policy's temperature, or the preferred one without a generator.
+    """Draws an action for each frame at the policy's temperature, or takes the preferred one without a generator.
 
     Args:
         policy: who plays.
@@ -86,10 +92,10 @@ def choose(policy: Policy, frames: np.ndarray, rng: np.random.Generator | None) 
     Returns:
         Indices into the distinct actions of the game, int64 (B,).
     """
-    preferences = policy(torch.from_numpy(frames)).double().numpy() / policy.config.temperature
-    if rng is not None:
-        preferences = preferences + rng.gumbel(size=preferences.shape)
-    return preferences.argmax(axis=1)
+    preferences, config = policy(torch.from_numpy(frames)).double().numpy(), policy.config
+    if rng is None:
+        return first_of_best(preferences, config.game, config.tolerance)
+    return (preferences / config.temperature + rng.gumbel(size=preferences.shape)).argmax(axis=1)
 
 
 def load_policy(path: Path, game: str) -> Policy:
@@ -113,7 +119,7 @@ def load_policy(path: Path, game: str) -> Policy:
 
 
 class Demonstrator:
-    """Plays one game by a trained policy, with actions drawn at its temperature.
+    """Plays one game by a trained policy, which takes the action that it prefers.
 
     Args:
         policy: as `load_policy` returns it.
@@ -126,9 +132,8 @@ class Demonstrator:
         self._actions = distinct_actions(policy.config.game)
 
     def begin(self, rng: np.random.Generator) -> None:
-        """Takes the randomness of the next episode; of the last one there is nothing to forget."""
-        self._rng = rng
+        """Leaves everything as it is: nothing of the last episode is remembered, and nothing is random."""
 
     def act(self, game: Game) -> int:
-        """Draws an action for the frame of this moment."""
-        return int(self._actions[choose(self._policy, game.observation()[None], self._rng)[0]])
+        """The preferred action for the frame of this moment."""
+        return int(self._actions[choose(self._policy, game.observation()[None], None)[0]])

@@ -36,6 +36,27 @@ def distinct_actions(game: str) -> np.ndarray:
     return np.unique(np.array(ACTION_CLASS[check_game(game)], dtype=np.int32))
 
 
+def straight_first(game: str) -> list[int]:
+    """The distinct actions of a game in the order that settles ties: idle, then straight moves, then the others."""
+    return sorted(distinct_actions(game).tolist(), key=lambda action: (action != NOOP, action % 2 == 0, action))
+
+
+def first_of_best(values: np.ndarray, game: str, tolerance: float) -> np.ndarray:
+    """The action of most value, where those within the tolerance of it count as equal: the first of `straight_first`.
+
+    Args:
+        values: (B, A) of the distinct actions.
+        game: name of the game.
+        tolerance: in units of the values.
+
+    Returns:
+        Indices into the distinct actions, int64 (B,).
+    """
+    order = np.searchsorted(distinct_actions(game), straight_first(game))
+    ordered = values[:, order]
+    return order[(ordered >= ordered.max(axis=1, keepdims=True) - tolerance).argmax(axis=1)]
+
+
 def check_game(game: str) -> str:
     """Returns the name of a game, or raises a ValueError that lists those known."""
     if game not in GAMES:

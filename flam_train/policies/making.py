@@ -42,11 +42,7 @@ def make_policy(run: Run, study: Study) -> None:
 
 
 def _play_as(run: Run, study: Study) -> LevelScores:
-    player = (
-        RandomPlayer(run.seed)
-        if run.arm == "random"
-        else DemonstratorPlayer.load(study.demonstrator, study.game, run.seed)
-    )
+    player = RandomPlayer(run.seed) if run.arm == "random" else DemonstratorPlayer.load(study.demonstrator, study.game)
     return _play(player, ProcgenVecEnv(study.game, SIMULATORS, split="test", native=True), EPISODES, run.seed)
 
 

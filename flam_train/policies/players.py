@@ -21,22 +21,20 @@ class RandomPlayer:
 
 
 class DemonstratorPlayer:
-    """A demonstrator as it plays when it is recorded: on the simulator's native frames, actions drawn.
+    """A demonstrator as it plays when it is recorded: on the simulator's native frames, without chance.
 
     Args:
         policy: as `load_policy` returns it.
-        seed: decides the draws.
     """
 
-    def __init__(self, policy: Policy, seed: int):
-        self._policy, self._rng = policy, np.random.default_rng(seed)
-        self._actions = distinct_actions(policy.config.game)
+    def __init__(self, policy: Policy):
+        self._policy, self._actions = policy, distinct_actions(policy.config.game)
 
     @classmethod
-    def load(cls, path: Path, game: str, seed: int) -> "DemonstratorPlayer":
+    def load(cls, path: Path, game: str) -> "DemonstratorPlayer":
         """The demonstrator of a file that `flam-train demonstrator` wrote."""
-        return cls(load_policy(path, game), seed)
+        return cls(load_policy(path, game))
 
     def predict(self, observations: np.ndarray, deterministic: bool = False) -> tuple[np.ndarray, Any]:
         """Frames (B, 64, 64, 3) -> actions int64 (B,); as a Stable-Baselines3 model has it."""
-        return self._actions[choose(self._policy, observations, None if deterministic else self._rng)], None
+        return self._actions[choose(self._policy, observations, None)], None

@@ -81,7 +81,7 @@ def _checked_store(study: Study, arms: tuple[str, ...]) -> EpisodeStore:
     store = EpisodeStore.open(study.data)
     if store.source != f"procgen/{study.game}":
         raise ValueError(f"{study.data}: expected demonstrations of {study.game}, got {store.source}; name its store")
-    DemonstratorPlayer.load(study.demonstrator, study.game, seed=0)
+    DemonstratorPlayer.load(study.demonstrator, study.game)
     return store
 
 
