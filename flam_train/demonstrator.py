@@ -4,6 +4,7 @@ DAgger (Ross et al. 2011) with a teacher that grows with its student, as in roll
 Parr 2003). Each round plays many games with the policy of the round before, labels what it sees with the worth of each
 first action if that policy plays on, and fits the next policy to the labels of the last rounds. Every round leaves its
 states and its policy in a folder of its own; a run that was interrupted goes on with the first round that has none.
+In the end a fresh policy is fitted to the same labels for longer: it prefers what it prefers with less noise.
 """
 
 import json
@@ -53,7 +54,7 @@ class DaggerConfig:
     remembered: int = 4
     worst: float = 3.0
     temperature: float = 0.1
-    tolerance: float = 0.02
+    tolerance: float = 0.05
     scored: int = 32
 
     def __post_init__(self):
@@ -65,6 +66,9 @@ class DaggerConfig:
 FIT = FitConfig(steps=500, batch_size=128, learning_rate=1e-3, warmup_steps=50, decay_share=0.5, ema=0.99)
 """Of one round."""
 
+LAST_FIT = replace(FIT, steps=3000, ema=0.995)
+"""Of the policy that plays in the end."""
+
 
 def demonstrator(
     game: Positional[Literal["bigfish", "leaper", "starpilot"]],
@@ -74,6 +78,7 @@ def demonstrator(
     episodes: int = 128,
     dagger: DaggerConfig = DaggerConfig(),
     training: FitConfig = FIT,
+    last_training: FitConfig = LAST_FIT,
 ) -> Path:
     """Teaches a policy to play a game from single frames and writes `out/policy.safetensors`.
 
@@ -84,6 +89,7 @@ def demonstrator(
         episodes: whole ones on levels of the test split, of which the report gives the mean return.
         dagger: how the policy is taught.
         training: how it is fitted in each round.
+        last_training: how the policy that is written is fitted, from fresh weights, to the labels of the last rounds.
 
     Returns:
         The file that was written.
@@ -97,8 +103,7 @@ def demonstrator(
     run.open()
     for number in range(dagger.rounds):
         run.round(number)
-    policy = run.policy(dagger.rounds - 1)
-    assert policy is not None, "there is at least one round"
+    policy = run.last_policy(last_training)
     save_network(Path(out) / FILE, policy, **run.record)
     report = {way: score(policy, split="test", episodes=episodes, seed=seed, greedy=way == "greedy") for way in WAYS}
     for way, played in report.items():
@@ -167,20 +172,28 @@ class _Run:
         teacher.close()
         return visited
 
+    def last_policy(self, training: FitConfig) -> Policy:
+        """A fresh policy after fitting the states of the last rounds for longer."""
+        last = self.dagger.rounds - 1
+        return self._fitted(self._fresh(), last, replace(training, seed=self.seed), self.out / f"last-{last:02d}")
+
     def _fit(self, number: int) -> Policy:
-        """The policy after fitting the states of the last rounds."""
+        """The policy of the round before after fitting the states of the last rounds."""
+        training = replace(self.training, seed=self.seed * 1000 + number)
+        return self._fitted(self.policy(number - 1) or self._fresh(), number, training, self._file(number, "training"))
+
+    def _fitted(self, policy: Policy, number: int, training: FitConfig, logs: Path) -> Policy:
         remembered = range(max(0, number + 1 - self.dagger.remembered), number + 1)
         loaded = [read_states(self._file(past, STATES)) for past in remembered]
         frames = torch.from_numpy(np.concatenate([frames for frames, _ in loaded]))
         values = torch.from_numpy(np.concatenate([values for _, values in loaded]))
-        policy = (self.policy(number - 1) or self._fresh()).requires_grad_().train()
-        policy = policy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        policy = policy.requires_grad_().train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         result = fit(
             policy,
             self._loss,
             lambda generator, count: self._draw(frames, values, generator, count),
-            replace(self.training, seed=self.seed * 1000 + number),
-            self._file(number, "training"),
+            training,
+            logs,
             identity={"policy": asdict(policy.config), "states": len(frames)},
         )
         policy.load_state_dict(result.ema)

@@ -30,7 +30,7 @@ class PolicyConfig:
 
     game: str
     temperature: float = 0.1
-    tolerance: float = 0.02
+    tolerance: float = 0.05
     widths: tuple[int, ...] = (32, 32, 64)
     features: int = 256
 

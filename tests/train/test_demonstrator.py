@@ -20,7 +20,8 @@ FIT = FitConfig(steps=2, batch_size=6, learning_rate=1e-3, ema=0.5, precision="f
 
 
 def teach(out, **changes):
-    return demonstrator(**{"game": "bigfish", "out": out, "episodes": 2, "dagger": TINY, "training": FIT, **changes})
+    settings = {"game": "bigfish", "out": out, "episodes": 2, "dagger": TINY, "training": FIT, "last_training": FIT}
+    return demonstrator(**settings | changes)
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +104,9 @@ def test_what_is_no_policy_of_the_game_is_refused(tmp_path):
 
 def test_what_hardly_matters_is_done_in_a_fixed_order(tmp_path):
     policy, preferences = load_policy(tiny_file(tmp_path), "bigfish"), torch.zeros(4, 9)
-    preferences[1, 7] = 0.01  # within the tolerance: it idles as if nothing were preferred
-    preferences[2, 7] = 0.03
-    preferences[3, [0, 1]] = torch.tensor([0.04, 0.03])  # a straight move before a diagonal one
+    preferences[1, 7] = 0.04  # within the tolerance: it idles as if nothing were preferred
+    preferences[2, 7] = 0.06
+    preferences[3, [0, 1]] = torch.tensor([0.09, 0.06])  # a straight move before a diagonal one
     policy.forward = lambda frames: preferences
     assert choose(policy, np.zeros((4, 64, 64, 3), np.uint8), None).tolist() == [4, 4, 7, 1]
     drawn = [choose(policy, np.zeros((4, 64, 64, 3), np.uint8), np.random.default_rng(seed)) for seed in range(40)]
