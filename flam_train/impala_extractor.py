@@ -50,4 +50,5 @@ class ImpalaExtractor(BaseFeaturesExtractor):
 
     def forward(self, observations: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, features_dim)."""
-        return self.linear(self.encoder(observations))
+        channels_last = observations.contiguous(memory_format=torch.channels_last)  # pooled several times as fast
+        return self.linear(self.encoder(channels_last))

@@ -226,7 +226,7 @@ def test_a_tied_pair_is_compared_with_the_other_pairs_and_with_chance(tmp_path):
     for pair in combinations(range(4), 2):
         del older["factorization"]["dci"][pair_name(*pair)]
     (tmp_path / "tied-01.json").write_text(json.dumps(older))
-    unscored, _, row = rows_of(format_tables(read_findings(tmp_path)), "d. ")
+    unscored, _, row, *_ = rows_of(format_tables(read_findings(tmp_path)), "d. ")
     assert row["run"] == "tied-13" and row["tied pair in one slot"] == "0.500"
     assert row["other pairs (chance)"] == f"{(0.1 + 0.2 + 0.3 + 0.4 + 0.6) / 5:.3f} ({1 / 6:.3f})"
     assert unscored["tied pair in one slot"] == unscored["other pairs (chance)"] == "" and unscored["K"] == "3"
