@@ -24,7 +24,13 @@ def draw_figures(findings: Mapping[str, Finding]) -> dict[str, bytes]:
     }
     figures = {f"curves-{name}": learning_curves(found) for name, found in by_experiment.items() if found}
     if found := by_experiment["agents"]:
-        figures["frames-right-by-agents"] = frames_by_agents(list(found.values()))
+        sinks = {run.name: run.model.background_sink for run in EXPERIMENTS["agents"]}
+        figures["frames-right-by-agents"] = frames_by_agents(
+            {
+                title: [finding for name, finding in found.items() if sinks[name] == sink]
+                for title, sink in (("with a background sink", True), ("without", False))
+            }
+        )
     if found := by_experiment["beta"]:
         figures["psnr-by-price"] = psnr_by_price(list(found.values()))
     return figures
@@ -44,14 +50,16 @@ def learning_curves(findings: Mapping[str, Finding]) -> bytes:
     return png_of(figure)
 
 
-def frames_by_agents(findings: Sequence[Finding]) -> bytes:
-    """Share of predicted frames in which every agent is right, against the number of agents."""
+def frames_by_agents(lines: Mapping[str, Sequence[Finding]]) -> bytes:
+    """Share of predicted frames in which every agent is right, against the number of agents: one line for each title."""
     figure = new_figure(6, 4.5)
     axes = figure.add_subplot()
-    _draw_line(axes, findings, "agents", "frames_right", "FLAM")
+    for title, findings in lines.items():
+        _draw_line(axes, findings, "agents", "frames_right", title)
     axes.set(xlabel="agents", ylabel="frames with every agent right", ylim=(0, 1.02))
-    axes.set_xticks(sorted({finding.numbers["agents"] for finding in findings}))
+    axes.set_xticks(sorted({finding.numbers["agents"] for findings in lines.values() for finding in findings}))
     axes.grid(alpha=0.3)
+    axes.legend()
     return png_of(figure)
 
 
