@@ -51,7 +51,7 @@ def learning_curves(findings: Mapping[str, Finding]) -> bytes:
 
 
 def frames_by_agents(lines: Mapping[str, Sequence[Finding]]) -> bytes:
-    """Share of predicted frames in which every agent is right, against the number of agents: one line for each title."""
+    """Share of predicted frames in which every agent is right, against the number of agents; a line for each title."""
     figure = new_figure(6, 4.5)
     axes = figure.add_subplot()
     for title, findings in lines.items():
