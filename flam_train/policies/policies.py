@@ -31,7 +31,7 @@ def policies(
     runs: Path = Path("runs/policies"),
     reports: Path = Path("benchmarks/results/policies"),
     arms: tuple[str, ...] = (),
-    features: Literal["nature", "impala"] = "nature",
+    features: Literal["nature", "impala"] = "impala",
     fit: FitConfig = FIT,
     workers: int = 0,
 ) -> None:
@@ -45,7 +45,7 @@ def policies(
         runs: folder of pseudo labels, policies and logs, one folder for each game.
         reports: folder of the report files, one folder for each game; `flam-train policy-tables` prints them.
         arms: demonstrator, random, all-labels, flam, supervised, vanilla; all by default.
-        features: the network of all policies: NatureCNN, or IMPALA with 16, 32, 32 channels.
+        features: the network of all policies: IMPALA with 16, 32, 32 channels, or NatureCNN, which learns far less.
         fit: budget and optimiser of all policies.
         workers: runs side by side; 0 for one per core.
 

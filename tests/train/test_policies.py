@@ -160,7 +160,7 @@ def test_a_run_that_is_made_again_gives_the_same_report(study, quick):
 def test_the_command_makes_what_is_missing_and_nothing_twice(study, quick, monkeypatch):
     monkeypatch.setattr(command, "RUNS", FEW)
     monkeypatch.setattr(command, "side_by_side", lambda jobs, *rest: [job() for job in jobs.values()])
-    settings = {"data": study.data, "demonstrator": study.demonstrator, "fit": HURRIED}
+    settings = {"data": study.data, "demonstrator": study.demonstrator, "fit": HURRIED, "features": "nature"}
     folders = {"runs": study.runs.parent / "all-runs", "reports": study.runs.parent / "all-reports"}
     policies("bigfish", arms=("random", "vanilla"), **settings, **folders)
     written = sorted((folders["reports"] / "bigfish").iterdir())
