@@ -5,7 +5,6 @@ One pass of the world over the video serves all numbers of labels and all seeds.
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,7 @@ from flam_env.world import World
 from flam_train.action_learning import action_scores, all_logits
 from flam_train.data.labelled import LabelledTransitions, action_classes, all_labels, draw_labels
 from flam_train.data.store import EpisodeStore
-from flam_train.data.tokens import token_cache
+from flam_train.data.tokens import TokenSplit, token_cache
 from flam_train.few_labels import LEARNING
 from flam_train.labelled_models import DecoderSize, LabelLearning, frame_pairs, learn_decoder, learn_supervised
 from flam_train.policies.runs import Run
@@ -40,6 +39,12 @@ class PseudoLabels(NamedTuple):
     scores: dict[str, float]
     world: str
 
+
+View = Callable[[np.ndarray], tuple[Tensor, Tensor]]
+"""What a model sees of some transitions, by their rows."""
+
+PIECE = 16_384
+"""Transitions seen at once: the frames of a long store would fill the memory."""
 
 LEARN: dict[str, Callable[..., nn.Module]] = {
     "flam": lambda world, *rest: learn_decoder(world, *rest)[0],
@@ -67,17 +72,32 @@ def make_pseudo_labels(store: EpisodeStore, labeller: Labeller, runs: Iterable[R
     tokens = token_cache(store, labeller.dream.tokenizer, labeller.dream.device)["train"]
     classes = action_classes(store)
     every = all_labels(store, "train", actions=len(classes))
-    see = {"supervised": partial(frame_pairs, store, "train"), "flam": partial(watch, labeller, tokens)}
-    views = {arm: see[arm](every.at) for arm in {run.arm for run in missing}}
+    views = {arm: VIEWS[arm](store, labeller, tokens, every.at) for arm in {run.arm for run in missing}}
     for run in missing:
         assert run.labels is not None, "pseudo labels come from labels"
-        labels = draw_labels(store, run.labels, actions=len(classes), seed=run.seed)
-        rows = torch.from_numpy(np.searchsorted(every.at, labels.at))
-        first, second = views[run.arm]
+        labels, view = draw_labels(store, run.labels, actions=len(classes), seed=run.seed), views[run.arm]
+        rows = np.searchsorted(every.at, labels.at)
         learning, logs = _learning(store, labeller.world, run, len(classes)), out / "training" / run.name
-        network = LEARN[run.arm](labeller.world, (first[rows], second[rows]), labels, learning, logs)
-        told = _scored(all_logits(network, (first, second)), every, rows, classes)
+        network = LEARN[run.arm](labeller.world, view(rows), labels, learning, logs)
+        pieces = np.array_split(np.arange(len(every)), -(-len(every) // PIECE))
+        logits = torch.cat([all_logits(network, view(piece)) for piece in pieces])
+        told = _scored(logits, every, torch.from_numpy(rows), classes)
         write_atomically(label_path(out, run), _packed(*told, world=labeller.world.fingerprint()))
+
+
+def _watched(store: EpisodeStore, labeller: Labeller, tokens: TokenSplit, at: np.ndarray) -> View:
+    slots, latent_actions = watch(labeller, tokens, at)
+    return lambda rows: (slots[rows], latent_actions[rows])
+
+
+def _filmed(store: EpisodeStore, labeller: Labeller, tokens: TokenSplit, at: np.ndarray) -> View:
+    return lambda rows: frame_pairs(store, "train", at[rows])
+
+
+VIEWS: dict[str, Callable[[EpisodeStore, Labeller, TokenSplit, np.ndarray], View]] = {
+    "flam": _watched,
+    "supervised": _filmed,
+}
 
 
 def _learning(store: EpisodeStore, world: World, run: Run, actions: int) -> LabelLearning:
