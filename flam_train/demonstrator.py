@@ -24,9 +24,11 @@ from flam_train.data.labelled_states import read_states, write_states
 from flam_train.data.planner import PRESETS
 from flam_train.data.policy import Policy, PolicyConfig, load_policy
 from flam_train.data.procgen import check_game, import_simulator
+from flam_train.data.store import EpisodeStore
 from flam_train.data.visits import VisitConfig, score, visit
-from flam_train.engine import FitConfig, Progress, fit
-from flam_train.variations import varied
+from flam_train.engine import FitConfig, Progress
+from flam_train.imitation import imitate
+from flam_train.policy_fit import fit_policy
 
 FILE = "policy.safetensors"
 STATES, SCORES = "states.h5", "scores.json"  # of a round
@@ -41,6 +43,8 @@ class DaggerConfig:
         rounds: of playing, labelling and fitting; a finished run goes on if more are asked for.
         visits: states of one round; `guided` holds in round 1, is squared in round 2 and so on.
         held: steps for which actions are held when looking ahead.
+        plans: if not 0, the worth of a first action is that of the best of so many random plans that begin with it,
+            instead of what follows if the policy plays on.
         remembered: rounds whose labels are fitted: those of weaker policies are forgotten.
         worst: losses against the best first action above this count as this much: one death is like another.
         temperature: at which the policy draws its actions while it learns, in units of reward.
@@ -51,6 +55,7 @@ class DaggerConfig:
     rounds: int = 9
     visits: VisitConfig = field(default_factory=VisitConfig)
     held: int = 5
+    plans: int = 0
     remembered: int = 4
     worst: float = 3.0
     temperature: float = 0.1
@@ -59,8 +64,10 @@ class DaggerConfig:
 
     def __post_init__(self):
         least = min(self.rounds, self.held, self.remembered, self.scored)
-        if least < 1 or self.worst <= 0:
-            raise ValueError(f"expected rounds, held, remembered, scored >= 1 and worst > 0, got {self}; change these")
+        if least < 1 or self.plans < 0 or self.worst <= 0:
+            raise ValueError(
+                f"expected rounds, held, remembered, scored >= 1, plans >= 0 and worst > 0, got {self}; change these"
+            )
 
 
 FIT = FitConfig(steps=500, batch_size=128, learning_rate=1e-3, warmup_steps=50, decay_share=0.5, ema=0.99)
@@ -74,6 +81,7 @@ def demonstrator(
     game: Positional[Literal["bigfish", "leaper", "starpilot"]],
     *,
     out: Path,
+    imitated: Path | None = None,
     seed: int = 0,
     episodes: int = 128,
     dagger: DaggerConfig = DaggerConfig(),
@@ -85,22 +93,32 @@ def demonstrator(
     Args:
         game: which game.
         out: folder of the run. A run that was interrupted goes on where it was.
+        imitated: store of the planner's episodes with native pictures. The policy first learns to do what the planner
+            did there, and keeps what it looks at: without it, Starpilot takes several times as many states.
         seed: decides everything.
         episodes: whole ones on levels of the test split, of which the report gives the mean return.
         dagger: how the policy is taught.
         training: how it is fitted in each round.
-        last_training: how the policy that is written is fitted, from fresh weights, to the labels of the last rounds.
+        last_training: how the policy that is written is fitted, from fresh weights, to the labels of the last rounds,
+            and how it imitates before.
 
     Returns:
         The file that was written.
 
     Raises:
-        ValueError: an argument is out of range, or `out` holds another run.
+        ValueError: an argument is out of range, `out` holds another run, or there is nothing to imitate.
         ImportError: an optional package is missing.
     """
     import_simulator()
-    run = _Run(check_game(game), Path(out), seed, dagger, training)
+    store = None if imitated is None else EpisodeStore.open(imitated)
+    if store and (store.source != f"procgen/{game}" or not store.settings.get("native")):
+        raise ValueError(
+            f"{imitated}: expected native pictures of {game}, got {store.source} with {store.settings}; "
+            f"make them with `flam-train collect {game} --native`"
+        )
+    run = _Run(check_game(game), Path(out), seed, dagger, training, store)
     run.open()
+    run.imitate(last_training)
     for number in range(dagger.rounds):
         run.round(number)
     policy = run.last_policy(last_training)
@@ -114,11 +132,21 @@ def demonstrator(
 class _Run:
     """The folder of a run and what is done in each of its rounds."""
 
-    def __init__(self, game: str, out: Path, seed: int, dagger: DaggerConfig, training: FitConfig):
+    def __init__(
+        self,
+        game: str,
+        out: Path,
+        seed: int,
+        dagger: DaggerConfig,
+        training: FitConfig,
+        imitated: EpisodeStore | None,
+    ):
         self.game, self.out, self.seed, self.dagger, self.training = game, out, seed, dagger, training
+        self.imitated = imitated
         planner = asdict(PRESETS[game])
         taught = {key: value for key, value in asdict(dagger).items() if key != "rounds"}
         record = {"game": game, "seed": seed, "dagger": taught, "fit": asdict(training), "planner": planner}
+        record["imitated"] = imitated and imitated.identity()
         self.record: dict[str, Any] = json.loads(json.dumps(record))
 
     def open(self) -> None:
@@ -140,6 +168,12 @@ class _Run:
                     "or repeat the arguments of the first run to resume it"
                 )
 
+    def imitate(self, training: FitConfig) -> None:
+        """Learns to do what the planner did, if there is something to imitate and it is not done already."""
+        if self.imitated and not self._seeing.exists():
+            config = replace(training, seed=self.seed)
+            save_network(self._seeing, imitate(self._new(), self.imitated, config, self.out / "imitation"))
+
     def round(self, number: int) -> None:
         """Plays and labels, fits, scores: what of this is done already is not done again."""
         states, policy, scores = (self._file(number, name) for name in (STATES, FILE, SCORES))
@@ -157,14 +191,26 @@ class _Run:
     def _file(self, number: int, name: str) -> Path:
         return self.out / f"round-{number:02d}" / name
 
-    def _fresh(self) -> Policy:
+    @property
+    def _seeing(self) -> Path:
+        """The policy that imitates."""
+        return self.out / "imitation" / FILE
+
+    def _new(self) -> Policy:
         torch.manual_seed(self.seed)
         return Policy(
             PolicyConfig(game=self.game, temperature=self.dagger.temperature, tolerance=self.dagger.tolerance)
         )
 
+    def _fresh(self) -> Policy:
+        """A policy that prefers nothing yet, but perhaps knows what to look at."""
+        policy = self._new()
+        if self.imitated:
+            policy.encoder.load_state_dict(load_policy(self._seeing, self.game).encoder.state_dict())
+        return policy
+
     def _visit(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        teacher = FirstActions(self.game, self.dagger.held)
+        teacher = FirstActions(self.game, self.dagger.held, self.dagger.plans)
         config = replace(self.dagger.visits, guided=self.dagger.visits.guided**number)
         visited = visit(
             self.game, self.policy(number - 1), teacher, config, seed=[self.seed, number], title=f"round {number}"
@@ -187,21 +233,8 @@ class _Run:
         loaded = [read_states(self._file(past, STATES)) for past in remembered]
         frames = torch.from_numpy(np.concatenate([frames for frames, _ in loaded]))
         values = torch.from_numpy(np.concatenate([values for _, values in loaded]))
-        policy = policy.requires_grad_().train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        result = fit(
-            policy,
-            self._loss,
-            lambda generator, count: self._draw(frames, values, generator, count),
-            training,
-            logs,
-            identity={"policy": asdict(policy.config), "states": len(frames)},
-        )
-        policy.load_state_dict(result.ema)
-        return policy.cpu().eval()
-
-    def _draw(self, frames: Tensor, values: Tensor, generator: torch.Generator, count: int) -> dict[str, Tensor]:
-        index = torch.randint(len(frames), (count,), generator=generator)
-        return varied(self.game, frames[index], values[index], generator)
+        identity = {"policy": asdict(policy.config), "states": len(frames)}
+        return fit_policy(policy, frames, values, self._loss, training, logs, identity=identity)
 
     def _loss(self, policy: nn.Module, batch: Any, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
         """How far preferences are from the advantages of the first actions; also the regret of the preferred one."""

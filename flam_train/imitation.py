@@ -1,0 +1,45 @@
+"""What a policy is given before it is taught by values: an eye for the game, by doing what the planner did.
+
+As a player the imitator is worth nothing, for a plan cannot be seen in a frame; but values of first actions, which are
+dear and noisy, are learned from a tenth of the states by a network that knows what to look at.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, one_hot
+
+from flam_train.data.demonstrations import read_demonstrations
+from flam_train.data.policy import Policy
+from flam_train.data.procgen import ACTION_CLASS, distinct_actions
+from flam_train.data.store import EpisodeStore
+from flam_train.engine import FitConfig, Progress
+from flam_train.policy_fit import fit_policy
+
+
+def imitate(policy: Policy, store: EpisodeStore, config: FitConfig, out: Path) -> Policy:
+    """Fits a policy to what the planner did in the train split of a store.
+
+    Args:
+        policy: of the game that was recorded; changed in place.
+        store: of the simulator's native pictures, which the policy sees.
+        config: budget and optimiser.
+        out: folder of the run, which is resumed.
+
+    Raises:
+        ValueError: the planner did not play there, or `out` holds another run.
+    """
+    game, pairs = policy.config.game, read_demonstrations(store, "train")
+    chosen = np.array(ACTION_CLASS[game])[pairs.acts]
+    actions = torch.from_numpy(np.searchsorted(distinct_actions(game), chosen))
+    frames, values = torch.from_numpy(pairs.obs), one_hot(actions, len(distinct_actions(game))).float()
+    return fit_policy(policy, frames, values, _unlikelihood, config, out, identity={"demonstrations": store.identity()})
+
+
+def _unlikelihood(policy: nn.Module, batch: Any, _: Progress) -> tuple[Tensor, dict[str, Tensor]]:
+    preferences, targets = policy(batch["frames"]).float(), batch["values"]
+    right = (preferences.argmax(1) == targets.argmax(1)).float().mean()
+    return cross_entropy(preferences, targets), {"accuracy": right.detach()}
