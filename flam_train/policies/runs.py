@@ -16,8 +16,8 @@ PLAYERS = ("demonstrator", "random")
 """Who learns nothing: who is cloned, and who knows nothing."""
 
 CLONING = CloningConfig(evaluate_every=1000, patience=0)
-FIT = FitConfig(steps=15_600, batch_size=64, learning_rate=5e-4, warmup_steps=100, weight_decay=0.0, ema=0.995)
-"""The same for all arms: just under a million sample-updates."""
+FIT = FitConfig(steps=7_000, batch_size=64, learning_rate=5e-4, warmup_steps=100, weight_decay=0.0, ema=0.995)
+"""The same for all arms: 448,000 sample-updates."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,8 +88,12 @@ def policy_tables(*, reports: Path = Path("benchmarks/results/policies")) -> Non
 
 def game_lines(game: str, arms: Arms) -> Iterator[str]:
     """The table of a game's arms, and the ratios, as lines of Markdown."""
-    features = next(iter(arms.values())).reports[0]["settings"]["features"]
-    yield from (f"## {game.capitalize()}", "", f"All policies are of the network `{features}`.", "")
+    settings = next(iter(arms.values())).reports[0]["settings"]
+    updates, frames = settings["fit"]["steps"] * settings["fit"]["batch_size"], settings["demonstrations"]["frames"]
+    yield from (f"## {game.capitalize()}", "")
+    yield f"All policies are of the network `{settings['features']}` and learn for {updates:,} sample-updates; the"
+    yield f"demonstrator was filmed for {frames:,} frames of the train split."
+    yield ""
     yield from (_line(COLUMNS), _line(["---"] * len(COLUMNS)))
     for arm in arms.values():
         yield _line(_cells(game, arm, arms))

@@ -194,7 +194,8 @@ def write_reports(folder: Path, returns: dict[str, float], **changes) -> Path:
         name = run.arm if run.labels is None else f"{run.arm}-{run.labels}"
         if name in returns:
             settings = {"arm": run.arm, "labels": run.labels, "seed": run.seed, "features": "nature"}
-            settings |= {"fit": {"steps": 9, "seed": run.seed}} | changes
+            settings |= {"fit": {"steps": 1500, "batch_size": 6, "seed": run.seed}, "demonstrations": {"frames": 4321}}
+            settings |= changes
             levels = {"mean_return": returns[name] + run.seed - 1, "episodes": 100}
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{run.name}.json").write_text(json.dumps({"settings": settings, "levels": levels}))
@@ -209,6 +210,7 @@ def test_the_table_gives_means_over_seeds_ratios_and_whether_bars_hold(tmp_path)
     assert "| flam 1000 / vanilla 1000 | ≥ 1.8 | 1.25 | missed |" in text
     assert "| flam 10000 / all-labels | aim 0.8 | 0.86 | reached |" in text
     assert "demonstrator" not in text.split("| ratio")[1]
+    assert "network `nature` and learn for 9,000 sample-updates" in text and "4,321 frames" in text
 
 
 def test_reports_that_cannot_be_compared_are_refused(tmp_path):
