@@ -48,9 +48,10 @@ class Decoded(NamedTuple):
 
 
 class ActionDecoder(nn.Module):
-    """Pools slots and their latent actions with one learned query, and reads the real action from the pool.
+    """Pools slots, how they change and their latent actions with one learned query, and reads the real action from it.
 
-    No slot has a place of its own: permuted slots give the same logits and permuted attention.
+    The latent action alone holds as much of a change as was worth its price to the world, so that few labels say more
+    of the change itself. No slot has a place of its own: permuted slots give the same logits and permuted attention.
 
     Attributes:
         temperature: scalar that the logits are divided by, so that probabilities are as often right as they say.
@@ -65,8 +66,8 @@ class ActionDecoder(nn.Module):
         super().__init__()
         self.config = config
         self.norm = nn.LayerNorm(config.slot_dim)
-        drop = nn.Dropout(config.dropout)
-        self.read = nn.Sequential(drop, nn.Linear(config.slot_dim + config.latent_dim, config.width), nn.GELU(), drop)
+        drop, sees = nn.Dropout(config.dropout), 2 * config.slot_dim + config.latent_dim
+        self.read = nn.Sequential(drop, nn.Linear(sees, config.width), nn.GELU(), drop)
         self.key = nn.Linear(config.width, 1)
         self.value = nn.Linear(config.width, config.width)
         self.head = nn.Sequential(nn.GELU(), drop, nn.Linear(config.width, config.actions))
@@ -81,19 +82,25 @@ class ActionDecoder(nn.Module):
         )
 
     def forward(self, slots: Tensor, latent_actions: Tensor) -> Decoded:
-        """What was done in a frame of slots (B, K, S) whose latent actions (B, K, A), in action units, came next."""
-        seen = self.read(torch.cat([self.norm(slots), latent_actions], -1))
+        """What was done between two frames.
+
+        Args:
+            slots: of the frame before and of the one after, (B, 2, K, S).
+            latent_actions: between them, (B, K, A), in action units.
+        """
+        before, after = slots.float().unbind(1)
+        seen = self.read(torch.cat([self.norm(before), after - before, latent_actions], -1))
         attention = self.key(seen)[..., 0].float().softmax(-1)
         pooled = einsum(attention, self.value(seen).float(), "b k, b k w -> b w")
         return Decoded(self.head(pooled).float() / self.temperature, attention)
 
     def probabilities(self, slots: Tensor, latent_actions: Tensor) -> Tensor:
-        """Calibrated probabilities float32 (..., C) of slots (..., K, S) and latent actions (..., K, A).
+        """Calibrated probabilities float32 (..., C) of slots (..., 2, K, S) and latent actions (..., K, A).
 
         They are NaN where a latent action is.
         """
-        leading = slots.shape[:-2]
-        logits = self(slots.flatten(0, -3), latent_actions.flatten(0, -3)).logits
+        leading = slots.shape[:-3]
+        logits = self(slots.flatten(0, -4), latent_actions.flatten(0, -3)).logits
         return logits.softmax(-1).unflatten(0, leading)
 
 

@@ -158,8 +158,8 @@ class Labeller:
         """Sees the next frames of B videos as tokens int64 (B, t, N), as `advance` does.
 
         Returns:
-            The state after these frames; of t transitions (t - 1 without a state) the slots before (B, t, K, S) and
-            the latent actions (B, t, K, A) in action units, NaN where a video was restarted.
+            The state after these frames; of t transitions (t - 1 without a state) the slots before and after
+            (B, t, 2, K, S) and the latent actions (B, t, K, A) in action units, NaN where a video was restarted.
         """
         slots = self.dream.model.observe(tokens, state.history if state else None)
         begun = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
@@ -168,7 +168,7 @@ class Labeller:
         latent_actions = self.world.units.from_model(self.dream.model.infer(values).mean)
         if state is not None:
             latent_actions[~state.begun, 0] = torch.nan
-        return after, values[:, :-1], latent_actions
+        return after, torch.stack([values[:, :-1], values[:, 1:]], 2), latent_actions
 
     @torch.inference_mode()
     def restart(self, state: LabelState, rows: Sequence[int]) -> LabelState:

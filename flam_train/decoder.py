@@ -12,7 +12,7 @@ from flam_env.action_decoder import ActionDecoder, save_decoder
 from flam_env.checkpoint import write_atomically
 from flam_env.labeller import Labeller
 from flam_env.world import DECODER, find_world
-from flam_train.action_encoding import choose_gain, learn_encoder, share_obeyed, share_read_back
+from flam_train.action_encoding import REPORTED_BY, choose_gain, learn_encoder, share_obeyed
 from flam_train.action_learning import action_scores, all_logits
 from flam_train.cli import Positional, run_command
 from flam_train.data.labelled import Supervision, supervise
@@ -112,7 +112,7 @@ def _learn_both_ways(
     network.controlled_slot.copy_(attention_of(network, inputs).mean(0).argmax())
     learn_encoder(network, inputs, known, out=logs / "action_encoder", **learning.settings(network.config))
     round_as_stored(network)
-    choose_gain(network, inputs, known.learned, learning.config.held_out, learning.fit_config.seed)
+    choose_gain(labeller.dream, network)
     return network, result.main
 
 
@@ -136,17 +136,20 @@ def _decoder_report(network: ActionDecoder, inputs: tuple[Tensor, Tensor], known
         "controlled_share_of_episodes": share_of_episodes(attention, known.scored.episodes, slot),
         "attention": attention.mean(0).tolist(),
         "gain": network.encoder.gain.item(),
-        "read_back": share_read_back(network, inputs),
     }
 
 
 def _obedience(labeller: Labeller, network: ActionDecoder, attention: list[float]) -> dict[str, Any]:
     """How often dreams do what `RealActions` asks for: by the controlled slot, and by all that hold the player."""
     players = [slot for slot, share in enumerate(attention) if share >= PLAYER_SHARE]
+    controlled, all_players = (
+        share_obeyed(labeller.dream, network, steered, REPORTED_BY)
+        for steered in ([int(network.controlled_slot)], players)
+    )
     return {
-        "obeyed_by_controlled_slot": share_obeyed(labeller.dream, network, [int(network.controlled_slot)]),
+        "obeyed_by_controlled_slot": controlled,
         "player_slots": players,
-        "obeyed_by_player_slots": share_obeyed(labeller.dream, network, players),
+        "obeyed_by_player_slots": all_players,
         "obeyed_by_chance": 1 / len(network.encoder.choices),
     }
 

@@ -72,7 +72,7 @@ def learn_decoder(
 
     Args:
         world: whose slots and latent actions.
-        inputs: slots (P, K, S) and latent actions (P, K, A) of the transitions, on the CPU.
+        inputs: slots (P, 2, K, S) and latent actions (P, K, A) of the transitions, on the CPU.
         labels: P of them.
         learning: how.
         out: folder of the run, which is resumed.

@@ -10,7 +10,7 @@ from flam_train.few_labels import SCORED_AT_ONCE
 
 @torch.no_grad()
 def attention_of(network: ActionDecoder, inputs: tuple[Tensor, Tensor]) -> Tensor:
-    """How much each slot is the player: (P, K) of slots (P, K, S) and latent actions (P, K, A)."""
+    """How much each slot is the player: (P, K) of slots (P, 2, K, S) and latent actions (P, K, A)."""
     pieces = zip(*(each.split(SCORED_AT_ONCE) for each in inputs), strict=True)
     return torch.cat([network(*piece).attention for piece in pieces])
 

@@ -26,11 +26,11 @@ def watch(labeller: Labeller, split: TokenSplit, at: np.ndarray) -> tuple[Tensor
         at: int64 (P,), the frame before each transition, counted over the whole split, in any order.
 
     Returns:
-        Slots float32 (P, K, S) of these frames, and the latent actions float32 (P, K, A), in action units, that lead to
-        the next ones; on the CPU.
+        Slots (P, 2, K, S) of these frames and of the next ones, in half precision, for a long store has many; and the
+        latent actions float32 (P, K, A), in action units, that lead there; on the CPU.
     """
     sizes = labeller.world.model.config
-    slots = torch.empty(len(at), sizes.slots, sizes.dim)
+    slots = torch.empty(len(at), 2, sizes.slots, sizes.dim, dtype=torch.float16)
     latent_actions = torch.empty(len(at), sizes.slots, labeller.world.units.dim)
     order = np.argsort(at, kind="stable")
     ascending = at[order]
@@ -39,10 +39,10 @@ def watch(labeller: Labeller, split: TokenSplit, at: np.ndarray) -> tuple[Tensor
         state, stop = None, _between(ascending, first, last)[-1] + 2
         for start in range(first, stop, PIECE):
             tokens = split.tokens[start : min(start + PIECE, stop)].astype(np.int64)
-            state, before, between = labeller.follow(state, torch.from_numpy(tokens)[None].to(labeller.dream.device))
+            state, around, between = labeller.follow(state, torch.from_numpy(tokens)[None].to(labeller.dream.device))
             begin = max(first, start - 1)
-            rows = order[slice(*np.searchsorted(ascending, [begin, begin + before.shape[1]]))]
-            slots[rows] = before[0, at[rows] - begin].cpu()
+            rows = order[slice(*np.searchsorted(ascending, [begin, begin + around.shape[1]]))]
+            slots[rows] = around[0, at[rows] - begin].half().cpu()
             latent_actions[rows] = between[0, at[rows] - begin].cpu()
     return slots, latent_actions
 

@@ -53,16 +53,13 @@ def world(tiny_world: World, decoder: ActionDecoder) -> World:
 
 
 @pytest.fixture(scope="module")
-def video(tiny_world) -> np.ndarray:
-    env = FlamEnv(world=tiny_world)
-    frames = [env.reset(seed=1)[0]]
-    frames += [env.step(env.sample_latent_action())[0] for _ in range(10)]
-    return np.stack(frames)
+def video() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (11, 6, 6, 3)).astype(np.uint8).repeat(8, 1).repeat(8, 2)
 
 
 def moments(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(count, 6, 16, generator=generator), torch.randn(count, 6, 5, generator=generator)
+    return torch.randn(count, 2, 6, 16, generator=generator), torch.randn(count, 6, 5, generator=generator)
 
 
 # --- the network ------------------------------------------------------------------------------------------------
@@ -71,12 +68,21 @@ def moments(count: int) -> tuple[torch.Tensor, torch.Tensor]:
 def test_permuted_slots_give_the_same_logits_and_permuted_attention(decoder):
     slots, latent_actions = moments(9)
     order = torch.tensor([3, 5, 0, 1, 4, 2])
-    plain, permuted = decoder(slots, latent_actions), decoder(slots[:, order], latent_actions[:, order])
+    plain, permuted = decoder(slots, latent_actions), decoder(slots[:, :, order], latent_actions[:, order])
     assert plain.logits.shape == (9, ACTIONS) and plain.attention.shape == (9, 6)
     torch.testing.assert_close(permuted.logits, plain.logits)
     torch.testing.assert_close(permuted.attention, plain.attention[:, order])
     torch.testing.assert_close(plain.attention.sum(1), torch.ones(9))
     assert plain.attention.std() > 0.05 and plain.logits.std(0).min() > 0.05
+
+
+def test_the_frame_after_and_the_latent_action_both_tell(decoder):
+    slots, latent_actions = moments(9)
+    others = slots.clone()
+    others[:, 1] = others[:, 1].roll(1, 0)
+    plain = decoder(slots, latent_actions).logits
+    for changed in (decoder(others, latent_actions).logits, decoder(slots, latent_actions.roll(1, 0)).logits):
+        assert ((changed - plain).abs().amax(1) > 0.05).all()
 
 
 def test_temperature_changes_probabilities_but_no_decision(decoder):
@@ -89,7 +95,7 @@ def test_temperature_changes_probabilities_but_no_decision(decoder):
 
 
 def test_actions_of_equal_effect_have_one_latent_action_and_unknown_ones_rest(decoder):
-    slots = moments(9)[0]
+    slots = moments(9)[0][:, 0]
     latent = [decoder.encoder.encode(slots, torch.full((9, 6), action)) for action in range(ACTIONS)]
     assert latent[0].shape == (9, 6, 5) and latent[0].abs().max() <= 3
     assert torch.equal(latent[1], latent[2]) and not torch.equal(latent[0], latent[1])
@@ -97,7 +103,7 @@ def test_actions_of_equal_effect_have_one_latent_action_and_unknown_ones_rest(de
 
 
 def test_gain_goes_further_from_what_is_usual(decoder):
-    slots, asked, strong = moments(9)[0], torch.full((9, 6), 3), random_decoder()
+    slots, asked, strong = moments(9)[0][:, 0], torch.full((9, 6), 3), random_decoder()
     known = {action: decoder.encoder(slots, torch.full((9, 6), action)) for action in (0, 1, 3, 4, 5, 6)}
     assert decoder.encoder.choices.tolist() == list(known), "2 equals 1, and 7 is unknown"
     usual = torch.stack(list(known.values())).mean(0)
@@ -153,7 +159,8 @@ def test_labels_are_the_decoder_applied_by_hand(world, video):
     labeller = Labeller(world)
     labels = labeller.label(video)
     slots = world.model.observe(labeller.dream.encode(video)[None]).values[0]
-    logits = world.decoder(slots[:-1], torch.from_numpy(labels.latent_actions)).logits
+    around = torch.stack([slots[:-1], slots[1:]], 1)
+    logits = world.decoder(around, torch.from_numpy(labels.latent_actions)).logits
     assert labels.actions.shape == (10,) and labels.actions.dtype == np.int64
     assert labels.action_probabilities.shape == (10, ACTIONS) and labels.action_probabilities.dtype == np.float32
     np.testing.assert_allclose(labels.action_probabilities, logits.softmax(-1), atol=1e-4)

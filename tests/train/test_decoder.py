@@ -12,7 +12,7 @@ import torch
 from flam_env import ActionDecoder, ActionDecoderConfig, Labeller, load_world, save_world
 from flam_env.checkpoint import read_tensors
 from flam_env.frames import resize_frames
-from flam_train.action_encoding import learn_encoder, share_read_back
+from flam_train.action_encoding import learn_encoder
 from flam_train.action_learning import action_scores, all_logits, calibrated_temperature, learn_actions
 from flam_train.cli import main
 from flam_train.data.labelled import (
@@ -137,14 +137,14 @@ def planted(count: int, seed: int) -> tuple[tuple[torch.Tensor, torch.Tensor], t
     """Moments in which one of 5 slots bears the mark of the player, and its latent action is the real one's.
 
     Returns:
-        Slots (P, 5, 6) and latent actions (P, 5, 4), real actions (P,), the player's slot (P,): mostly slot 3.
+        Slots (P, 2, 5, 6) and latent actions (P, 5, 4), real actions (P,), the player's slot (P,): mostly slot 3.
     """
     random = torch.Generator().manual_seed(seed)
-    slots, latent_actions = torch.randn(count, 5, 6, generator=random), torch.randn(count, 5, 4, generator=random)
+    slots, latent_actions = torch.randn(count, 2, 5, 6, generator=random), torch.randn(count, 5, 4, generator=random)
     actions = torch.randint(3, (count,), generator=random)
     player = torch.where(torch.rand(count, generator=random) < 0.7, 3, torch.randint(5, (count,), generator=random))
     rows = torch.arange(count)
-    slots[..., 0], slots[rows, player, 0] = -3.0, 3.0
+    slots[..., 0], slots[rows, :, player, 0] = -3.0, 3.0
     codes = torch.tensor([[2.0, 0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0]])
     latent_actions[rows, player] = codes[actions] + 0.2 * torch.randn(count, 4, generator=random)
     return (slots, latent_actions), actions, player
@@ -179,9 +179,11 @@ def test_a_planted_player_is_found_and_understood(learned):
 
 
 def test_what_the_encoder_is_asked_for_the_decoder_reads(learned):
-    inputs, _, player = planted(300, seed=2)
-    mine = player == 3
-    assert share_read_back(learned, tuple(each[mine] for each in inputs)) > 0.95
+    (slots, latent_actions), _, player = planted(300, seed=2)
+    mine, asked = player == 3, torch.arange(300) % 3
+    latent_actions[:, 3] = learned.encoder.encode(slots[:, 0, 3], asked)
+    told = learned(slots, latent_actions).logits.argmax(-1)
+    assert (told == asked)[mine].float().mean() > 0.95
 
 
 def test_probabilities_are_as_often_right_as_they_say():
@@ -208,7 +210,7 @@ def test_watched_transitions_are_the_labellers(played, tiny_world, monkeypatch, 
     monkeypatch.setattr("flam_train.watching.PIECE", piece)
     labeller, at = Labeller(tiny_world), np.array([83, 2, 22 + 60, 21, 24, 104])
     slots, latent_actions = watch(labeller, token_cache(played, tiny_world.tokenizer)["train"], at)
-    assert slots.shape == (6, 6, 16) and latent_actions.shape == (6, 6, 5)
+    assert slots.shape == (6, 2, 6, 16) and latent_actions.shape == (6, 6, 5)
     bounds = np.cumsum([0, *LENGTHS["train"]])
     for row, index in enumerate(at):
         episode = np.searchsorted(bounds, index, side="right") - 1
@@ -217,8 +219,8 @@ def test_watched_transitions_are_the_labellers(played, tiny_world, monkeypatch, 
         if inside < len(frames) - 1:
             expected = labeller.label(frames).latent_actions[inside]
             np.testing.assert_allclose(latent_actions[row], expected, atol=2e-4)
-        now = tiny_world.model.observe(labeller.dream.encode(frames)[None]).values[0, inside]
-        torch.testing.assert_close(slots[row], now, atol=2e-4, rtol=0)
+            around = tiny_world.model.observe(labeller.dream.encode(frames)[None]).values[0, inside : inside + 2]
+            torch.testing.assert_close(slots[row].float(), around, atol=2e-3, rtol=0)
 
 
 # --- the command ------------------------------------------------------------------------------------------------
