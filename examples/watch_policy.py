@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--policy", default=BUNDLED, help="a zip of Stable-Baselines3's PPO that saw native pictures")
     parser.add_argument("--game", default="bigfish", help="bigfish, leaper or starpilot")
-    parser.add_argument("--episodes", type=int, default=4)
+    parser.add_argument("--episodes", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="policy.mp4")
     arguments = parser.parse_args()

@@ -1,5 +1,7 @@
 """The card of a bundled world says what its report says, the report is of the weights beside it, and the bars hold."""
 
+import json
+
 import pytest
 
 from flam_env.checkpoint import fingerprint
@@ -38,6 +40,14 @@ def test_the_report_is_of_the_weights_beside_it(bundled, report):
 def test_the_card_prints_the_report(bundled, report):
     card = (PRETRAINED / bundled / "card.md").read_text().splitlines()
     assert [line for line in format_report(report).splitlines() if line not in card] == []
+
+
+def test_the_card_tells_how_often_the_decoder_is_right():
+    world, directory = load_world("bigfish"), PRETRAINED / "bigfish"
+    report, card = json.loads((directory / "decoder.json").read_text()), (directory / "card.md").read_text()
+    assert report["world"] == world.fingerprint() and report["controlled_slot"] == world.controlled_slot
+    for right in (report["decoder"]["accuracy"], report["supervised"]["accuracy"], report["floor"]):
+        assert f"| {right:.3f} |" in card
 
 
 def test_the_report_was_made_as_the_bars_ask(report):

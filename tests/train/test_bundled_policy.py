@@ -1,0 +1,60 @@
+"""The bundled policy is what its card says."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("stable_baselines3")
+pytest.importorskip("procgen")
+
+from stable_baselines3 import PPO
+
+import flam_train
+from flam_train.policies.findings import read_arms
+
+ROOT = Path(__file__).parents[2]
+BUNDLED = Path(flam_train.__file__).parent / "pretrained" / "bigfish"
+REPORTS = ROOT / "benchmarks" / "results" / "policies" / "bigfish"
+
+
+def example(name: str, *arguments: str) -> str:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, ROOT / "examples" / name, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_policy_opens_and_acts_on_pictures_of_the_game():
+    policy = PPO.load(BUNDLED / "policy.zip", device="cpu")
+    actions, _ = policy.predict(np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8))
+    assert actions.shape == (5,) and set(actions) <= set(range(15))
+
+
+def test_the_card_says_what_the_report_says_and_the_policy_beats_chance_three_times():
+    card, report = (BUNDLED / "card.md").read_text(), json.loads((BUNDLED / "report.json").read_text())
+    levels, chance = report["levels"], read_arms(REPORTS)["random", None]
+    assert report == json.loads((REPORTS / "flam-10000-0.json").read_text())
+    assert f"{levels['mean_return']:.1f} ± {levels['standard_error']:.1f}" in card and f"{chance.mean:.1f}" in card
+    assert levels["mean_return"] >= 3 * chance.mean and levels["episodes"] >= 100
+
+
+def test_the_policy_is_watched_in_the_real_game(tmp_path):
+    imageio = pytest.importorskip("imageio.v3")
+    out = example("watch_policy.py", "--episodes", "2", "--out", str(tmp_path / "policy.mp4"))
+    assert out.startswith("returns [") and "on unseen levels, mean" in out
+    assert imageio.imread(tmp_path / "policy.mp4", plugin="pyav").shape[2] == 2 * 64
+
+
+def test_a_policy_is_cloned_from_videos_without_actions(tmp_path):
+    imageio = pytest.importorskip("imageio.v3")
+    out = ("--out", str(tmp_path / "clone.zip"), "--film", str(tmp_path / "clone.mp4"))
+    told = example("clone_from_video.py", "--videos", "2", "--steps", "30", *out)
+    assert "the player's return is" in told and "frames" in told
+    assert PPO.load(tmp_path / "clone.zip", device="cpu").policy is not None
+    assert imageio.imread(tmp_path / "clone.mp4", plugin="pyav").shape[3] == 3
