@@ -52,7 +52,7 @@ rooms: $(VENV)/installed-dev
 	$(RUN)/flam-train tables --plots docs/rooms > benchmarks/results/rooms.md
 
 # From video to a policy, in Bigfish: the demonstrator, what it is filmed at, all arms of Table 4, and what is bundled of
-# them: about five hours on two cores.
+# them: about four hours on two cores.
 POLICY := flam_train/pretrained/bigfish
 DEMONSTRATOR := runs/demonstrators/bigfish/policy.safetensors
 FILM := $(RUN)/flam-train collect bigfish --native --random-share 0 --max-episode-frames 6000 --demonstrator $(DEMONSTRATOR)

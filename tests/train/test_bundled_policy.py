@@ -15,6 +15,8 @@ pytest.importorskip("procgen")
 from stable_baselines3 import PPO
 
 import flam_train
+from flam_env.checkpoint import fingerprint
+from flam_train.data.policy import load_policy
 from flam_train.policies.findings import read_arms
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +44,12 @@ def test_the_card_says_what_the_report_says_and_the_policy_beats_chance_three_ti
     assert report == json.loads((REPORTS / "flam-10000-0.json").read_text())
     assert f"{levels['mean_return']:.1f} ± {levels['standard_error']:.1f}" in card and f"{chance.mean:.1f}" in card
     assert levels["mean_return"] >= 3 * chance.mean and levels["episodes"] >= 100
+
+
+def test_the_bundled_demonstrator_is_who_was_filmed():
+    report = json.loads((BUNDLED / "report.json").read_text())
+    demonstrator = load_policy(BUNDLED / "demonstrator.safetensors", "bigfish")
+    assert report["settings"]["demonstrations"]["settings"]["demonstrator"] == fingerprint(demonstrator)
 
 
 def test_the_policy_is_watched_in_the_real_game(tmp_path):
