@@ -41,11 +41,11 @@ COLUMNS = (
 )
 
 LEGEND = """\
-From the reports of `flam-train policies GAME`, which hold their settings. Mean return of whole episodes on unseen levels
-of the real game, actions sampled; the standard error is that of the means of the seeds, each with its own labels,
-weights and levels. Pseudo labels right: share of the transitions without a label for which the labeller's likeliest
-action has the effect of the true one. Actions right: share of true pairs of other levels for which the policy's
-likeliest action is the true one; nothing was chosen by it."""
+From the reports of `flam-train policies GAME`, which hold their settings. Mean return of whole episodes on unseen
+levels of the real game, actions sampled; the standard error is that of the means of the seeds, each with its own
+labels, weights and levels. Pseudo labels right: share of the transitions without a label for which the labeller's
+likeliest action has the effect of the true one. Actions right: share of true pairs of other levels for which the
+policy's likeliest action is the true one; nothing was chosen by it."""
 
 
 class Ratio(NamedTuple):
