@@ -58,13 +58,15 @@ DEMONSTRATOR := runs/demonstrators/bigfish/policy.safetensors
 FILM := $(RUN)/flam-train collect bigfish --native --random-share 0 --max-episode-frames 6000 --demonstrator $(DEMONSTRATOR)
 policies-bigfish: $(VENV)/installed-dev
 	$(RUN)/flam-train demonstrator bigfish --out $(dir $(DEMONSTRATOR)) --episodes 64
+	$(FILM) --frames 200000 --out data/bigfish-demonstrations
+	$(RUN)/flam-train decoder bigfish data/bigfish-demonstrations --labels 10000
 	$(FILM) --frames 700000 --out data/bigfish-demonstrations
 	$(RUN)/flam-train policies bigfish
 	$(RUN)/flam-train policy-tables > benchmarks/results/policies.md
 	mkdir -p $(POLICY)
 	cp runs/policies/bigfish/flam-10000-0/policy.zip $(POLICY)
 	cp benchmarks/results/policies/bigfish/flam-10000-0.json $(POLICY)/report.json
-	$(RUN)/flam-train decoder bigfish data/bigfish-demonstrations --labels 10000
+	cp $(DEMONSTRATOR) $(POLICY)/demonstrator.safetensors
 
 $(VENV)/installed-demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
