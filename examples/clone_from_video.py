@@ -26,7 +26,7 @@ from flam_train.evaluate.levels import evaluate_on_levels
 PLAYER = Path(flam_train.__file__).parent / "pretrained" / "bigfish" / "policy.zip"
 
 
-def play(policy: PPO, split: str, seed: int, films: int = 1, episodes: int = 16) -> tuple[float, list[np.ndarray]]:
+def play(policy: PPO, split: str, seed: int, *, episodes: int = 16, films: int = 0) -> tuple[float, list[np.ndarray]]:
     """Mean return of some episodes, and films uint8 (T, 64, 64, 3) of the first ones."""
     env = ProcgenVecEnv("bigfish", episodes, split=split, native=True)
     scores = evaluate_on_levels(policy, env, episodes_per_env=1, seed=seed, videos=films)
@@ -56,14 +56,15 @@ def main() -> None:
     parser.add_argument("--film", default="clone.mp4", help="one episode of the clone")
     arguments = parser.parse_args()
 
-    filmed, videos = play(PPO.load(PLAYER, device="cpu"), "train", arguments.seed, arguments.videos, arguments.videos)
+    count, player = arguments.videos, PPO.load(PLAYER, device="cpu")
+    filmed, videos = play(player, "train", arguments.seed, episodes=count, films=count)
     pairs = pseudo_labelled(arguments.checkpoint, videos)
     model = PPO("CnnPolicy", ProcgenVecEnv("bigfish", native=True), seed=arguments.seed, device="cpu")
     before, _ = play(model, "test", arguments.seed)
     budget = FitConfig(steps=arguments.steps, batch_size=64, learning_rate=5e-4, weight_decay=0.0, ema=0.99)
     with tempfile.TemporaryDirectory() as logs:
         BehaviourCloning(model, pairs, config=CloningConfig(evaluate_every=500), fit_config=budget).train(logs)
-    after, films = play(model, "test", arguments.seed)
+    after, films = play(model, "test", arguments.seed, films=1)
     model.save(arguments.out)
     imageio.imwrite(arguments.film, films[0], plugin="pyav", codec="libx264", fps=15)
     print(

@@ -1,5 +1,8 @@
 """Fixtures for all tests: a world with random weights, in which no two sizes are equal."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +78,17 @@ def _units(latent_actions: torch.Tensor) -> ActionUnits:
 
 def _infer(model: FactoredWorldModel, clips: torch.Tensor) -> torch.Tensor:
     return model.infer(model.observe(clips).values).mean
+
+
+@pytest.fixture(scope="session")
+def run_example():
+    """Runs one of the examples with one thread; returns what it printed."""
+
+    def run(name: str, *arguments: str | Path) -> str:
+        command = [sys.executable, Path(__file__).parents[1] / "examples" / name, *arguments]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

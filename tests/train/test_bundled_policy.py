@@ -1,9 +1,6 @@
 """The bundled policy is what its card says."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +16,8 @@ from flam_env.checkpoint import fingerprint
 from flam_train.data.policy import load_policy
 from flam_train.policies.findings import read_arms
 
-ROOT = Path(__file__).parents[2]
 BUNDLED = Path(flam_train.__file__).parent / "pretrained" / "bigfish"
-REPORTS = ROOT / "benchmarks" / "results" / "policies" / "bigfish"
-
-
-def example(name: str, *arguments: str) -> str:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, ROOT / "examples" / name, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+REPORTS = Path(__file__).parents[2] / "benchmarks" / "results" / "policies" / "bigfish"
 
 
 def test_the_policy_opens_and_acts_on_pictures_of_the_game():
@@ -52,17 +40,17 @@ def test_the_bundled_demonstrator_is_who_was_filmed():
     assert report["settings"]["demonstrations"]["settings"]["demonstrator"] == fingerprint(demonstrator)
 
 
-def test_the_policy_is_watched_in_the_real_game(tmp_path):
+def test_the_policy_is_watched_in_the_real_game(run_example, tmp_path):
     imageio = pytest.importorskip("imageio.v3")
-    out = example("watch_policy.py", "--episodes", "2", "--out", str(tmp_path / "policy.mp4"))
+    out = run_example("watch_policy.py", "--episodes", "2", "--out", str(tmp_path / "policy.mp4"))
     assert out.startswith("returns [") and "on unseen levels, mean" in out
     assert imageio.imread(tmp_path / "policy.mp4", plugin="pyav").shape[2] == 2 * 64
 
 
-def test_a_policy_is_cloned_from_videos_without_actions(tmp_path):
+def test_a_policy_is_cloned_from_videos_without_actions(run_example, tmp_path):
     imageio = pytest.importorskip("imageio.v3")
     out = ("--out", str(tmp_path / "clone.zip"), "--film", str(tmp_path / "clone.mp4"))
-    told = example("clone_from_video.py", "--videos", "2", "--steps", "30", *out)
+    told = run_example("clone_from_video.py", "--videos", "2", "--steps", "30", *out)
     assert "the player's return is" in told and "frames" in told
     assert PPO.load(tmp_path / "clone.zip", device="cpu").policy is not None
     assert imageio.imread(tmp_path / "clone.mp4", plugin="pyav").shape[3] == 3
