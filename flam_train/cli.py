@@ -22,6 +22,7 @@ __all__ = ["COMMANDS", "OmitArgPrefixes", "Positional", "main", "preset_argument
 COMMANDS = {
     "collect": "flam_train.collect:collect",
     "demonstrator": "flam_train.demonstrator:demonstrator",
+    "reinforce": "flam_train.reinforce:reinforce",
     "tokenizer": "flam_train.tokenizer:tokenizer",
     "world-model": "flam_train.world_model:world_model",
     "scheduled-sampling": "flam_train.scheduled_sampling:scheduled_sampling",

@@ -19,6 +19,8 @@ from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig, Progress
 from flam_train.policy_fit import fit_policy
 
+IMITATION = FitConfig(steps=3000, batch_size=128, learning_rate=1e-3, warmup_steps=50, decay_share=0.5, ema=0.995)
+
 
 def imitate(policy: Policy, store: EpisodeStore, config: FitConfig, out: Path) -> Policy:
     """Fits a policy to what the planner did in the train split of a store.

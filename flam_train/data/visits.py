@@ -17,6 +17,10 @@ except ImportError as error:
     raise ImportError("the demonstrator needs tqdm: pip install 'flam-env[train]'") from error
 
 
+WAYS = ("drawn", "greedy")
+"""How a policy may take its actions when it is scored."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class VisitConfig:
     """Which states are labelled.
