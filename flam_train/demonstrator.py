@@ -17,22 +17,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
-from flam_env.checkpoint import parse_json, save_network, write_atomically
+from flam_env.checkpoint import save_network, write_atomically
 from flam_train.cli import Positional, run_command
 from flam_train.data.first_actions import FirstActions
 from flam_train.data.labelled_states import read_states, write_states
 from flam_train.data.planner import PRESETS
 from flam_train.data.policy import Policy, PolicyConfig, load_policy
 from flam_train.data.procgen import check_game, import_simulator
-from flam_train.data.store import EpisodeStore
-from flam_train.data.visits import VisitConfig, score, visit
+from flam_train.data.visits import WAYS, VisitConfig, score, visit
 from flam_train.engine import FitConfig, Progress
-from flam_train.imitation import imitate
 from flam_train.policy_fit import fit_policy
+from flam_train.run_folder import open_run
 
 FILE = "policy.safetensors"
 STATES, SCORES = "states.h5", "scores.json"  # of a round
-WAYS = ("drawn", "greedy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +41,6 @@ class DaggerConfig:
         rounds: of playing, labelling and fitting; a finished run goes on if more are asked for.
         visits: states of one round; `guided` holds in round 1, is squared in round 2 and so on.
         held: steps for which actions are held when looking ahead.
-        plans: if not 0, the worth of a first action is that of the best of so many random plans that begin with it,
-            instead of what follows if the policy plays on.
         remembered: rounds whose labels are fitted: those of weaker policies are forgotten.
         worst: losses against the best first action above this count as this much: one death is like another.
         temperature: at which the policy draws its actions while it learns, in units of reward.
@@ -55,7 +51,6 @@ class DaggerConfig:
     rounds: int = 9
     visits: VisitConfig = field(default_factory=VisitConfig)
     held: int = 5
-    plans: int = 0
     remembered: int = 4
     worst: float = 3.0
     temperature: float = 0.1
@@ -63,11 +58,8 @@ class DaggerConfig:
     scored: int = 32
 
     def __post_init__(self):
-        least = min(self.rounds, self.held, self.remembered, self.scored)
-        if least < 1 or self.plans < 0 or self.worst <= 0:
-            raise ValueError(
-                f"expected rounds, held, remembered, scored >= 1, plans >= 0 and worst > 0, got {self}; change these"
-            )
+        if min(self.rounds, self.held, self.remembered, self.scored) < 1 or self.worst <= 0:
+            raise ValueError(f"expected rounds, held, remembered, scored >= 1 and worst > 0, got {self}; change these")
 
 
 FIT = FitConfig(steps=500, batch_size=128, learning_rate=1e-3, warmup_steps=50, decay_share=0.5, ema=0.99)
@@ -81,7 +73,6 @@ def demonstrator(
     game: Positional[Literal["bigfish", "leaper", "starpilot"]],
     *,
     out: Path,
-    imitated: Path | None = None,
     seed: int = 0,
     episodes: int = 128,
     dagger: DaggerConfig = DaggerConfig(),
@@ -93,32 +84,21 @@ def demonstrator(
     Args:
         game: which game.
         out: folder of the run. A run that was interrupted goes on where it was.
-        imitated: store of the planner's episodes with native pictures. The policy first learns to do what the planner
-            did there, and keeps what it looks at: without it, Starpilot takes several times as many states.
         seed: decides everything.
         episodes: whole ones on levels of the test split, of which the report gives the mean return.
         dagger: how the policy is taught.
         training: how it is fitted in each round.
-        last_training: how the policy that is written is fitted, from fresh weights, to the labels of the last rounds,
-            and how it imitates before.
+        last_training: how the policy that is written is fitted, from fresh weights, to the labels of the last rounds.
 
     Returns:
         The file that was written.
 
     Raises:
-        ValueError: an argument is out of range, `out` holds another run, or there is nothing to imitate.
+        ValueError: an argument is out of range or `out` holds another run.
         ImportError: an optional package is missing.
     """
     import_simulator()
-    store = None if imitated is None else EpisodeStore.open(imitated)
-    if store and (store.source != f"procgen/{game}" or not store.settings.get("native")):
-        raise ValueError(
-            f"{imitated}: expected native pictures of {game}, got {store.source} with {store.settings}; "
-            f"make them with `flam-train collect {game} --native`"
-        )
-    run = _Run(check_game(game), Path(out), seed, dagger, training, store)
-    run.open()
-    run.imitate(last_training)
+    run = _Run(check_game(game), Path(out), seed, dagger, training)
     for number in range(dagger.rounds):
         run.round(number)
     policy = run.last_policy(last_training)
@@ -132,47 +112,12 @@ def demonstrator(
 class _Run:
     """The folder of a run and what is done in each of its rounds."""
 
-    def __init__(
-        self,
-        game: str,
-        out: Path,
-        seed: int,
-        dagger: DaggerConfig,
-        training: FitConfig,
-        imitated: EpisodeStore | None,
-    ):
+    def __init__(self, game: str, out: Path, seed: int, dagger: DaggerConfig, training: FitConfig):
         self.game, self.out, self.seed, self.dagger, self.training = game, out, seed, dagger, training
-        self.imitated = imitated
         planner = asdict(PRESETS[game])
         taught = {key: value for key, value in asdict(dagger).items() if key != "rounds"}
-        record = {"game": game, "seed": seed, "dagger": taught, "fit": asdict(training), "planner": planner}
-        record["imitated"] = imitated and imitated.identity()
-        self.record: dict[str, Any] = json.loads(json.dumps(record))
-
-    def open(self) -> None:
-        """Starts the folder, or goes on in it if it was made alike.
-
-        Raises:
-            ValueError: the folder holds something else, or a run with other settings.
-        """
-        path = self.out / "run.json"
-        if not path.exists():
-            if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
-                raise ValueError(f"expected an absent or empty folder, got {self.out}; name another folder")
-            write_atomically(path, json.dumps(self.record, indent=2).encode())
-        found = parse_json(path.read_bytes(), path)
-        for key, wanted in self.record.items():
-            if found.get(key) != wanted:
-                raise ValueError(
-                    f"expected a run with {key} {wanted} in {self.out}, got {found.get(key)}; name another folder, "
-                    "or repeat the arguments of the first run to resume it"
-                )
-
-    def imitate(self, training: FitConfig) -> None:
-        """Learns to do what the planner did, if there is something to imitate and it is not done already."""
-        if self.imitated and not self._seeing.exists():
-            config = replace(training, seed=self.seed)
-            save_network(self._seeing, imitate(self._new(), self.imitated, config, self.out / "imitation"))
+        decided = {"game": game, "seed": seed, "dagger": taught, "fit": asdict(training), "planner": planner}
+        self.record = open_run(out, decided)
 
     def round(self, number: int) -> None:
         """Plays and labels, fits, scores: what of this is done already is not done again."""
@@ -191,26 +136,15 @@ class _Run:
     def _file(self, number: int, name: str) -> Path:
         return self.out / f"round-{number:02d}" / name
 
-    @property
-    def _seeing(self) -> Path:
-        """The policy that imitates."""
-        return self.out / "imitation" / FILE
-
-    def _new(self) -> Policy:
+    def _fresh(self) -> Policy:
+        """A policy that prefers nothing yet."""
         torch.manual_seed(self.seed)
         return Policy(
             PolicyConfig(game=self.game, temperature=self.dagger.temperature, tolerance=self.dagger.tolerance)
         )
 
-    def _fresh(self) -> Policy:
-        """A policy that prefers nothing yet, but perhaps knows what to look at."""
-        policy = self._new()
-        if self.imitated:
-            policy.encoder.load_state_dict(load_policy(self._seeing, self.game).encoder.state_dict())
-        return policy
-
     def _visit(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        teacher = FirstActions(self.game, self.dagger.held, self.dagger.plans)
+        teacher = FirstActions(self.game, self.dagger.held)
         config = replace(self.dagger.visits, guided=self.dagger.visits.guided**number)
         visited = visit(
             self.game, self.policy(number - 1), teacher, config, seed=[self.seed, number], title=f"round {number}"

@@ -2,8 +2,7 @@
 
 A planner follows a plan that no frame shows, and finds it by knowing what no frame shows, such as fish that are yet to
 come. So the worth of a first action is what follows when it is held for a few steps and a policy plays on: one that
-sees frames only, or, where there is none yet, a random one. Where death is near at every moment, as in Starpilot, that
-is what a weak policy is worth rather than the action; there it is the best of a few random plans.
+sees frames only, or, where there is none yet, a random one.
 """
 
 from collections.abc import Iterator
@@ -27,14 +26,13 @@ class FirstActions:
     Args:
         game: name of the game.
         held: steps for which each action is held when a policy plays on, the first one included.
-        plans: how many sticky random plans follow each first action, of which the best counts; 0 if a policy plays on.
         config: horizon, stickiness and rewards; those of the planner's preset by default.
     """
 
-    def __init__(self, game: str, held: int = 5, plans: int = 0, config: PlannerConfig | None = None):
+    def __init__(self, game: str, held: int = 5, config: PlannerConfig | None = None):
         self._game, self.actions = game, distinct_actions(game)
         self.config = config or PRESETS[game]
-        self._held, self._plans = held, plans
+        self._held = held
         number = STATES_AT_ONCE * len(self.actions)
         self._batch = open_simulators(game, number, first_level=0, levels=1, seed=0, render=False)
 
@@ -44,8 +42,8 @@ class FirstActions:
         Args:
             states: saved states of S games, which stay as they are.
             rng: decides what follows the first action.
-            policy: plays on, with actions drawn at its temperature. Without one, or if plans are asked for, sticky
-                random plans follow, the same for all first actions of a state, so that luck does not tell them apart.
+            policy: plays on, with actions drawn at its temperature. Without one, a sticky random plan follows, the same
+                for all first actions of a state, so that luck does not tell them apart.
         """
         chunks = [states[start : start + STATES_AT_ONCE] for start in range(0, len(states), STATES_AT_ONCE)]
         return np.concatenate([self._values(chunk, rng, policy) for chunk in chunks])
@@ -60,12 +58,9 @@ class FirstActions:
 
     def _values(self, states: list[bytes], rng: np.random.Generator, policy: Policy | None) -> np.ndarray:
         filled = states + states[-1:] * (STATES_AT_ONCE - len(states))
+        plans = self._random(rng) if policy is None else self._played(policy, rng)
         copies = [state for state in filled for _ in self.actions]
-        if policy is None or self._plans:
-            plans = [self._random(rng) for _ in range(max(1, self._plans))]
-        else:
-            plans = [self._played(policy, rng)]
-        returns = np.max([discounted_returns(self._batch, copies, plan, self.config) for plan in plans], axis=0)
+        returns = discounted_returns(self._batch, copies, plans, self.config)
         return returns.reshape(STATES_AT_ONCE, len(self.actions))[: len(states)].astype(np.float32)
 
     def _random(self, rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -7,16 +7,11 @@ import torch
 
 from flam_env.checkpoint import fingerprint, save_network
 from flam_train.collect import collect
-from flam_train.data.arena import Arena
-from flam_train.data.demonstrations import read_demonstrations
-from flam_train.data.first_actions import FirstActions
 from flam_train.data.policy import Policy, PolicyConfig, choose, load_policy
 from flam_train.data.procgen import GAMES, distinct_actions, open_simulators
-from flam_train.data.store import EpisodeStore
 from flam_train.data.visits import VisitConfig, score
 from flam_train.demonstrator import FILE, DaggerConfig, demonstrator
 from flam_train.engine import FitConfig
-from flam_train.imitation import imitate
 from flam_train.variations import MIRRORS, mirrored_actions, varied
 
 pytest.importorskip("procgen")
@@ -60,50 +55,6 @@ def test_an_interrupted_run_resumes_to_the_same_policy(taught, tmp_path, monkeyp
     teach(out, dagger=replace(TINY, rounds=1))
     for _ in range(2):  # the first time one more round is asked for, the second time nothing is left to do
         assert fingerprint(load_policy(teach(out), "bigfish")) == fingerprint(load_policy(taught, "bigfish"))
-
-
-@pytest.fixture(scope="module")
-def planned(tmp_path_factory):
-    """Two short episodes of the planner in each split, in the simulator's own pictures."""
-    settings = {"frames": 48, "random_share": 0.0, "max_episode_frames": 8, "workers": 1, "native": True}
-    return collect("bigfish", tmp_path_factory.mktemp("planned") / "store", **settings).root
-
-
-def test_a_policy_that_imitated_sees_what_it_saw_then_and_prefers_nothing(planned, tmp_path):
-    out, still = tmp_path / "bigfish", replace(FIT, learning_rate=1e-12)
-    teach(out, imitated=planned, dagger=replace(TINY, rounds=1), training=still)
-    taught, seeing = (load_policy(out / part / FILE, "bigfish") for part in ("round-00", "imitation"))
-    for name, weight in seeing.encoder.state_dict().items():
-        torch.testing.assert_close(taught.encoder.state_dict()[name], weight, msg=name)
-    assert not torch.allclose(taught.head.weight, seeing.head.weight)
-
-
-def test_imitation_learns_what_the_planner_did(planned, tmp_path):
-    store, policy = EpisodeStore.open(planned), Policy(PolicyConfig(game="bigfish", widths=(8, 8), features=16))
-    pairs = read_demonstrations(store, "train")
-    imitate(policy, store, replace(FIT, steps=300, learning_rate=1e-2, ema=0.9), tmp_path / "run")
-    told = choose(policy, pairs.obs, None)
-    done = np.searchsorted(distinct_actions("bigfish"), pairs.acts)
-    assert (told == done).mean() > np.bincount(done).max() / len(done) + 0.1
-
-
-def test_other_pictures_or_another_game_are_not_imitated(planned, tmp_path):
-    collect("bigfish", tmp_path / "small", frames=20, random_share=0.0, max_episode_frames=4, workers=1)
-    for game, folder in (("bigfish", tmp_path / "small"), ("starpilot", planned)):
-        with pytest.raises(ValueError, match=f"expected native pictures of {game}, got procgen/bigfish"):
-            teach(tmp_path / "run", game=game, imitated=folder)
-        assert not (tmp_path / "run").exists()
-
-
-def test_the_best_of_several_plans_is_worth_at_least_the_first():
-    arena = Arena("starpilot", "train", number=3, seed=4)
-    states, values = arena.states(), {}
-    arena.close()
-    for plans in (1, 3):
-        teacher = FirstActions("starpilot", plans=plans)
-        values[plans] = teacher.values(states, np.random.default_rng(7))
-        teacher.close()
-    assert values[1].shape == (3, 11) and (values[3] >= values[1]).all() and (values[3] > values[1]).any()
 
 
 def test_another_run_or_a_foreign_folder_is_refused(taught, tmp_path):
