@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 TINY := runs/tiny
 
-.PHONY: demo test lint train-tiny world-bigfish world-multigrid rooms policies-bigfish
+.PHONY: demo test lint train-tiny world-bigfish world-starpilot world-multigrid rooms policies-bigfish policies-starpilot
 
 demo: $(VENV)/installed-demo
 	$(RUN)/flam-train demo bigfish --out demo
@@ -25,21 +25,21 @@ train-tiny: $(VENV)/installed-dev
 	$(RUN)/flam-train evaluate $(TINY) data/tiny --clips 64
 	$(RUN)/flam-train demo $(TINY) --out demo-tiny
 
-# How flam_env/pretrained/bigfish was made: under 100 minutes on two cores.
-BIGFISH := flam_env/pretrained/bigfish
+# How the worlds of flam_env/pretrained/bigfish and starpilot are made: under 100 minutes each on two cores.
+WORLDS := flam_env/pretrained
 EACH_CORE := OMP_NUM_THREADS=1 $(RUN)/torchrun --nproc-per-node 2 -m
-world-bigfish: $(VENV)/installed-dev
-	$(RUN)/flam-train collect bigfish --frames 200000 --out data/bigfish
-	$(RUN)/flam-train tokenizer data/bigfish --out runs/bigfish
-	$(EACH_CORE) flam_train.world_model data/bigfish --out runs/bigfish --fit-config.minutes 44 --fit-config.compile
-	$(EACH_CORE) flam_train.scheduled_sampling runs/bigfish data/bigfish --out runs/bigfish-steady \
+world-bigfish world-starpilot: world-%: $(VENV)/installed-dev
+	$(RUN)/flam-train collect $* --frames 200000 --out data/$*
+	$(RUN)/flam-train tokenizer data/$* --out runs/$*
+	$(EACH_CORE) flam_train.world_model data/$* --out runs/$* --fit-config.minutes 44 --fit-config.compile
+	$(EACH_CORE) flam_train.scheduled_sampling runs/$* data/$* --out runs/$*-steady \
 		--fit-config.minutes 25 --fit-config.compile
-	$(RUN)/flam-train evaluate runs/bigfish-steady data/bigfish
-	mkdir -p $(BIGFISH)
-	cp runs/bigfish-steady/*.json runs/bigfish-steady/*.safetensors runs/bigfish-steady/clips.npz $(BIGFISH)
+	$(RUN)/flam-train evaluate runs/$*-steady data/$*
+	mkdir -p $(WORLDS)/$*
+	cp runs/$*-steady/*.json runs/$*-steady/*.safetensors runs/$*-steady/clips.npz $(WORLDS)/$*
 
 # Makes a bundled world of the first run of the main experiment, whose three runs take 20 minutes on two cores.
-MULTIGRID := flam_env/pretrained/multigrid
+MULTIGRID := $(WORLDS)/multigrid
 world-multigrid: $(VENV)/installed-dev
 	$(RUN)/flam-train experiment main
 	mkdir -p $(MULTIGRID)
@@ -51,22 +51,32 @@ rooms: $(VENV)/installed-dev
 	$(RUN)/flam-train experiment all
 	$(RUN)/flam-train tables --plots docs/rooms > benchmarks/results/rooms.md
 
-# From video to a policy, in Bigfish: the demonstrator, what it is filmed at, all arms of Table 4, and what is bundled of
-# them: about four hours on two cores.
-POLICY := flam_train/pretrained/bigfish
-DEMONSTRATOR := runs/demonstrators/bigfish/policy.safetensors
-FILM := $(RUN)/flam-train collect bigfish --native --random-share 0 --max-episode-frames 6000 --demonstrator $(DEMONSTRATOR)
+# From video to a policy: the demonstrator, what it is filmed at, all arms of Table 4, and what is bundled of them: about
+# four hours on two cores for Bigfish.
+POLICIES := flam_train/pretrained
+FILM = $(RUN)/flam-train collect $(1) --native --random-share 0 --max-episode-frames $(2) \
+	--demonstrator runs/demonstrators/$(1)/policy.safetensors --out data/$(1)-demonstrations
 policies-bigfish: $(VENV)/installed-dev
-	$(RUN)/flam-train demonstrator bigfish --out $(dir $(DEMONSTRATOR)) --episodes 64
-	$(FILM) --frames 200000 --out data/bigfish-demonstrations
+	$(RUN)/flam-train demonstrator bigfish --out runs/demonstrators/bigfish --episodes 64
+	$(call FILM,bigfish,6000) --frames 200000
 	$(RUN)/flam-train decoder bigfish data/bigfish-demonstrations --labels 10000
-	$(FILM) --frames 700000 --out data/bigfish-demonstrations
+	$(call FILM,bigfish,6000) --frames 700000
 	$(RUN)/flam-train policies bigfish
 	$(RUN)/flam-train policy-tables > benchmarks/results/policies.md
-	mkdir -p $(POLICY)
-	cp runs/policies/bigfish/flam-10000-0/policy.zip $(POLICY)
-	cp benchmarks/results/policies/bigfish/flam-10000-0.json $(POLICY)/report.json
-	cp $(DEMONSTRATOR) $(POLICY)/demonstrator.safetensors
+	mkdir -p $(POLICIES)/bigfish
+	cp runs/policies/bigfish/flam-10000-0/policy.zip $(POLICIES)/bigfish
+	cp benchmarks/results/policies/bigfish/flam-10000-0.json $(POLICIES)/bigfish/report.json
+	cp runs/demonstrators/bigfish/policy.safetensors $(POLICIES)/bigfish/demonstrator.safetensors
+
+policies-starpilot: $(VENV)/installed-dev
+	$(RUN)/flam-train collect starpilot --frames 80000 --native --random-share 0 --out data/starpilot-planner
+	$(RUN)/flam-train reinforce starpilot --imitated data/starpilot-planner --out runs/demonstrators/starpilot
+	$(call FILM,starpilot,1000) --frames 200000
+	$(RUN)/flam-train decoder starpilot data/starpilot-demonstrations --labels 10000
+	$(RUN)/flam-train policies starpilot
+	$(RUN)/flam-train policy-tables > benchmarks/results/policies.md
+	mkdir -p $(POLICIES)/starpilot
+	cp runs/demonstrators/starpilot/policy.safetensors $(POLICIES)/starpilot/demonstrator.safetensors
 
 $(VENV)/installed-demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
