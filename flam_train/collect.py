@@ -47,7 +47,8 @@ def collect(
         workers: processes; 0 for one per core.
         seed: decides every episode.
         max_episode_frames: longer episodes are cut; 1000 by default for a game, 100 for a room.
-        demonstrator: games only: a policy.safetensors of `flam-train demonstrator`, which plays instead of the planner.
+        demonstrator: games only: a policy.safetensors of `flam-train demonstrator` or `reinforce`, which plays instead
+            of the planner.
         native: games only: keep the simulator's own 64-pixel pictures, which policies of the plain game see, in place
             of its 512-pixel render, averaged down.
         room: multigrid only: who is in the room.

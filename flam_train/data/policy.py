@@ -107,13 +107,14 @@ def load_policy(path: Path, game: str) -> Policy:
     if not Path(path).is_file():
         raise ValueError(
             f"expected the file of a trained policy, got {path}, where there is none; "
-            f"make one with `flam-train demonstrator {game} --out ...`, and name its policy.safetensors"
+            f"make one with `flam-train demonstrator {game}` or `flam-train reinforce {game}`, and name the "
+            "policy.safetensors of its run"
         )
     policy, _ = load_network(Path(path), Policy, PolicyConfig)
     if policy.config.game != check_game(game):
         raise ValueError(
             f"expected a policy of {game} in {path}, got one of {policy.config.game}; "
-            f"train another with `flam-train demonstrator {game}`"
+            f"train another with `flam-train demonstrator {game}` or `flam-train reinforce {game}`"
         )
     return policy
 

@@ -32,7 +32,7 @@ class DemonstratorPlayer:
 
     @classmethod
     def load(cls, path: Path, game: str) -> "DemonstratorPlayer":
-        """The demonstrator of a file that `flam-train demonstrator` wrote."""
+        """The demonstrator of a file that `flam-train demonstrator` or `reinforce` wrote."""
         return cls(load_policy(path, game))
 
     def predict(self, observations: np.ndarray, deterministic: bool = False) -> tuple[np.ndarray, Any]:
