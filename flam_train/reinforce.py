@@ -89,7 +89,7 @@ def reinforce(
 def _imitator(game: str, store: EpisodeStore, training: FitConfig, seed: int, out: Path) -> Policy:
     if not (out / FILE).exists():
         torch.manual_seed(seed)
-        policy = imitate(Policy(PolicyConfig(game=game, temperature=1.0)), store, training, out)
+        policy = imitate(Policy(PolicyConfig(game=game)), store, training, out)
         save_network(out / FILE, policy)
     return load_policy(out / FILE, game)
 

@@ -1,6 +1,6 @@
 """One stage of learning by playing: PPO of Stable-Baselines3 for so many steps, from weights and moments on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -139,13 +139,14 @@ class Stage:
 
 
 def demonstrator_of(stage: Path) -> Policy:
-    """The policy that a stage has learned; its preferences are the logits.
+    """The policy that a stage has learned, which draws its actions; its preferences are the logits.
 
     Args:
         stage: folder of the stage.
     """
     model = PPO.load(stage / MODEL)
-    policy = Policy(model.policy_kwargs["features_extractor_kwargs"]["config"])
+    config = model.policy_kwargs["features_extractor_kwargs"]["config"]
+    policy = Policy(replace(config, temperature=1.0, tolerance=None))
     policy.encoder.load_state_dict(_encoder_of(model).state_dict())
     policy.head.load_state_dict(model.policy.action_net.state_dict())
     return policy.eval()

@@ -23,25 +23,28 @@ class PolicyConfig:
         game: its actions are the distinct ones of this game.
         temperature: of the actions that it draws when it learns, in units of reward: preferences are divided by it.
         tolerance: where it takes the preferred action instead, those within so much of it count as preferred as well,
-            and the first in a fixed order is taken: what hardly matters is done alike in like frames.
+            and the first in a fixed order is taken: what hardly matters is done alike in like frames. None for one
+            that draws its actions also when it is filmed: it was never taught to do without chance.
         widths: channels of the stages; each halves the resolution of 64 pixels.
         features: width of the layer before the preferences.
     """
 
     game: str
     temperature: float = 0.1
-    tolerance: float = 0.05
+    tolerance: float | None = 0.05
     widths: tuple[int, ...] = (32, 32, 64)
     features: int = 256
 
     def __post_init__(self):
         check_game(self.game)
         if not (
-            self.temperature > 0 <= self.tolerance
+            self.temperature > 0 <= (self.tolerance or 0.0)
             and 1 <= len(self.widths) <= 6
             and min(*self.widths, self.features) >= 1
         ):
-            raise ValueError(f"expected temperature > 0, tolerance >= 0, 1 to 6 widths and sizes above 0, got {self}")
+            raise ValueError(
+                f"expected temperature > 0, tolerance >= 0 or None, 1 to 6 widths and sizes above 0, got {self}"
+            )
 
 
 class Policy(nn.Module):
@@ -94,7 +97,7 @@ def choose(policy: Policy, frames: np.ndarray, rng: np.random.Generator | None) 
     """
     preferences, config = policy(torch.from_numpy(frames)).double().numpy(), policy.config
     if rng is None:
-        return first_of_best(preferences, config.game, config.tolerance)
+        return first_of_best(preferences, config.game, config.tolerance or 0.0)
     return (preferences / config.temperature + rng.gumbel(size=preferences.shape)).argmax(axis=1)
 
 
@@ -120,7 +123,7 @@ def load_policy(path: Path, game: str) -> Policy:
 
 
 class Demonstrator:
-    """Plays one game by a trained policy, which takes the action that it prefers.
+    """Plays one game by a trained policy, which takes the action that it prefers, or draws one if that is its way.
 
     Args:
         policy: as `load_policy` returns it.
@@ -133,8 +136,14 @@ class Demonstrator:
         self._actions = distinct_actions(policy.config.game)
 
     def begin(self, rng: np.random.Generator) -> None:
-        """Leaves everything as it is: nothing of the last episode is remembered, and nothing is random."""
+        """Nothing of the last episode is remembered."""
+        self._rng = rng
 
     def act(self, game: Game) -> int:
-        """The preferred action for the frame of this moment."""
-        return int(self._actions[choose(self._policy, game.observation()[None], None)[0]])
+        """The action for the frame of this moment."""
+        return int(self.actions(game.observation()[None], self._rng)[0])
+
+    def actions(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Actions for frames of several games, uint8 (B, 64, 64, 3) -> int (B,); the generator decides any draw."""
+        draws = self._policy.config.tolerance is None
+        return self._actions[choose(self._policy, frames, rng if draws else None)]

@@ -11,6 +11,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from flam_env.checkpoint import parse_json, write_atomically
 from flam_train.behaviour_cloning import BehaviourCloning
 from flam_train.clone import FILE, new_model, save_policy
+from flam_train.data.policy import Demonstrator, load_policy
 from flam_train.data.procgen_vec_env import ProcgenVecEnv
 from flam_train.data.store import EpisodeStore
 from flam_train.evaluate.levels import LevelScores, evaluate_on_levels
@@ -42,7 +43,9 @@ def make_policy(run: Run, study: Study) -> None:
 
 
 def _play_as(run: Run, study: Study) -> LevelScores:
-    player = RandomPlayer(run.seed) if run.arm == "random" else DemonstratorPlayer.load(study.demonstrator, study.game)
+    player: Any = RandomPlayer(run.seed)
+    if run.arm != "random":
+        player = DemonstratorPlayer(Demonstrator(load_policy(study.demonstrator, study.game)), run.seed)
     return _play(player, ProcgenVecEnv(study.game, SIMULATORS, split="test", native=True), EPISODES, run.seed)
 
 

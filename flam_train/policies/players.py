@@ -1,12 +1,11 @@
 """Who plays without having learned from labels: the demonstrator that is cloned, and chance."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from flam_train.data.policy import Policy, choose, load_policy
-from flam_train.data.procgen import ACTIONS, distinct_actions
+from flam_train.data.policy import Demonstrator
+from flam_train.data.procgen import ACTIONS
 
 
 class RandomPlayer:
@@ -21,20 +20,16 @@ class RandomPlayer:
 
 
 class DemonstratorPlayer:
-    """A demonstrator as it plays when it is recorded: on the simulator's native frames, without chance.
+    """A demonstrator as it plays when it is recorded, on the simulator's native frames.
 
     Args:
-        policy: as `load_policy` returns it.
+        demonstrator: who plays.
+        seed: decides what it draws, if it does.
     """
 
-    def __init__(self, policy: Policy):
-        self._policy, self._actions = policy, distinct_actions(policy.config.game)
-
-    @classmethod
-    def load(cls, path: Path, game: str) -> "DemonstratorPlayer":
-        """The demonstrator of a file that `flam-train demonstrator` or `reinforce` wrote."""
-        return cls(load_policy(path, game))
+    def __init__(self, demonstrator: Demonstrator, seed: int):
+        self._demonstrator, self._rng = demonstrator, np.random.default_rng(seed)
 
     def predict(self, observations: np.ndarray, deterministic: bool = False) -> tuple[np.ndarray, Any]:
         """Frames (B, 64, 64, 3) -> actions int64 (B,); as a Stable-Baselines3 model has it."""
-        return self._actions[choose(self._policy, observations, None)], None
+        return self._demonstrator.actions(observations, self._rng), None

@@ -11,11 +11,11 @@ from typing import Literal
 
 from flam_env.labeller import Labeller
 from flam_train.cli import Positional, run_command
+from flam_train.data.policy import load_policy
 from flam_train.data.procgen import GAMES
 from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig
 from flam_train.policies.making import make_policy
-from flam_train.policies.players import DemonstratorPlayer
 from flam_train.policies.pseudo_labels import make_pseudo_labels
 from flam_train.policies.runs import FIT, PSEUDO, RUNS
 from flam_train.policies.study import Study
@@ -81,7 +81,7 @@ def _checked_store(study: Study, arms: tuple[str, ...]) -> EpisodeStore:
     store = EpisodeStore.open(study.data)
     if store.source != f"procgen/{study.game}":
         raise ValueError(f"{study.data}: expected demonstrations of {study.game}, got {store.source}; name its store")
-    DemonstratorPlayer.load(study.demonstrator, study.game)
+    load_policy(study.demonstrator, study.game)
     return store
 
 

@@ -7,7 +7,7 @@ import torch
 
 from flam_env.checkpoint import fingerprint, save_network
 from flam_train.collect import collect
-from flam_train.data.policy import Policy, PolicyConfig, choose, load_policy
+from flam_train.data.policy import Demonstrator, Policy, PolicyConfig, choose, load_policy
 from flam_train.data.procgen import GAMES, distinct_actions, open_simulators
 from flam_train.data.visits import VisitConfig, score
 from flam_train.demonstrator import FILE, DaggerConfig, demonstrator
@@ -111,6 +111,23 @@ def test_what_hardly_matters_is_done_in_a_fixed_order(tmp_path):
     assert choose(policy, np.zeros((4, 64, 64, 3), np.uint8), None).tolist() == [4, 4, 7, 1]
     drawn = [choose(policy, np.zeros((4, 64, 64, 3), np.uint8), np.random.default_rng(seed)) for seed in range(40)]
     assert len({actions[0] for actions in drawn}) > 6
+
+
+def test_who_was_taught_to_draw_draws_by_the_seed_when_filmed(tmp_path):
+    torch.manual_seed(1)
+    policy = Policy(PolicyConfig(game="bigfish", temperature=1.0, tolerance=None, widths=(4, 6), features=5))
+    save_network(tmp_path / FILE, policy)
+    demonstrator, frames = Demonstrator(load_policy(tmp_path / FILE, "bigfish")), np.zeros((50, 64, 64, 3), np.uint8)
+    first, again, other = (demonstrator.actions(frames, np.random.default_rng(seed)).tolist() for seed in (2, 2, 3))
+    assert first == again != other and len(set(first)) > 4
+
+
+def test_who_prefers_actions_is_filmed_without_chance(tmp_path):
+    demonstrator, frames = (
+        Demonstrator(load_policy(tiny_file(tmp_path), "bigfish")),
+        np.zeros((50, 64, 64, 3), np.uint8),
+    )
+    assert len(set(demonstrator.actions(frames, np.random.default_rng(2)).tolist())) == 1
 
 
 def test_a_score_is_the_same_again(tmp_path):
