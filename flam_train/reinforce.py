@@ -35,6 +35,7 @@ def reinforce(
     imitated: Path,
     out: Path,
     stages: int = 10,
+    temperature: float = 0.7,
     seed: int = 0,
     episodes: int = 128,
     imitation: FitConfig = IMITATION,
@@ -47,6 +48,7 @@ def reinforce(
         imitated: store of the planner's episodes with native pictures, which the policy imitates first.
         out: folder of the run. A run that was interrupted goes on after its last whole stage, to the same policy.
         stages: of playing and learning, each with new games; a finished run goes on if more are asked for.
+        temperature: at which the policy that is written draws its actions. It learns at 1, and plays better below.
         seed: decides everything.
         episodes: whole ones on levels of the test split, of which the report gives the mean return.
         imitation: how it is fitted to what the planner did.
@@ -60,8 +62,8 @@ def reinforce(
         ImportError: an optional package is missing.
     """
     import_simulator()
-    if stages < 1:
-        raise ValueError(f"expected stages >= 1, got {stages}; give how often to play and learn")
+    if stages < 1 or temperature <= 0:
+        raise ValueError(f"expected stages >= 1 and temperature > 0, got {stages} and {temperature}; change these")
     store = EpisodeStore.open(imitated)
     if store.source != f"procgen/{check_game(game)}" or not store.settings.get("native"):
         raise ValueError(
@@ -77,8 +79,11 @@ def reinforce(
         if not (folder / SCORES).exists():
             stage = Stage(game, config, number, seed=seed + 10_000 * number)
             stage.play(imitator if number == 0 else out / f"stage-{number - 1:02d}", folder)
-            write_atomically(folder / SCORES, json.dumps(_scores(game, folder, number, config, seed)).encode())
-    policy = demonstrator_of(out / f"stage-{stages - 1:02d}")
+            learned = demonstrator_of(folder, temperature)
+            scores = {"stage": number, "steps": (number + 1) * config.steps} | _scores(learned, config.scored, seed)
+            print(f"{game}: " + ", ".join(f"{key} {value:.4g}" for key, value in scores.items()))
+            write_atomically(folder / SCORES, json.dumps(scores).encode())
+    policy = demonstrator_of(out / f"stage-{stages - 1:02d}", temperature)
     save_network(out / FILE, policy, **record)
     for way in WAYS:
         played = score(policy, split="test", episodes=episodes, seed=seed, greedy=way == "greedy")
@@ -94,14 +99,12 @@ def _imitator(game: str, store: EpisodeStore, training: FitConfig, seed: int, ou
     return load_policy(out / FILE, game)
 
 
-def _scores(game: str, folder: Path, number: int, config: StageConfig, seed: int) -> dict[str, float]:
-    """How well the policy of a stage plays levels that it has not seen."""
-    scores: dict[str, float] = {"stage": number, "steps": (number + 1) * config.steps}
+def _scores(policy: Policy, episodes: int, seed: int) -> dict[str, float]:
+    """How well a policy plays levels that it has not seen."""
+    scores: dict[str, float] = {}
     for way in WAYS:
-        policy, greedy = demonstrator_of(folder), way == "greedy"
-        played = score(policy, split="val", episodes=config.scored, seed=seed, greedy=greedy, max_frames=1000)
+        played = score(policy, split="val", episodes=episodes, seed=seed, greedy=way == "greedy", max_frames=1000)
         scores |= {way: float(played.returns.mean()), f"{way}_frames": float(played.lengths.mean())}
-    print(f"{game}: " + ", ".join(f"{key} {value:.4g}" for key, value in scores.items()))
     return scores
 
 

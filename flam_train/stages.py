@@ -53,7 +53,7 @@ class StageConfig:
     batch_size: int = 1024
     learning_rate: float = 5e-4
     decay: float = 0.85
-    discount: float = 0.99
+    discount: float = 0.995
     trace: float = 0.95
     entropy_price: float = 0.01
     scored: int = 64
@@ -138,15 +138,16 @@ class Stage:
         return model
 
 
-def demonstrator_of(stage: Path) -> Policy:
+def demonstrator_of(stage: Path, temperature: float = 1.0) -> Policy:
     """The policy that a stage has learned, which draws its actions; its preferences are the logits.
 
     Args:
         stage: folder of the stage.
+        temperature: at which it draws.
     """
     model = PPO.load(stage / MODEL)
     config = model.policy_kwargs["features_extractor_kwargs"]["config"]
-    policy = Policy(replace(config, temperature=1.0, tolerance=None))
+    policy = Policy(replace(config, temperature=temperature, tolerance=None))
     policy.encoder.load_state_dict(_encoder_of(model).state_dict())
     policy.head.load_state_dict(model.policy.action_net.state_dict())
     return policy.eval()

@@ -49,7 +49,7 @@ def imitator():
 
 
 def test_a_run_leaves_a_policy_and_its_learning_curve(played):
-    assert load_policy(played, "starpilot").config.temperature == 1
+    assert load_policy(played, "starpilot").config.temperature == 0.7
     curve = [json.loads(path.read_text()) for path in sorted(played.parent.glob("stage-*/scores.json"))]
     assert [point["steps"] for point in curve] == [30, 60] and all("greedy" in point for point in curve)
     assert not list(played.parent.glob("**/*.tmp"))
@@ -126,7 +126,8 @@ def test_other_pictures_or_another_game_are_not_imitated(planned, tmp_path):
     ("changes", "message"),
     [
         ({"game": "coinrun"}, "expected a game out of bigfish, leaper, starpilot, got 'coinrun'"),
-        ({"stages": 0}, "expected stages >= 1, got 0"),
+        ({"temperature": 0.0}, "expected stages >= 1 and temperature > 0, got 2 and 0.0"),
+        ({"stages": 0}, "expected stages >= 1 and temperature > 0, got 0"),
     ],
 )
 def test_what_is_out_of_range_is_refused_and_leaves_no_folder(planned, tmp_path, changes, message):
