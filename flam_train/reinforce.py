@@ -34,7 +34,7 @@ def reinforce(
     *,
     imitated: Path,
     out: Path,
-    stages: int = 10,
+    stages: int = 8,
     temperature: float = 0.7,
     seed: int = 0,
     episodes: int = 128,

@@ -53,7 +53,7 @@ class StageConfig:
     batch_size: int = 1024
     learning_rate: float = 5e-4
     decay: float = 0.85
-    discount: float = 0.995
+    discount: float = 0.99
     trace: float = 0.95
     entropy_price: float = 0.01
     scored: int = 64

@@ -14,6 +14,7 @@ from stable_baselines3 import PPO
 import flam_train
 from flam_env.checkpoint import fingerprint
 from flam_train.data.policy import load_policy
+from flam_train.data.visits import score
 from flam_train.policies.findings import read_arms
 
 BUNDLED = Path(flam_train.__file__).parent / "pretrained" / "bigfish"
@@ -38,6 +39,12 @@ def test_the_bundled_demonstrator_is_who_was_filmed():
     report = json.loads((BUNDLED / "report.json").read_text())
     demonstrator = load_policy(BUNDLED / "demonstrator.safetensors", "bigfish")
     assert report["settings"]["demonstrations"]["settings"]["demonstrator"] == fingerprint(demonstrator)
+
+
+def test_the_bundled_demonstrator_of_starpilot_outlives_chance_many_times():
+    policy = load_policy(BUNDLED.parent / "starpilot" / "demonstrator.safetensors", "starpilot")
+    played = score(policy, split="test", episodes=16, seed=1, greedy=False, max_frames=200)
+    assert policy.config.tolerance is None and played.returns.mean() > 5 * 1.6  # 1.6: random actions, to the end
 
 
 def test_the_policy_is_watched_in_the_real_game(run_example, tmp_path):
