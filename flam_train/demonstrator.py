@@ -24,7 +24,7 @@ from flam_train.data.labelled_states import read_states, write_states
 from flam_train.data.planner import PRESETS
 from flam_train.data.policy import Policy, PolicyConfig, load_policy
 from flam_train.data.procgen import check_game, import_simulator
-from flam_train.data.visits import WAYS, VisitConfig, score, visit
+from flam_train.data.visits import VisitConfig, print_test_scores, val_scores, visit
 from flam_train.engine import FitConfig, Progress
 from flam_train.policy_fit import fit_policy
 from flam_train.run_folder import open_run
@@ -103,9 +103,7 @@ def demonstrator(
         run.round(number)
     policy = run.last_policy(last_training)
     save_network(Path(out) / FILE, policy, **run.record)
-    report = {way: score(policy, split="test", episodes=episodes, seed=seed, greedy=way == "greedy") for way in WAYS}
-    for way, played in report.items():
-        print(f"{game}, {way} actions, unseen levels: {played}")
+    print_test_scores(policy, episodes=episodes, seed=seed)
     return Path(out) / FILE
 
 
@@ -185,16 +183,7 @@ class _Run:
         assert policy is not None, "a round is scored after it was fitted"
         labelled = sum(len(read_states(self._file(past, STATES))[1]) for past in range(number + 1))
         scores: dict[str, float] = {"round": number, "labelled_states": labelled}
-        for way in WAYS:
-            played = score(
-                policy,
-                split="val",
-                episodes=self.dagger.scored,
-                seed=self.seed,
-                greedy=way == "greedy",
-                max_frames=1000,
-            )
-            scores |= {way: float(played.returns.mean()), f"{way}_frames": float(played.lengths.mean())}
+        scores |= val_scores(policy, episodes=self.dagger.scored, seed=self.seed)
         print(f"{self.game}: " + ", ".join(f"{key} {value:.4g}" for key, value in scores.items()))
         return scores
 

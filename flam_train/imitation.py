@@ -1,7 +1,6 @@
-"""What a policy is given before it is taught by values: an eye for the game, by doing what the planner did.
+"""What a policy is given before it learns by playing: an eye for the game, by doing what the planner did.
 
-As a player the imitator is worth nothing, for a plan cannot be seen in a frame; but values of first actions, which are
-dear and noisy, are learned from a tenth of the states by a network that knows what to look at.
+As a player the imitator is worth little, for a plan cannot be seen in a frame; but it knows what to look at.
 """
 
 from pathlib import Path

@@ -20,7 +20,7 @@ from flam_train.cli import Positional, run_command
 from flam_train.data.policy import Policy, PolicyConfig, load_policy
 from flam_train.data.procgen import check_game, import_simulator
 from flam_train.data.store import EpisodeStore
-from flam_train.data.visits import WAYS, score
+from flam_train.data.visits import print_test_scores, val_scores
 from flam_train.engine import FitConfig
 from flam_train.imitation import IMITATION, imitate
 from flam_train.run_folder import open_run
@@ -80,14 +80,14 @@ def reinforce(
             stage = Stage(game, config, number, seed=seed + 10_000 * number)
             stage.play(imitator if number == 0 else out / f"stage-{number - 1:02d}", folder)
             learned = demonstrator_of(folder, temperature)
-            scores = {"stage": number, "steps": (number + 1) * config.steps} | _scores(learned, config.scored, seed)
+            scores = {"stage": number, "steps": (number + 1) * config.steps} | val_scores(
+                learned, episodes=config.scored, seed=seed
+            )
             print(f"{game}: " + ", ".join(f"{key} {value:.4g}" for key, value in scores.items()))
             write_atomically(folder / SCORES, json.dumps(scores).encode())
     policy = demonstrator_of(out / f"stage-{stages - 1:02d}", temperature)
     save_network(out / FILE, policy, **record)
-    for way in WAYS:
-        played = score(policy, split="test", episodes=episodes, seed=seed, greedy=way == "greedy")
-        print(f"{game}, {way} actions, unseen levels: {played}")
+    print_test_scores(policy, episodes=episodes, seed=seed)
     return out / FILE
 
 
@@ -97,15 +97,6 @@ def _imitator(game: str, store: EpisodeStore, training: FitConfig, seed: int, ou
         policy = imitate(Policy(PolicyConfig(game=game)), store, training, out)
         save_network(out / FILE, policy)
     return load_policy(out / FILE, game)
-
-
-def _scores(policy: Policy, episodes: int, seed: int) -> dict[str, float]:
-    """How well a policy plays levels that it has not seen."""
-    scores: dict[str, float] = {}
-    for way in WAYS:
-        played = score(policy, split="val", episodes=episodes, seed=seed, greedy=way == "greedy", max_frames=1000)
-        scores |= {way: float(played.returns.mean()), f"{way}_frames": float(played.lengths.mean())}
-    return scores
 
 
 if __name__ == "__main__":

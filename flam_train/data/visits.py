@@ -109,3 +109,19 @@ def score(
         playing &= ~ended
     arena.close()
     return PlayReport(returns=returns, lengths=lengths, seconds=time.process_time() - started)
+
+
+def val_scores(policy: Policy, *, episodes: int, seed: int) -> dict[str, float]:
+    """Mean returns and lengths on levels of the val split, either way, in episodes of at most 1000 frames."""
+    scores: dict[str, float] = {}
+    for way in WAYS:
+        played = score(policy, split="val", episodes=episodes, seed=seed, greedy=way == "greedy", max_frames=1000)
+        scores |= {way: float(played.returns.mean()), f"{way}_frames": float(played.lengths.mean())}
+    return scores
+
+
+def print_test_scores(policy: Policy, *, episodes: int, seed: int) -> None:
+    """Says how well a policy plays whole episodes on levels of the test split, either way."""
+    for way in WAYS:
+        played = score(policy, split="test", episodes=episodes, seed=seed, greedy=way == "greedy")
+        print(f"{policy.config.game}, {way} actions, unseen levels: {played}")
