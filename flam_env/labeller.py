@@ -75,11 +75,16 @@ class Labeller:
     Args:
         world: whose slots and latent actions.
         device: as for `Dream`.
+
+    Raises:
+        ValueError: the world is none, or this machine has no such device.
     """
 
     PIECE = 32
 
     def __init__(self, world: World, device: str = "cpu"):
+        if not isinstance(world, World):
+            raise ValueError(f"expected a live World, got {world!r}; give its name or path to Labeller.from_pretrained")
         self.world = world
         self.dream = Dream(world, device)
 

@@ -20,7 +20,7 @@ from flam_env.world import World
 from flam_train.action_learning import action_scores, all_logits
 from flam_train.data.labelled import LabelledTransitions, action_classes, all_labels, draw_labels
 from flam_train.data.store import EpisodeStore
-from flam_train.data.tokens import TokenSplit, token_cache
+from flam_train.data.tokens import token_cache
 from flam_train.few_labels import LEARNING
 from flam_train.labelled_models import DecoderSize, LabelLearning, frame_pairs, learn_decoder, learn_supervised
 from flam_train.policies.runs import Run
@@ -69,10 +69,9 @@ def make_pseudo_labels(store: EpisodeStore, labeller: Labeller, runs: Iterable[R
     missing = [run for run in runs if not label_path(out, run).exists()]
     if not missing:
         return
-    tokens = token_cache(store, labeller.dream.tokenizer, labeller.dream.device)["train"]
     classes = action_classes(store)
     every = all_labels(store, "train", actions=len(classes))
-    views = {arm: VIEWS[arm](store, labeller, tokens, every.at) for arm in {run.arm for run in missing}}
+    views = {arm: VIEWS[arm](store, labeller, every.at) for arm in {run.arm for run in missing}}
     for run in missing:
         assert run.labels is not None, "pseudo labels come from labels"
         labels, view = draw_labels(store, run.labels, actions=len(classes), seed=run.seed), views[run.arm]
@@ -85,16 +84,17 @@ def make_pseudo_labels(store: EpisodeStore, labeller: Labeller, runs: Iterable[R
         write_atomically(label_path(out, run), _packed(*told, world=labeller.world.fingerprint()))
 
 
-def _watched(store: EpisodeStore, labeller: Labeller, tokens: TokenSplit, at: np.ndarray) -> View:
+def _watched(store: EpisodeStore, labeller: Labeller, at: np.ndarray) -> View:
+    tokens = token_cache(store, labeller.dream.tokenizer, labeller.dream.device)["train"]
     slots, latent_actions = watch(labeller, tokens, at)
     return lambda rows: (slots[rows], latent_actions[rows])
 
 
-def _filmed(store: EpisodeStore, labeller: Labeller, tokens: TokenSplit, at: np.ndarray) -> View:
+def _filmed(store: EpisodeStore, labeller: Labeller, at: np.ndarray) -> View:
     return lambda rows: frame_pairs(store, "train", at[rows])
 
 
-VIEWS: dict[str, Callable[[EpisodeStore, Labeller, TokenSplit, np.ndarray], View]] = {
+VIEWS: dict[str, Callable[[EpisodeStore, Labeller, np.ndarray], View]] = {
     "flam": _watched,
     "supervised": _filmed,
 }

@@ -40,6 +40,11 @@ def test_missing_world():
         Labeller.from_pretrained("/nowhere/at/all")
 
 
+def test_a_name_in_place_of_a_world():
+    with pytest.raises(ValueError, match="expected a live World, got 'bigfish'; .* Labeller.from_pretrained"):
+        Labeller("bigfish")
+
+
 def test_missing_file(world_copy):
     (world_copy / "world_model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"expected a checkpoint file at .*world_model.safetensors"):
