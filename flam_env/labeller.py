@@ -104,7 +104,7 @@ class Labeller:
         Args:
             video: uint8 frames (T, H, W, 3) or (B, T, H, W, 3), T >= 2; the path of a video file or of a folder of
                 images sorted by name, which are read bit by bit; or any iterator of frames (H, W, 3).
-            starts: for frames (T, H, W, 3) only: indices, ascending, of frames with which a new episode begins. What
+            starts: of one video, not of a batch: indices, ascending, of frames with which a new episode begins. What
                 was before is forgotten there, and the transition into such a frame gets no label.
 
         Raises:

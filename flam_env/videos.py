@@ -26,11 +26,16 @@ def read_video(path: str | os.PathLike) -> Iterator[np.ndarray]:
 
     Raises:
         ValueError: there is no such file, or it is no video (while reading: it is damaged); a folder holds no images,
-            images that cannot be read, or images of different sizes.
+            images that cannot be read, or images of different sizes or of more than 8 bits per channel.
         ImportError: imageio or PyAV is not installed.
     """
     _import_imageio()
     path = Path(path)
+    if (path / "store.json").is_file():
+        raise ValueError(
+            f"expected a video file or a folder of images, got the episode store {path}; label it with "
+            f"`flam-train label {path}`"
+        )
     if path.is_dir():
         return _read_images(list_images(path))
     if not path.is_file():
@@ -111,9 +116,12 @@ def _read_images(paths: list[Path]) -> Iterator[np.ndarray]:
     first = None
     for path in paths:
         try:
-            image = imageio.imread(path, plugin="pillow", mode="RGB", index=0)
+            with imageio.imopen(path, "r", plugin="pillow") as file:
+                depth, image = file.properties(index=0).dtype, file.read(index=0, mode="RGB")
         except (OSError, SyntaxError, ValueError) as error:  # SyntaxError is Pillow's for broken PNG files
             raise ValueError(f"expected an image, got {path}, which cannot be read ({error}); remove it") from error
+        if depth not in (np.uint8, bool):
+            raise ValueError(f"expected images of 8 bits per channel, got {path} of {depth}; convert it")
         first = image.shape if first is None else first
         if image.shape != first:
             raise ValueError(

@@ -130,11 +130,15 @@ class BehaviourCloning:
 
     def _choose_rows(self, held_out: Demonstrations | float) -> tuple[np.ndarray, np.ndarray]:
         """The pairs to learn from and those to hold out, without copying any."""
-        threshold = self.config.confidence_threshold
+        threshold, acts = self.config.confidence_threshold, self.demonstrations.acts
+        if threshold and not self._is_soft(self.demonstrations):
+            raise ValueError(
+                f"expected soft labels for a confidence threshold, got {acts.dtype} {acts.shape}; give probabilities "
+                "of a Discrete space, or 0"
+            )
         rows = confident_rows(self.demonstrations, threshold)
         if isinstance(held_out, Demonstrations):
-            soft = is_soft(held_out.acts, self.policy.action_space)
-            return rows, confident_rows(held_out, threshold if soft else 0.0)
+            return rows, confident_rows(held_out, threshold if self._is_soft(held_out) else 0.0)
         learned, kept = split_episodes(self.demonstrations, held_out, self.fit_config.seed)
         rows, held_out_rows = np.intersect1d(rows, learned), np.intersect1d(rows, kept)
         if not (len(rows) and len(held_out_rows)):
@@ -143,6 +147,9 @@ class BehaviourCloning:
                 "lower the confidence threshold or give more episodes"
             )
         return rows, held_out_rows
+
+    def _is_soft(self, pairs: Demonstrations) -> bool:
+        return is_soft(pairs.acts, self.policy.action_space)
 
     def train(self, out: Path | str, *, product: Path | None = None) -> CloningResult:
         """Trains the policy, or goes on with the run that `out` holds, and leaves it with its best weights.

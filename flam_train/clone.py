@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from flam_env.checkpoint import write_atomically
 from flam_train.behaviour_cloning import CLONING, BehaviourCloning, CloningConfig, CloningResult
 from flam_train.cli import Positional, run_command
-from flam_train.data.demonstrations import Demonstrations, read_demonstrations
+from flam_train.data.demonstrations import Demonstrations, Told, read_demonstrations
 from flam_train.data.procgen_vec_env import ProcgenVecEnv
 from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["BehaviourCloning", "CloningConfig", "CloningResult", "Demonstrations", "clone", "new_model"]
 
 FILE, SCORES = "policy.zip", "levels.json"
-HELD_OUT_PAIRS = 2048
+HELD_OUT_PAIRS, HELD_OUT_SHARE = 2048, 0.1
 PLAYERS = 16  # simulators that the clone plays at once
 ALGORITHMS = ("PPO", "A2C")
 POLICY_ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -38,6 +38,8 @@ def clone(
     algorithm: Literal["PPO", "A2C"] = "PPO",
     features: Literal["nature", "impala"] = "impala",
     agent: str = "planner",
+    labels: Told = "true",
+    game: Literal["bigfish", "leaper", "starpilot"] | None = None,
     pairs: int = 200_000,
     episodes_per_env: int = 4,
     config: CloningConfig = CLONING,
@@ -45,16 +47,18 @@ def clone(
 ) -> Path:
     """Clones who plays in a store of a Procgen game, and writes `out/policy.zip` for Stable-Baselines3.
 
-    Learns from true actions of the train split, keeps what does best on the val split, and plays the test split's
-    levels in the end, sampling actions; those scores go to `out/levels.json`.
+    Learns from the train split, keeps what does best on the val split, or where there is none on a tenth of the
+    episodes, and plays the test split's levels in the end, sampling actions; those scores go to `out/levels.json`.
 
     Args:
-        data: a store of episodes of bigfish, leaper or starpilot, with their actions.
+        data: a store of episodes of bigfish, leaper or starpilot, with their actions or labelled by `flam-train label`.
         out: the directory of the clone; training logs go to `out/training/clone`. A run that was interrupted goes on
             where it was.
         algorithm: what the policy belongs to, and is fine-tuned by.
         features: the network that sees: NatureCNN, or IMPALA with 16, 32, 32 channels.
-        agent: who is cloned.
+        agent: who is cloned; `video` in a store of videos.
+        labels: learn from true actions, or from the probabilities that a world with an action decoder told.
+        game: what videos show; a store that was collected knows its game.
         pairs: frames to learn from at most; the first episodes are taken whole.
         episodes_per_env: episodes that each of 16 simulators plays in the end; 0 for none.
         config: what is asked of the clone.
@@ -70,16 +74,18 @@ def clone(
     if episodes_per_env < 0:
         raise ValueError(f"expected episodes_per_env >= 0, got {episodes_per_env}; give 0 for no play")
     store = EpisodeStore.open(data)
-    model = new_model(store, algorithm=algorithm, features=features, seed=fit_config.seed)
-    demonstrations = read_demonstrations(store, "train", agent=agent, pairs=pairs)
-    held_out = read_demonstrations(store, "val", agent=agent, pairs=HELD_OUT_PAIRS, spread=True)
+    model = new_model(store, algorithm=algorithm, features=features, seed=fit_config.seed, game=game)
+    demonstrations = read_demonstrations(store, "train", agent=agent, labels=labels, pairs=pairs)
+    held_out: Demonstrations | float = HELD_OUT_SHARE
+    if any(record.agent == agent for record in store.episodes("val")):
+        held_out = read_demonstrations(store, "val", agent=agent, labels=labels, pairs=HELD_OUT_PAIRS, spread=True)
     cloning = BehaviourCloning(model, demonstrations, held_out, config=config, fit_config=fit_config)
     result = cloning.train(Path(out) / "training" / "clone", product=Path(out) / FILE)
     if result.main:
         save_policy(model, Path(out) / FILE)
         scores: dict[str, Any] = {"kept_step": result.step, "held_out": result.metrics}
         if episodes_per_env:
-            scores["levels"] = _play(model, store, episodes_per_env, fit_config.seed)
+            scores["levels"] = _play(model, store, game, episodes_per_env, fit_config.seed)
         write_atomically(Path(out) / SCORES, json.dumps(scores, indent=1).encode())
         print(json.dumps(scores))
     return Path(out) / FILE
@@ -91,6 +97,7 @@ def new_model(
     algorithm: Literal["PPO", "A2C"] = "PPO",
     features: Literal["nature", "impala"] = "impala",
     seed: int = 0,
+    game: str | None = None,
 ) -> "BaseAlgorithm":
     """An untrained algorithm with a CnnPolicy for the game that was recorded.
 
@@ -99,6 +106,7 @@ def new_model(
         algorithm: PPO or A2C.
         features: the network that sees: nature or impala.
         seed: decides the weights.
+        game: what videos show; a store that was collected knows its game.
 
     Raises:
         ValueError: an argument is none of these; clone from other sources with `BehaviourCloning`.
@@ -112,7 +120,8 @@ def new_model(
     import stable_baselines3  # late: where it is missing, the import of behaviour_cloning says how to get it
 
     chosen = getattr(stable_baselines3, algorithm)
-    return chosen("CnnPolicy", ProcgenVecEnv.of_store(store), policy_kwargs=POLICY_ARGUMENTS[features], seed=seed)
+    env = ProcgenVecEnv.of_store(store, game=game)
+    return chosen("CnnPolicy", env, policy_kwargs=POLICY_ARGUMENTS[features], seed=seed)
 
 
 def save_policy(model: "BaseAlgorithm", path: Path) -> None:
@@ -122,8 +131,8 @@ def save_policy(model: "BaseAlgorithm", path: Path) -> None:
     write_atomically(path, file.getvalue())
 
 
-def _play(model: "BaseAlgorithm", store: EpisodeStore, episodes: int, seed: int) -> dict[str, float]:
-    env = ProcgenVecEnv.of_store(store, PLAYERS, split="test")
+def _play(model: "BaseAlgorithm", store: EpisodeStore, game: str | None, episodes: int, seed: int) -> dict[str, float]:
+    env = ProcgenVecEnv.of_store(store, PLAYERS, split="test", game=game)
     scores = evaluate_on_levels(model, env, episodes_per_env=episodes, seed=seed)
     env.close()
     return scores.summary()

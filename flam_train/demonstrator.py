@@ -98,11 +98,14 @@ def demonstrator(
         ImportError: an optional package is missing.
     """
     import_simulator()
+    if episodes < 1:
+        raise ValueError(f"expected episodes >= 1, got {episodes}; change it")
     run = _Run(check_game(game), Path(out), seed, dagger, training)
     for number in range(dagger.rounds):
         run.round(number)
     policy = run.last_policy(last_training)
-    save_network(Path(out) / FILE, policy, **run.record)
+    fitted = {"rounds": dagger.rounds, "last_fit": asdict(last_training)}
+    save_network(Path(out) / FILE, policy, **run.record, **fitted)
     print_test_scores(policy, episodes=episodes, seed=seed)
     return Path(out) / FILE
 

@@ -13,7 +13,7 @@ from flam_train.cli import Positional, run_command
 from flam_train.data.episode import EpisodeLabels, import_h5py
 from flam_train.data.minari_export import check_minari, export_minari
 from flam_train.data.store import EpisodeStore
-from flam_train.data.unlabelled import Unlabelled, episodes, videos
+from flam_train.data.unlabelled import Unlabelled, episodes, stretches, videos
 
 try:
     from tqdm import tqdm
@@ -27,6 +27,7 @@ def label(
     world: str,
     out: Path,
     split: Literal["train", "val", "test"] = "train",
+    starts: tuple[int, ...] = (),
     minari: str | None = None,
     device: str = "auto",
 ) -> EpisodeStore:
@@ -41,6 +42,8 @@ def label(
         world: name of a bundled world or directory of one's own.
         out: folder of the labelled store; it takes labels of this world and decoder only.
         split: where videos go; episodes of a store stay in their own split.
+        starts: of one video that is cut: the frames, ascending, with which another scene begins, as `--starts 120,345`.
+            Each becomes an episode of its own.
         minari: also write all of it as a new Minari dataset of this name, e.g. bigfish/labelled-v0, lossless.
         device: cpu, cuda or auto.
 
@@ -53,7 +56,7 @@ def label(
     if minari is not None:
         check_minari(minari)
     labeller = Labeller.from_pretrained(world, device)
-    found, origin = _find(video, split)
+    found, origin = _find(video, split, starts)
     store = EpisodeStore.create(
         out,
         source=origin["source"],
@@ -72,7 +75,7 @@ def label(
     return store
 
 
-def _find(paths: tuple[Path, ...], split: str) -> tuple[list[Unlabelled], dict[str, Any]]:
+def _find(paths: tuple[Path, ...], split: str, starts: tuple[int, ...]) -> tuple[list[Unlabelled], dict[str, Any]]:
     """What is to be labelled, and source and settings of where it came from."""
     stores = [path for path in paths if (path / "store.json").is_file()]
     if not paths or (stores and len(paths) > 1):
@@ -80,10 +83,13 @@ def _find(paths: tuple[Path, ...], split: str) -> tuple[list[Unlabelled], dict[s
             f"expected video files and folders of images, or one episode store on its own, got {len(paths)} paths with "
             f"{len(stores)} stores; label each store into a folder of its own"
         )
+    if starts and (stores or len(paths) > 1):
+        raise ValueError(f"expected --starts with one video only, got {len(paths)} paths; label one after the other")
     if stores:
         store = EpisodeStore.open(stores[0])
         return episodes(store), {"source": store.source, "settings": store.settings}
-    return videos(paths, split), {"source": "video", "settings": {}}
+    found = stretches(paths[0], split, starts) if starts else videos(paths, split)
+    return found, {"source": "video", "settings": {}}
 
 
 def _origin_of_labels(labeller: Labeller) -> dict[str, str]:

@@ -9,7 +9,7 @@ run that was interrupted goes on as if nothing had happened.
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -62,38 +62,40 @@ def reinforce(
         ImportError: an optional package is missing.
     """
     import_simulator()
-    if stages < 1 or temperature <= 0:
-        raise ValueError(f"expected stages >= 1 and temperature > 0, got {stages} and {temperature}; change these")
+    if stages < 1 or episodes < 1 or temperature <= 0:
+        raise ValueError(
+            f"expected stages and episodes >= 1 and temperature > 0, got {stages}, {episodes} and {temperature}; "
+            "change these"
+        )
     store = EpisodeStore.open(imitated)
     if store.source != f"procgen/{check_game(game)}" or not store.settings.get("native"):
         raise ValueError(
             f"{imitated}: expected native pictures of {game}, got {store.source} with {store.settings}; "
             f"make them with `flam-train collect {game} --native --random-share 0`"
         )
-    out = Path(out)
+    out, imitation = Path(out), replace(imitation, seed=seed)
     decided = {"game": game, "seed": seed, "imitated": store.identity()}
     record = open_run(out, decided | {"imitation": asdict(imitation), "config": asdict(config)})
-    imitator = _imitator(game, store, imitation, seed, out / "imitation")
+    imitator = _imitator(game, store, imitation, out / "imitation")
     for number in range(stages):
         folder = out / f"stage-{number:02d}"
         if not (folder / SCORES).exists():
             stage = Stage(game, config, number, seed=seed + 10_000 * number)
             stage.play(imitator if number == 0 else out / f"stage-{number - 1:02d}", folder)
             learned = demonstrator_of(folder, temperature)
-            scores = {"stage": number, "steps": (number + 1) * config.steps} | val_scores(
-                learned, episodes=config.scored, seed=seed
-            )
+            scores = {"stage": number, "steps": (number + 1) * config.steps, "temperature": temperature}
+            scores |= val_scores(learned, episodes=config.scored, seed=seed)
             print(f"{game}: " + ", ".join(f"{key} {value:.4g}" for key, value in scores.items()))
             write_atomically(folder / SCORES, json.dumps(scores).encode())
     policy = demonstrator_of(out / f"stage-{stages - 1:02d}", temperature)
-    save_network(out / FILE, policy, **record)
+    save_network(out / FILE, policy, **record, stages=stages)
     print_test_scores(policy, episodes=episodes, seed=seed)
     return out / FILE
 
 
-def _imitator(game: str, store: EpisodeStore, training: FitConfig, seed: int, out: Path) -> Policy:
+def _imitator(game: str, store: EpisodeStore, training: FitConfig, out: Path) -> Policy:
     if not (out / FILE).exists():
-        torch.manual_seed(seed)
+        torch.manual_seed(training.seed)
         policy = imitate(Policy(PolicyConfig(game=game)), store, training, out)
         save_network(out / FILE, policy)
     return load_policy(out / FILE, game)

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from flam_train.data.store import EpisodeRecord, EpisodeStore
+from flam_train.data.store import Episode, EpisodeRecord, EpisodeStore
 
 try:
     from tqdm import tqdm
@@ -49,10 +50,20 @@ class Demonstrations:
         return len(self.acts)
 
 
+Told = Literal["true", "pseudo"]
+"""Who tells the actions in a store: the player, or the world that watched, as probabilities."""
+
+
 def read_demonstrations(
-    store: EpisodeStore, split: str, *, agent: str | None = "planner", pairs: int = 200_000, spread: bool = False
+    store: EpisodeStore,
+    split: str,
+    *,
+    agent: str | None = "planner",
+    pairs: int = 200_000,
+    spread: bool = False,
+    labels: Told = "true",
 ) -> Demonstrations:
-    """Reads frames and true actions of a store into memory; 200 000 pairs of 64 px are 2.5 GB, and quick to draw from.
+    """Reads frames and actions of a store into memory; 200 000 pairs of 64 px are 2.5 GB, and quick to draw from.
 
     Args:
         store: where the episodes are.
@@ -61,20 +72,22 @@ def read_demonstrations(
         pairs: at most so many.
         spread: take them at even spacing over all episodes; by default the first episodes are taken whole, and the
             last one is cut: what labelling so many frames of video would give.
+        labels: actions as they were, or as `flam-train label` took them; it tells none for the last frame.
 
     Raises:
-        ValueError: there is no such episode, actions are unknown or of several agents, or `pairs` is below 1.
+        ValueError: there is no such episode, actions are unknown or of several agents, nobody told pseudo labels, or
+            `pairs` is below 1.
     """
     records = [record for record in store.episodes(split) if agent in (None, record.agent)]
-    total = sum(record.frames for record in records)
-    if not records or pairs < 1:
+    total = sum(_pairs_in(record, labels) for record in records)
+    if not total or pairs < 1:
         raise ValueError(
             f"{store.root}: expected episodes of {agent or 'anybody'} in split {split!r} and pairs >= 1, got "
             f"{len(records)} episodes and {pairs} pairs; collect some, or name another agent"
         )
     rows = np.linspace(0, total, min(pairs, total), endpoint=False).astype(np.int64)
     rows = rows if spread else np.arange(min(pairs, total))
-    return _read_pairs(store, records, rows)
+    return _read_pairs(store, records, rows, labels)
 
 
 def read_frames(store: EpisodeStore, split: str, at: np.ndarray) -> np.ndarray:
@@ -85,49 +98,59 @@ def read_frames(store: EpisodeStore, split: str, at: np.ndarray) -> np.ndarray:
         split: train, val or test.
         at: int64 (P,), ascending, counted over all frames of the split's episodes after one another.
     """
-    return _read_pairs(store, store.episodes(split), at).obs
+    return _read_pairs(store, store.episodes(split), at, "true").obs
 
 
-def _read_pairs(store: EpisodeStore, records: Sequence[EpisodeRecord], rows: np.ndarray) -> Demonstrations:
-    """Pairs of ascending rows, counted over all frames of these episodes after one another."""
+def _read_pairs(store: EpisodeStore, records: Sequence[EpisodeRecord], rows: np.ndarray, told: Told) -> Demonstrations:
+    """Pairs of ascending rows, counted over all pairs of these episodes after one another."""
     frames = np.empty((len(rows), store.size, store.size, 3), np.uint8)
-    acts, episodes = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+    acts, episodes = list[np.ndarray](), np.empty(len(rows), np.int64)
     start = done = 0
     for number, record in enumerate(tqdm(records, desc="reading", unit=" episodes", leave=False, disable=None)):
-        inside = rows[done : np.searchsorted(rows, start + record.frames)] - start
+        inside = rows[done : np.searchsorted(rows, start + _pairs_in(record, told))] - start
         if len(inside):
             part = slice(done, done + len(inside))
             episode = store.read(record)
-            frames[part], acts[part] = episode.frames[inside], _true_actions(episode.actions, record.path)[inside]
-            episodes[part] = number
-        start, done = start + record.frames, done + len(inside)
-    return Demonstrations(obs=frames, acts=acts, episodes=episodes)
+            actions = _true_actions(episode, record.path) if told == "true" else _pseudo_labels(episode, record.path)
+            frames[part], episodes[part] = episode.frames[inside], number
+            acts.append(actions[inside])
+        start, done = start + _pairs_in(record, told), done + len(inside)
+    return Demonstrations(obs=frames, acts=np.concatenate(acts), episodes=episodes)
 
 
-def _true_actions(actions: np.ndarray, path: Any) -> np.ndarray:
+def _pairs_in(record: EpisodeRecord, told: Told) -> int:
+    return record.frames if told == "true" else record.frames - 1
+
+
+def _pseudo_labels(episode: Episode, path: Path) -> np.ndarray:
+    if episode.labels is None or episode.labels.action_probabilities is None:
+        raise ValueError(
+            f"{path}: expected real actions that a world told, got none; label the store with `flam-train label` and a "
+            "world that has an action decoder"
+        )
+    return episode.labels.action_probabilities
+
+
+def _true_actions(episode: Episode, path: Path) -> np.ndarray:
+    actions = episode.actions
     if actions.ndim != 1:
         known = f"those of {actions.shape[1]} agents" if actions.shape[1] else "none, as of plain video"
         raise ValueError(
             f"{path}: expected the actions of one agent, got {known}; put frames and labels of "
             "your own in Demonstrations"
         )
-    return actions
+    return actions.astype(np.int64)
 
 
 def confident_rows(demonstrations: Demonstrations, threshold: float) -> np.ndarray:
-    """Rows of the pairs whose most likely action has at least this probability, int64.
+    """Rows of the pairs, int64, whose soft labels give the most likely action at least this probability; 0 takes all.
 
     Raises:
-        ValueError: labels are no probabilities, or no pair is that certain.
+        ValueError: no pair is that certain.
     """
-    acts = demonstrations.acts
     if threshold == 0:
-        return np.arange(len(acts))
-    if acts.ndim != 2 or acts.dtype.kind != "f":
-        raise ValueError(
-            f"expected soft labels for a confidence threshold, got {acts.dtype} {acts.shape}; give probabilities, or 0"
-        )
-    certainty = acts.max(axis=1)
+        return np.arange(len(demonstrations))
+    certainty = demonstrations.acts.max(axis=1)
     rows = np.flatnonzero(certainty >= threshold)
     if not len(rows):
         raise ValueError(

@@ -36,6 +36,8 @@ def export_minari(store: EpisodeStore, name: str, world: str) -> None:
 
     Observations are uint8 (3, H, W), actions the latent actions float32 (K, A), unclipped. An episode of T frames has
     T - 1 steps and ends truncated: what followed its last action was never seen. Its metadata hold its split and agent.
+    Infos, one for each step: `pseudo_action` and `action_probabilities` where the world had an action decoder, and
+    `action`, what was really done, where that is known.
 
     Args:
         store: whose episodes.
@@ -93,8 +95,20 @@ def _buffer(minari: Any, episode: Episode) -> Any:
         rewards=episode.rewards[:steps],
         terminations=np.zeros(steps, bool),
         truncations=np.arange(steps) == steps - 1,
-        infos={},
+        infos=_infos(episode),
     )
+
+
+def _infos(episode: Episode) -> dict[str, np.ndarray]:
+    """Real actions, guessed and true, as far as they are known."""
+    assert episode.labels is not None
+    true = episode.actions[:-1] if episode.actions[0].size else None
+    found = {
+        "pseudo_action": episode.labels.actions,
+        "action_probabilities": episode.labels.action_probabilities,
+        "action": true,
+    }
+    return {name: values for name, values in found.items() if values is not None}
 
 
 def _import_minari() -> Any:

@@ -106,19 +106,28 @@ class ProcgenVecEnv(VecEnv):
         self._untouched = True
 
     @classmethod
-    def of_store(cls, store: EpisodeStore, num_envs: int = 1, *, split: str = "train") -> "ProcgenVecEnv":
+    def of_store(
+        cls, store: EpisodeStore, num_envs: int = 1, *, split: str = "train", game: str | None = None
+    ) -> "ProcgenVecEnv":
         """The game that was recorded in a store, with the same kind of pictures.
 
+        Args:
+            store: what was recorded.
+            num_envs: as for the class.
+            split: as for the class.
+            game: what videos show; a store that was collected knows its game.
+
         Raises:
-            ValueError: the store is of no game.
+            ValueError: the store is of no game, or of another one.
         """
-        game = store.source.removeprefix("procgen/")
-        if game not in GAMES or game == store.source:
+        known = store.source.removeprefix("procgen/")
+        known = game if game in GAMES and store.source == "video" else known
+        if known not in GAMES or known == store.source or game not in (None, known):
             raise ValueError(
-                f"{store.root}: expected a store of {', '.join(GAMES)}, got {store.source}; name one that "
-                "`flam-train collect` made of a game"
+                f"{store.root}: expected a store of {game or ', '.join(GAMES)}, got {store.source}; name one that "
+                "`flam-train collect` made of a game, or the game that the videos show"
             )
-        return cls(game, num_envs, split=split, size=store.size, native=bool(store.settings.get("native")))
+        return cls(known, num_envs, split=split, size=store.size, native=bool(store.settings.get("native")))
 
     def reset(self) -> np.ndarray:
         """Begins new episodes everywhere -> pictures uint8 (num_envs, size, size, 3).

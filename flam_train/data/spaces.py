@@ -74,7 +74,8 @@ def _check_probabilities(acts: np.ndarray, number: int) -> None:
     sums = acts.sum(axis=1, dtype=np.float64)
     wrong = ~((acts >= 0).all(axis=1) & (np.abs(sums - 1) <= SUM_TOLERANCE))
     if wrong.any():
+        advice = "leave out pairs that nobody labelled" if np.isnan(sums[wrong][0]) else "apply a softmax to scores"
         raise ValueError(
             f"expected probabilities that are not negative and sum to 1, got a row with sum {sums[wrong][0]:.6g} and "
-            f"minimum {acts[wrong][0].min():.6g} in pair {wrong.argmax()}; apply a softmax to scores"
+            f"minimum {acts[wrong][0].min():.6g} in pair {wrong.argmax()}; {advice}"
         )

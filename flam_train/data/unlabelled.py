@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,35 @@ class Unlabelled:
     length: int | None
     frames: Callable[[], Iterator[np.ndarray]]
     facts: Callable[[int], Episode]
+
+
+def stretches(path: Path, split: str, starts: tuple[int, ...]) -> list[Unlabelled]:
+    """A video that is cut: one for each stretch between cuts, numbered.
+
+    Args:
+        path: of a video file or folder of images.
+        split: where the stretches belong.
+        starts: frames, ascending, with which another stretch begins.
+
+    Raises:
+        ValueError: as for `videos`, starts are none of the video's, or a stretch has fewer than two frames.
+        ImportError: imageio or PyAV is not installed.
+    """
+    length, name = sum(1 for _ in read_video(path)), _episode_name(path)
+    cuts = [0, *(start for start in starts if start), length]
+    if any(last - first < 2 for first, last in pairwise(cuts)):
+        raise ValueError(
+            f"{path}: expected ascending starts of stretches of 2 or more of its {length} frames, got {starts}; "
+            "change them"
+        )
+    return [
+        Unlabelled(split, f"{name}-{number}", last - first, partial(_stretch, path, first, last), _video_facts)
+        for number, (first, last) in enumerate(pairwise(cuts))
+    ]
+
+
+def _stretch(path: Path, first: int, last: int) -> Iterator[np.ndarray]:
+    return islice(read_video(path), first, last)
 
 
 def videos(paths: tuple[Path, ...], split: str) -> list[Unlabelled]:

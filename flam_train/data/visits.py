@@ -69,9 +69,10 @@ def visit(
     levels, choices = np.random.SeedSequence(seed).spawn(2)
     rng = np.random.default_rng(choices)
     arena = Arena(game, "train", number=config.games, seed=int(levels.generate_state(1)[0] >> 1))
-    actions, frames, values = distinct_actions(game), [], []
+    actions = distinct_actions(game)
+    frames, values = list[np.ndarray](), list[np.ndarray]()
     with tqdm(total=config.states, unit=" states", desc=title) as progress:
-        while progress.n < config.states:
+        while len(frames) * config.games < config.states:
             frames.append(arena.frames())
             values.append(teacher.values(arena.states(), rng, policy))
             best, guided = teacher.best(values[-1]), rng.random(config.games) < config.guided

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from flam_env.checkpoint import fingerprint
 from flam_env.labeller import Labeller
 from flam_train.cli import Positional, run_command
 from flam_train.data.policy import load_policy
@@ -51,7 +52,8 @@ def policies(
 
     Raises:
         FileNotFoundError: no such world.
-        ValueError: no such arm, no such store or one of another game, or no demonstrator.
+        ValueError: no such arm, no such store or one of another game, no demonstrator or not the one in the store, or
+            pseudo labels that were made from another world or store.
         ChildProcessError: a run failed or was killed; run it again to resume.
     """
     study = Study(
@@ -81,7 +83,13 @@ def _checked_store(study: Study, arms: tuple[str, ...]) -> EpisodeStore:
     store = EpisodeStore.open(study.data)
     if store.source != f"procgen/{study.game}":
         raise ValueError(f"{study.data}: expected demonstrations of {study.game}, got {store.source}; name its store")
-    load_policy(study.demonstrator, study.game)
+    player, filmed = fingerprint(load_policy(study.demonstrator, study.game)), store.settings
+    if (filmed.get("demonstrator"), filmed.get("random_share")) != (player, 0):
+        raise ValueError(
+            f"{study.data}: expected episodes of the demonstrator {study.demonstrator} ({player}) alone, got "
+            f"{filmed.get('demonstrator')} with a random share of {filmed.get('random_share')}; make them with "
+            f"`flam-train collect {study.game} --random-share 0 --demonstrator {study.demonstrator}`"
+        )
     return store
 
 

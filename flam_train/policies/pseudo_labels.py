@@ -65,12 +65,17 @@ def read_pseudo_labels(path: Path) -> PseudoLabels:
 
 
 def make_pseudo_labels(store: EpisodeStore, labeller: Labeller, runs: Iterable[Run], out: Path) -> None:
-    """Writes the pseudo labels of each run of the arms `flam` and `supervised`, unless they are there."""
-    missing = [run for run in runs if not label_path(out, run).exists()]
-    if not missing:
-        return
+    """Writes the pseudo labels of each run of the arms `flam` and `supervised`, unless they are there.
+
+    Raises:
+        ValueError: those that are there are of another world, or of another number of transitions.
+    """
     classes = action_classes(store)
     every = all_labels(store, "train", actions=len(classes))
+    there = {run: label_path(out, run) for run in runs if label_path(out, run).exists()}
+    for path in there.values():
+        _check_made_from(path, labeller.world.fingerprint(), len(every))
+    missing = [run for run in runs if run not in there]
     views = {arm: VIEWS[arm](store, labeller, every.at) for arm in {run.arm for run in missing}}
     for run in missing:
         assert run.labels is not None, "pseudo labels come from labels"
@@ -82,6 +87,15 @@ def make_pseudo_labels(store: EpisodeStore, labeller: Labeller, runs: Iterable[R
         logits = torch.cat([all_logits(network, view(piece)) for piece in pieces])
         told = _scored(logits, every, torch.from_numpy(rows), classes)
         write_atomically(label_path(out, run), _packed(*told, world=labeller.world.fingerprint()))
+
+
+def _check_made_from(path: Path, world: str, transitions: int) -> None:
+    told = read_pseudo_labels(path)
+    if (told.world, len(told.probabilities)) != (world, transitions):
+        raise ValueError(
+            f"{path}: expected pseudo labels of {transitions} transitions made with the world {world}, got "
+            f"{len(told.probabilities)} made with {told.world}; move away what was made from others, its runs included"
+        )
 
 
 def _watched(store: EpisodeStore, labeller: Labeller, at: np.ndarray) -> View:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flam_train.cli import run_command
+from flam_train.data.procgen import GAMES
 from flam_train.policies.findings import ArmScores, read_arms
 from flam_train.policies.runs import ALL_LABELS
 
@@ -42,10 +43,11 @@ COLUMNS = (
 
 LEGEND = """\
 From the reports of `flam-train policies GAME`, which hold their settings. Mean return of whole episodes on unseen
-levels of the real game, actions sampled; the standard error is that of the means of the seeds, each with its own
-labels, weights and levels. Pseudo labels right: share of the transitions without a label for which the labeller's
-likeliest action has the effect of the true one. Actions right: share of true pairs of other levels for which the
-policy's likeliest action is the true one; nothing was chosen by it."""
+levels of the real game; clones draw their actions, the demonstrator plays as it was filmed. The standard error is that
+of the means of the seeds, each with its own labels, weights and levels. Of each clone those weights are kept that
+played best, of several moments of its training, on other levels, the same for all clones. Pseudo labels right: share of
+the transitions without a label for which the labeller's likeliest action has the effect of the true one. Actions right:
+share of true pairs of the same other levels for which the policy's likeliest action is the true one."""
 
 
 class Ratio(NamedTuple):
@@ -78,7 +80,7 @@ def policy_tables(*, reports: Path = Path("benchmarks/results/policies")) -> Non
         FileNotFoundError: there is no such folder, or it is empty.
         ValueError: a file in it is damaged, belongs to no run, or its settings differ from those of the others.
     """
-    folders = [folder for game in PAPER if (folder := Path(reports) / game).is_dir()]
+    folders = [folder for game in GAMES if (folder := Path(reports) / game).is_dir()]
     if not folders:
         raise FileNotFoundError(
             f"expected folders of reports in {reports}, one for each game, found none; `flam-train policies` makes them"
@@ -106,7 +108,7 @@ def game_lines(game: str, arms: Arms) -> Iterator[str]:
 
 def _cells(game: str, arm: ArmScores, arms: Arms) -> list[str]:
     pseudo, right = arm.average("pseudo_labels", "class_accuracy"), arm.average("held_out", "accuracy")
-    paper = PAPER[game].get((arm.arm, arm.labels))
+    paper = PAPER.get(game, {}).get((arm.arm, arm.labels))
     return [
         arm.arm,
         "" if arm.labels is None else str(arm.labels),

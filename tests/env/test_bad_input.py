@@ -137,11 +137,16 @@ def test_wrong_starts_of_episodes(tiny_world, starts, message):
         Labeller(tiny_world).label(np.zeros((6, 48, 48, 3), np.uint8), starts)
 
 
-def test_starts_belong_to_one_array(tiny_world):
-    frames = np.zeros((4, 6, 48, 48, 3), np.uint8)
-    for video in (frames, iter(frames[0])):
-        with pytest.raises(ValueError, match=r"expected starts with an array of frames .* one array after the other"):
-            Labeller(tiny_world).label(video, [2])
+def test_starts_belong_to_one_video(tiny_world):
+    frames, labeller = np.zeros((4, 6, 48, 48, 3), np.uint8), Labeller(tiny_world)
+    with pytest.raises(
+        ValueError, match=r"expected starts with one video, .* got a batch .* one video after the other"
+    ):
+        labeller.label(frames, [2])
+    with pytest.raises(ValueError, match=r"expected ascending starts of 0 or more, each once, got \[4, 2\]"):
+        labeller.label(iter(frames[0]), [4, 2])
+    with pytest.raises(ValueError, match=r"expected ascending starts in \[0, 5\], each once, got \[2, 6\]"):
+        labeller.label(iter(frames[0]), [2, 6])
 
 
 def test_wrong_frames_for_a_stream(tiny_world):

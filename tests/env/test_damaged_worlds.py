@@ -41,7 +41,7 @@ def test_missing_world():
 
 
 def test_a_name_in_place_of_a_world():
-    with pytest.raises(ValueError, match="expected a live World, got 'bigfish'; .* Labeller.from_pretrained"):
+    with pytest.raises(ValueError, match=r"expected a live World, got 'bigfish'; .* Labeller.from_pretrained"):
         Labeller("bigfish")
 
 

@@ -108,7 +108,8 @@ def test_an_iterator_is_never_read_far_ahead(tiny_world, video, monkeypatch):
 def test_no_label_crosses_a_start_and_episodes_are_labelled_on_their_own(tiny_world, video, starts, piece):
     labeller = Labeller(tiny_world)
     labeller.PIECE = piece
-    labels = labeller.label(video, starts)
+    labels, one_by_one = labeller.label(video, starts), labeller.label(iter(video), starts)
+    assert np.array_equal(one_by_one.latent_actions, labels.latent_actions, equal_nan=True)
     assert labels.latent_actions.shape == (14, 6, 5)
     cuts = [start - 1 for start in starts if start]
     assert np.flatnonzero(~labels.labelled).tolist() == cuts

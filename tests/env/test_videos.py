@@ -86,6 +86,18 @@ def test_what_is_no_video_says_so(tmp_path, video):
         read_video(tmp_path / "nowhere.mp4")
 
 
+def test_images_of_more_than_eight_bits_are_refused(tmp_path, video):
+    write_images(tmp_path / "frames", [np.linspace(0, 65_535, 48 * 48).reshape(48, 48).astype(np.uint16)] * 2)
+    with pytest.raises(ValueError, match=r"expected images of 8 bits per channel, got .*0\.png of uint16; convert it"):
+        list(read_video(tmp_path / "frames"))
+
+
+def test_an_episode_store_is_no_folder_of_images(tmp_path):
+    (tmp_path / "store.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"got the episode store .*; label it with `flam-train label"):
+        read_video(tmp_path)
+
+
 def test_a_folder_without_images_says_so(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing to see")
     with pytest.raises(ValueError, match=r"expected images \(\.bmp, .* got none; name another one"):

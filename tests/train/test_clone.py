@@ -257,6 +257,10 @@ def test_the_threshold_drops_uncertain_pairs():
         BehaviourCloning(bars_model(), pairs, config=looks(confidence_threshold=0.7))
     with pytest.raises(ValueError, match="expected soft labels for a confidence threshold, got int64"):
         BehaviourCloning(bars_model(), bar_pairs(), config=looks(confidence_threshold=0.7))
+    vectors = Demonstrations(obs=np.zeros((40, 2)), acts=np.full((40, 3), 0.9), episodes=np.arange(40) // 8)
+    model = spaces_model(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Box(-1, 1, (3,)))
+    with pytest.raises(ValueError, match="expected soft labels for a confidence threshold, got float64"):
+        BehaviourCloning(model, vectors, config=looks(confidence_threshold=0.7))
 
 
 def test_the_loss_is_that_of_imitation():
@@ -438,3 +442,35 @@ def test_the_command_makes_a_policy_that_plays(tmp_path, monkeypatch, capsys):
     main(arguments)
     assert (out / "training/clone/resume.safetensors").read_bytes() == before
     assert json.loads((out / "levels.json").read_text()) == scores
+
+
+def test_videos_that_a_world_labelled_become_a_policy_by_commands(tmp_path, monkeypatch):
+    pytest.importorskip("procgen")
+    imageio = pytest.importorskip("imageio.v3")
+    from flam_train.collect import collect
+
+    monkeypatch.setattr("flam_train.clone.PLAYERS", 2)
+    played = collect("bigfish", tmp_path / "data", frames=100, random_share=1.0, workers=1, max_episode_frames=30)
+    videos = [tmp_path / f"video{number}" for number in range(2)]
+    for video, record in zip(videos, played.episodes("train"), strict=False):
+        video.mkdir()
+        for at, frame in enumerate(played.read(record).frames):
+            imageio.imwrite(video / f"{at}.png", frame)
+    labelled = tmp_path / "labelled"
+    main(["label", *map(str, videos), "--world", "bigfish", "--out", str(labelled)])
+    told = read_demonstrations(EpisodeStore.open(labelled), "train", agent="video", labels="pseudo")
+    assert len(told) == len(told.acts) == 58 and told.acts.shape[1] == 15 and set(told.episodes) == {0, 1}
+    some = read_demonstrations(EpisodeStore.open(labelled), "train", agent="video", labels="pseudo", pairs=31)
+    assert np.array_equal(some.acts, told.acts[:31]) and np.array_equal(some.obs, told.obs[:31])
+    quick = ["--features", "nature", "--episodes-per-env", "1", "--preset", "tiny", "--fit-config.steps", "3"]
+    quick += ["--config.confidence-threshold", "0.1", "--agent", "video", "--game", "bigfish", "--labels", "pseudo"]
+    main(["clone", str(labelled), "--out", str(tmp_path / "run"), *quick])
+    assert json.loads((tmp_path / "run" / "levels.json").read_text())["levels"]["episodes"] == 2
+
+
+def test_pseudo_labels_that_nobody_told_and_games_that_nobody_recorded_are_refused(acted, capsys, tmp_path):
+    with pytest.raises(ValueError, match="expected real actions that a world told, got none; label the store"):
+        read_demonstrations(acted, "train", labels="pseudo")
+    with pytest.raises(SystemExit):
+        main(["clone", str(acted.root), "--out", str(tmp_path / "run"), "--game", "leaper"])
+    assert "expected a store of leaper, got colours" in capsys.readouterr().err

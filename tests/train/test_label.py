@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from flam_env import Labeller, load_world, read_video
+from flam_env.action_decoder import ActionDecoder, ActionDecoderConfig
 from flam_env.frames import resize_frames
 from flam_env.world import save_world
 from flam_train.cli import main
@@ -70,6 +71,21 @@ def test_videos_become_episodes_with_the_labels_of_their_frames(clips, tiny_chec
         assert episode.labels.world == labeller.world.fingerprint() == store.settings["world"]
         assert (episode.agent, episode.level_seed, episode.terminated) == ("video", -1, False)
         assert episode.actions.shape == (len(episode.frames), 0) and not episode.rewards.any()
+
+
+def test_a_video_that_is_cut_becomes_an_episode_for_each_scene(clips, tiny_checkpoint, tmp_path):
+    main(["label", str(clips[0]), "--world", str(tiny_checkpoint), "--out", str(tmp_path / "out"), "--starts", "4,7"])
+    store, frames = EpisodeStore.open(tmp_path / "out"), np.stack(list(read_video(clips[0])))
+    labeller, records = Labeller.from_pretrained(tiny_checkpoint), store.episodes("train")
+    for record, scene in zip(records, (frames[:4], frames[4:7], frames[7:]), strict=True):
+        episode = store.read(record)
+        assert np.array_equal(episode.frames, scene)
+        assert np.array_equal(episode.labels.latent_actions, labeller.label(scene).latent_actions)
+    for starts in ((4, 8), (7, 4), (9,), (-2,)):
+        with pytest.raises(ValueError, match="expected ascending starts of stretches of 2 or more of its 9 frames"):
+            label(clips[:1], world=str(tiny_checkpoint), out=tmp_path / "other", starts=starts)
+    with pytest.raises(ValueError, match="expected --starts with one video only, got 2 paths"):
+        label(clips, world=str(tiny_checkpoint), out=tmp_path / "other", starts=(4,))
 
 
 def test_episodes_of_a_store_keep_all_that_they_had(collected, tiny_checkpoint, tmp_path):
@@ -204,9 +220,21 @@ def test_a_minari_dataset_has_every_pixel_and_label(minari, collected, tiny_chec
         assert np.array_equal(np.moveaxis(found.observations, 1, -1), episode.frames)
         assert np.array_equal(found.actions, episode.labels.latent_actions) and found.actions.dtype == np.float32
         assert np.array_equal(found.rewards, episode.rewards[:-1])
+        assert list(found.infos) == ["action"] and np.array_equal(found.infos["action"], episode.actions[:-1])
         assert np.flatnonzero(found.truncations).tolist() == [record.frames - 2] and not found.terminations.any()
     metadata = dataset.storage.get_episode_metadata(range(3))
     assert [(each["split"], each["agent"]) for each in metadata] == [(record.split, record.agent) for record in records]
+
+
+def test_a_minari_dataset_has_the_real_actions_that_a_decoder_told(minari, clips, tiny_world, tmp_path):
+    config = ActionDecoderConfig(slots=6, slot_dim=tiny_world.model.config.dim, latent_dim=5, actions=4)
+    save_world(tmp_path / "decoded", replace(tiny_world, decoder=ActionDecoder(config)))
+    store = label(clips, world=str(tmp_path / "decoded"), out=tmp_path / "out", minari="noise/labelled-v0")
+    for found, record in zip(minari.load_dataset("noise/labelled-v0"), store.episodes("train"), strict=True):
+        labels = store.read(record).labels
+        assert sorted(found.infos) == ["action_probabilities", "pseudo_action"]
+        assert np.array_equal(found.infos["pseudo_action"], labels.actions)
+        assert np.array_equal(found.infos["action_probabilities"], labels.action_probabilities)
 
 
 def test_a_minari_name_that_is_taken_or_none_is_refused_before_the_work(minari, clips, tiny_checkpoint, tmp_path):

@@ -127,6 +127,11 @@ def test_pseudo_labels_that_are_there_are_not_made_again(demonstrations, study, 
     make_pseudo_labels(demonstrations, Labeller.from_pretrained("bigfish"), FEW[3:5], study.pseudo_labels)
 
 
+def test_pseudo_labels_made_with_another_world_are_refused(demonstrations, study, tiny_checkpoint):
+    with pytest.raises(ValueError, match=r"expected pseudo labels of \d+ transitions made with the world \w+, got"):
+        make_pseudo_labels(demonstrations, Labeller.from_pretrained(tiny_checkpoint), FEW[3:5], study.pseudo_labels)
+
+
 # --- one run ----------------------------------------------------------------------------------------------------
 
 
@@ -185,6 +190,14 @@ def test_what_does_not_belong_together_is_refused_before_anything_is_written(cha
     assert not list(tmp_path.iterdir())
 
 
+def test_a_demonstrator_who_was_not_filmed_is_refused(study, tmp_path):
+    torch.manual_seed(4)
+    save_network(tmp_path / "other.safetensors", Policy(PolicyConfig(game="bigfish", widths=(4, 6), features=5)))
+    with pytest.raises(ValueError, match=r"expected episodes of the demonstrator .*other.safetensors \(\w+\) alone"):
+        policies("bigfish", data=study.data, demonstrator=tmp_path / "other.safetensors", runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
 # --- the table --------------------------------------------------------------------------------------------------
 
 
@@ -223,6 +236,20 @@ def test_reports_that_cannot_be_compared_are_refused(tmp_path):
         read_arms(folder)
     with pytest.raises(FileNotFoundError, match="expected folders of reports"):
         policy_tables(reports=tmp_path / "nothing")
+
+
+def test_reports_of_pseudo_labels_from_several_worlds_are_refused(tmp_path):
+    folder = write_reports(tmp_path, {"flam-1000": 5.0})
+    for path, world in zip(sorted(folder.iterdir()), ("one", "one", "two"), strict=True):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"pseudo_labels": {"world": world}}))
+    with pytest.raises(ValueError, match=r"expected pseudo labels of one world, got \['one', 'two'\]"):
+        read_arms(folder)
+
+
+def test_a_game_that_the_paper_lacks_has_a_table(tmp_path, capsys):
+    write_reports(tmp_path / "leaper", {"flam-1000": 5.0})
+    policy_tables(reports=tmp_path)
+    assert "## Leaper" in capsys.readouterr().out
 
 
 def test_a_report_under_another_runs_name_is_refused(tmp_path):

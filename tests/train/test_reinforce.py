@@ -126,8 +126,8 @@ def test_other_pictures_or_another_game_are_not_imitated(planned, tmp_path):
     ("changes", "message"),
     [
         ({"game": "coinrun"}, "expected a game out of bigfish, leaper, starpilot, got 'coinrun'"),
-        ({"temperature": 0.0}, "expected stages >= 1 and temperature > 0, got 2 and 0.0"),
-        ({"stages": 0}, "expected stages >= 1 and temperature > 0, got 0"),
+        ({"temperature": 0.0}, "expected stages and episodes >= 1 and temperature > 0, got 2, 2 and 0.0"),
+        ({"stages": 0}, "expected stages and episodes >= 1 and temperature > 0, got 0, 2"),
     ],
 )
 def test_what_is_out_of_range_is_refused_and_leaves_no_folder(planned, tmp_path, changes, message):
