@@ -36,6 +36,7 @@ world-bigfish world-starpilot: world-%: $(VENV)/installed-dev
 		--fit-config.minutes 25 --fit-config.compile
 	$(RUN)/flam-train evaluate runs/$*-steady data/$*
 	mkdir -p $(WORLDS)/$*
+	rm -f $(WORLDS)/$*/decoder.*
 	cp runs/$*-steady/*.json runs/$*-steady/*.safetensors runs/$*-steady/clips.npz $(WORLDS)/$*
 
 # Makes a bundled world of the first run of the main experiment, whose three runs take 20 minutes on two cores.
@@ -54,13 +55,15 @@ rooms: $(VENV)/installed-dev
 # From video to a policy: the demonstrator, what it is filmed at, all arms of Table 4, and what is bundled of them: about
 # four hours on two cores for Bigfish.
 POLICIES := flam_train/pretrained
-FILM = $(RUN)/flam-train collect $(1) --native --random-share 0 --max-episode-frames $(2) \
-	--demonstrator runs/demonstrators/$(1)/policy.safetensors --out data/$(1)-demonstrations
+FILM = $(RUN)/flam-train collect $(1) --native --random-share 0 --max-episode-frames $(2) --frames $(3) \
+	--demonstrator runs/demonstrators/$(1)/policy.safetensors --out data/$(1)-$(4)
+DECODE = $(RUN)/flam-train decoder $(1) data/$(1)-$(2) --labels 10000 --out runs/decoders/$(1) && \
+	cp runs/decoders/$(1)/decoder.* $(WORLDS)/$(1)
 policies-bigfish: $(VENV)/installed-dev
 	$(RUN)/flam-train demonstrator bigfish --out runs/demonstrators/bigfish --episodes 64
-	$(call FILM,bigfish,6000) --frames 200000
-	$(RUN)/flam-train decoder bigfish data/bigfish-demonstrations --labels 10000
-	$(call FILM,bigfish,6000) --frames 700000
+	$(call FILM,bigfish,6000,200000,labels)
+	$(call DECODE,bigfish,labels)
+	$(call FILM,bigfish,6000,700000,demonstrations)
 	$(RUN)/flam-train policies bigfish
 	$(RUN)/flam-train policy-tables > benchmarks/results/policies.md
 	mkdir -p $(POLICIES)/bigfish
@@ -71,8 +74,8 @@ policies-bigfish: $(VENV)/installed-dev
 policies-starpilot: $(VENV)/installed-dev
 	$(RUN)/flam-train collect starpilot --frames 80000 --native --random-share 0 --out data/starpilot-planner
 	$(RUN)/flam-train reinforce starpilot --imitated data/starpilot-planner --out runs/demonstrators/starpilot
-	$(call FILM,starpilot,1000) --frames 200000
-	$(RUN)/flam-train decoder starpilot data/starpilot-demonstrations --labels 10000
+	$(call FILM,starpilot,1000,200000,demonstrations)
+	$(call DECODE,starpilot,demonstrations)
 	$(RUN)/flam-train policies starpilot
 	$(RUN)/flam-train policy-tables > benchmarks/results/policies.md
 	mkdir -p $(POLICIES)/starpilot

@@ -34,9 +34,8 @@ def play(policy: PPO, split: str, seed: int, *, episodes: int = 16, films: int =
     return scores.mean, scores.videos
 
 
-def pseudo_labelled(checkpoint: str, videos: list[np.ndarray]) -> Demonstrations:
+def pseudo_labelled(labeller: Labeller, videos: list[np.ndarray]) -> Demonstrations:
     """Each frame but the last of each video, beside what the world takes for the action, as probabilities."""
-    labeller = Labeller.from_pretrained(checkpoint)
     told = [labeller.label(video).action_probabilities for video in videos]
     return Demonstrations(
         obs=np.concatenate([video[:-1] for video in videos]),
@@ -55,10 +54,13 @@ def main() -> None:
     parser.add_argument("--out", default="clone.zip")
     parser.add_argument("--film", default="clone.mp4", help="one episode of the clone")
     arguments = parser.parse_args()
+    labeller = Labeller.from_pretrained(arguments.checkpoint)
+    if arguments.videos < 2 or labeller.world.decoder is None:
+        parser.error("expected two or more videos and a world with an action decoder; `flam-train decoder` makes one")
 
     count, player = arguments.videos, PPO.load(PLAYER, device="cpu")
     filmed, videos = play(player, "train", arguments.seed, episodes=count, films=count)
-    pairs = pseudo_labelled(arguments.checkpoint, videos)
+    pairs = pseudo_labelled(labeller, videos)
     model = PPO("CnnPolicy", ProcgenVecEnv("bigfish", native=True), seed=arguments.seed, device="cpu")
     before, _ = play(model, "test", arguments.seed)
     budget = FitConfig(steps=arguments.steps, batch_size=64, learning_rate=5e-4, weight_decay=0.0, ema=0.99)

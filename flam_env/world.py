@@ -121,7 +121,8 @@ def find_world(name: str | Path) -> Path:
 def save_world(directory: Path, world: World) -> None:
     """Writes all files of a world; config.json goes first and comes last, so an interrupted save is no world."""
     directory = Path(directory)
-    (directory / "config.json").unlink(missing_ok=True)
+    for name in ("config.json", DECODER):  # the decoder may be another world's
+        (directory / name).unlink(missing_ok=True)
     save_network(directory / "tokenizer.safetensors", world.tokenizer)
     save_network(directory / "world_model.safetensors", world.model, tokenizer=fingerprint(world.tokenizer))
     starts = {

@@ -58,12 +58,14 @@ def decoder(
 
     Args:
         world: name of a bundled world or directory of one's own.
-        data: a store of episodes with real actions; labels are drawn from its train split.
+        data: a store of episodes, some of whose real actions are known (the others are -1, or there are none); labels
+            are drawn from its train split.
         labels: how many transitions are labelled, those held out included; the seed of `fit_config` decides which.
         out: the directory to write to, by default the world's own; logs go to `training` there. A run that was
             interrupted goes on where it was.
         actions: size of the real action space; by default the source's own.
-        supervised: also learn the model without the world, for the report.
+        supervised: also learn the model without the world, for the report; it sees frames whose size is a multiple of
+            16.
         size: of the decoder, and the dropout of both models.
         learning: how labels are used.
         fit_config: budget and optimiser, of both models.
@@ -91,11 +93,10 @@ def decoder(
     report["scored"] = len(known.scored)
     report |= _decoder_report(network, watch(labeller, tokens["val"], known.scored.at), known)
     report |= _obedience(labeller, network, report["attention"])
-    if main:
-        save_decoder(out / DECODER, network, world_hash)
     if supervised:
         report["supervised"] = _supervised_scores(store, known, both, out)
     if main:
+        save_decoder(out / DECODER, network, world_hash)
         write_atomically(out / REPORT, json.dumps(report, indent=1).encode())
         print(json.dumps(report, indent=1))
     return out / DECODER

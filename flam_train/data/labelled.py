@@ -1,4 +1,7 @@
-"""Transitions whose real action is known: the few labels that an action decoder learns from (paper 4.3)."""
+"""Transitions whose real action is known: the few labels that an action decoder learns from (paper 4.3).
+
+In a store that knows few, an unknown action is -1, and episodes of plain video have none at all.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +14,7 @@ from flam_train.data.episode import open_episode, read_values
 from flam_train.data.procgen import ACTION_CLASS
 from flam_train.data.store import EpisodeStore
 
+UNKNOWN = -1
 SCORED = 10_000  # held-out transitions that are scored on, at most
 
 
@@ -113,20 +117,22 @@ def draw_labels(
 
 
 def all_labels(store: EpisodeStore, split: str, *, actions: int) -> LabelledTransitions:
-    """All transitions of a split, in the order of its frames.
+    """All transitions of a split whose action is known, in the order of its frames.
 
     Raises:
-        ValueError: there are none, their actions are unknown, of several agents or outside [0, actions), or not as many
-            as frames.
+        ValueError: there are none, or actions are of several agents, outside [0, actions), or not as many as frames.
     """
     found = list(_read_actions(store, split, actions))
-    bounds = np.cumsum([0, *(len(taken) for taken in found)])
-    if sum(len(taken) > 1 for taken in found) == 0:
-        raise ValueError(f"{store.root}: expected transitions in split {split!r}, got none; collect some first")
+    starts = np.cumsum([0, *(len(taken) for taken in found)])
+    known = [np.flatnonzero(taken[:-1] != UNKNOWN) for taken in found]
+    if sum(len(rows) for rows in known) == 0:
+        raise ValueError(
+            f"{store.root}: expected transitions with a known action in split {split!r}, got none; collect some first"
+        )
     return LabelledTransitions(
-        at=np.concatenate([start + np.arange(len(taken) - 1) for start, taken in zip(bounds, found, strict=False)]),
-        actions=np.concatenate([taken[:-1] for taken in found]).astype(np.int64),
-        episodes=np.repeat(np.arange(len(found)), [len(taken) - 1 for taken in found]),
+        at=np.concatenate([start + rows for start, rows in zip(starts, known, strict=False)]),
+        actions=np.concatenate([taken[rows] for taken, rows in zip(found, known, strict=True)]).astype(np.int64),
+        episodes=np.repeat(np.arange(len(found)), [len(rows) for rows in known]),
     )
 
 
@@ -134,22 +140,23 @@ def _read_actions(store: EpisodeStore, split: str, actions: int) -> Iterator[np.
     for record in store.episodes(split):
         with open_episode(record.path) as file:
             taken = read_values(file, "actions", record.path)
+        if taken.shape[1:] == (0,):
+            taken = np.full(len(taken), UNKNOWN)
         _check_actions(taken, record.frames, actions, record.path)
         yield taken
 
 
 def _check_actions(taken: np.ndarray, frames: int, actions: int, path: Path) -> None:
     if taken.ndim != 1:
-        known = f"those of {taken.shape[1]} agents" if taken.shape[1] else "none, as of plain video"
-        raise ValueError(f"{path}: expected the actions of one agent, got {known}; use a store that was collected")
+        raise ValueError(f"{path}: expected the actions of one agent, got those of {taken.shape[1]}; use another store")
     if len(taken) != frames:
         raise ValueError(
             f"{path}: expected {frames} actions, one for each frame, got {len(taken)}; collect the episode again"
         )
-    if taken.min() < 0 or taken.max() >= actions:
+    if taken.min() < UNKNOWN or taken.max() >= actions:
         raise ValueError(
-            f"{path}: expected actions in [0, {actions - 1}], got some in [{taken.min()}, {taken.max()}]; "
-            "tell how many real actions there are"
+            f"{path}: expected actions in [0, {actions - 1}], or {UNKNOWN} for unknown, got some in [{taken.min()}, "
+            f"{taken.max()}]; tell how many real actions there are"
         )
 
 

@@ -141,6 +141,12 @@ def test_a_world_brings_its_decoder(world, tiny_checkpoint, tmp_path):
     assert bare.decoder is None and bare.controlled_slot is None
 
 
+def test_a_world_without_a_decoder_leaves_none_of_the_world_that_was_there(world, tiny_world, tmp_path):
+    save_world(tmp_path, world)
+    save_world(tmp_path, replace(tiny_world, decoder=None))
+    assert load_world(tmp_path).decoder is None
+
+
 def test_a_decoder_of_another_world_is_refused(world, tmp_path):
     save_world(tmp_path, world)
     save_decoder(tmp_path / "decoder.safetensors", world.decoder, "another")

@@ -91,17 +91,33 @@ def test_numbers_of_labels_that_cannot_be_are_refused(played):
 
 
 def test_labels_outside_the_action_space_are_refused(played):
-    with pytest.raises(ValueError, match=r"expected actions in \[0, 3\], got some in \[0, 4\]; tell how many"):
+    with pytest.raises(ValueError, match=r"expected actions in \[0, 3\], or -1 .* got some in \[0, 4\]; tell how many"):
         all_labels(played, "train", actions=4)
 
 
-@pytest.mark.parametrize("agents, known", [(0, "none, as of plain video"), (3, "those of 3 agents")])
-def test_a_store_without_actions_of_one_agent_is_refused(tmp_path, make_episode, agents, known):
+@pytest.mark.parametrize(
+    "agents, message",
+    [
+        (0, "expected transitions with a known action .* got none"),
+        (3, "expected the actions of one .* those of 3; use"),
+    ],
+)
+def test_a_store_without_actions_of_one_agent_is_refused(tmp_path, make_episode, agents, message):
     store = EpisodeStore.create(tmp_path / "out", source="video", size=48, settings={})
     episode = make_episode(np.zeros((6, 48, 48, 3), np.uint8))
     store.write("train", replace(episode, actions=np.zeros((6, agents), np.int16)))
-    with pytest.raises(ValueError, match=f"expected the actions of one agent, got {known}; use a store"):
+    with pytest.raises(ValueError, match=message):
         all_labels(store, "train", actions=ACTIONS)
+
+
+def test_actions_that_nobody_knows_are_no_labels(tmp_path, make_episode):
+    store = EpisodeStore.create(tmp_path / "out", source="video", size=48, settings={})
+    actions = np.array([3, -1, -1, 2, 6], np.int16)
+    for number, known in enumerate((np.zeros((3, 0), np.int16), actions)):
+        episode = make_episode(np.zeros((len(known), 48, 48, 3), np.uint8))
+        store.write("train", replace(episode, actions=known), name=f"video-{number}")
+    labels = all_labels(store, "train", actions=ACTIONS)
+    assert (labels.at.tolist(), labels.actions.tolist(), labels.episodes.tolist()) == ([3, 6], [3, 2], [1, 1])
 
 
 def test_labels_and_frames_of_different_length_are_refused(tmp_path, make_episode):
@@ -327,7 +343,7 @@ def test_labels_of_another_decoder_need_another_folder(decoded, played, tiny_che
 def test_mistakes_are_one_line(played, tiny_checkpoint, tmp_path, capsys):
     for message, arguments in {
         "expected the number of real actions told": [],
-        "expected actions in [0, 2], got some in [0, 4]": ["--actions", "3"],
+        "expected actions in [0, 2], or -1 for unknown, got some in [0, 4]": ["--actions", "3"],
         "expected between 5 labels": ["--actions", "7", "--labels", "4"],
         "expected held_out between 0 and 1": ["--actions", "7", "--learning.held-out", "1"],
     }.items():
