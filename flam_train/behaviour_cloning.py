@@ -139,7 +139,9 @@ class BehaviourCloning:
         rows = confident_rows(self.demonstrations, threshold)
         if isinstance(held_out, Demonstrations):
             return rows, confident_rows(held_out, threshold if self._is_soft(held_out) else 0.0)
-        learned, kept = split_episodes(self.demonstrations, held_out, self.fit_config.seed)
+        episodes = self.demonstrations.episodes
+        episodes = np.empty(0) if episodes is None else episodes
+        learned, kept = split_episodes(episodes, held_out, self.fit_config.seed)
         rows, held_out_rows = np.intersect1d(rows, learned), np.intersect1d(rows, kept)
         if not (len(rows) and len(held_out_rows)):
             raise ValueError(

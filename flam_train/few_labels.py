@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flam_train.data.demonstrations import Demonstrations, split_episodes
+from flam_train.data.demonstrations import split_episodes
 from flam_train.data.labelled import LabelledTransitions
 from flam_train.engine import Batch, EarlyStopping, FitConfig, FitResult, Progress, fit
 
@@ -39,13 +39,12 @@ LEARNING = LearningConfig()
 
 
 def hold_out(labels: LabelledTransitions, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to learn from and rows to hold out, int64: whole episodes, as neighbouring frames are nearly equal.
+    """Rows to learn from and rows to hold out, int64, as `split_episodes` has it.
 
     Raises:
         ValueError: all labels are of one episode.
     """
-    pairs = Demonstrations(obs=labels.at, acts=labels.actions, episodes=labels.episodes)
-    return split_episodes(pairs, share, seed)
+    return split_episodes(labels.episodes, share, seed)
 
 
 def learn_from_labels(

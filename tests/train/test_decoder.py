@@ -1,5 +1,6 @@
 """An action decoder from a few labels: which are drawn, what is learned, what is told."""
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from flam_env import ActionDecoder, ActionDecoderConfig, Labeller, load_world, save_world
 from flam_env.checkpoint import read_tensors
 from flam_env.frames import resize_frames
+from flam_train import action_encoding
 from flam_train.action_encoding import learn_encoder
 from flam_train.action_learning import action_scores, all_logits, calibrated_temperature, learn_actions
 from flam_train.cli import main
@@ -27,7 +29,7 @@ from flam_train.data.store import EpisodeStore
 from flam_train.data.tokens import token_cache
 from flam_train.decoder import decoder
 from flam_train.engine import FitConfig
-from flam_train.few_labels import LearningConfig
+from flam_train.few_labels import LearningConfig, hold_out
 from flam_train.label import label
 from flam_train.labelled_models import DecoderSize, LabelLearning, learn_supervised
 from flam_train.player_slot import attention_of, share_of_episodes
@@ -194,6 +196,18 @@ def test_a_planted_player_is_found_and_understood(learned):
     assert share_of_episodes(attention, np.arange(300) // 30, 2) == 0.0
 
 
+def test_the_gain_is_the_one_that_is_obeyed_most(learned, monkeypatch):
+    obeyed = {1.0: 0.2, 2.0: 0.7, 4.0: 0.5}
+    monkeypatch.setattr(
+        action_encoding,
+        "share_obeyed",
+        lambda dream, network, steered, starts: obeyed[network.encoder.gain.item()] * (steered == [3]),
+    )
+    network = copy.deepcopy(learned)
+    action_encoding.choose_gain(None, network)
+    assert network.encoder.gain.item() == 2.0
+
+
 def test_what_the_encoder_is_asked_for_the_decoder_reads(learned):
     (slots, latent_actions), _, player = planted(300, seed=2)
     mine, asked = player == 3, torch.arange(300) % 3
@@ -302,6 +316,16 @@ def test_the_command_gives_the_world_a_decoder_and_a_report(decoded, played):
         assert set(scores) == {"accuracy", "class_accuracy", "cross_entropy", "calibration_error"}
     inputs = watch(Labeller(world), token_cache(played, world.tokenizer)["val"], np.arange(30))
     assert torch.isfinite(all_logits(world.decoder, inputs)).all()
+
+
+def test_the_command_calibrates_on_held_out_labels_and_finds_the_slot_with_most_attention(decoded, played):
+    world, labels = load_world(decoded), supervise(played, 60, actions=ACTIONS, seed=0).learned
+    inputs = watch(Labeller(world), token_cache(played, world.tokenizer)["train"], labels.at)
+    assert attention_of(world.decoder, inputs).mean(0).argmax() == world.controlled_slot
+    held_out = hold_out(labels, LEARNING.held_out, seed=0)[1]
+    logits = all_logits(world.decoder, (inputs[0][held_out], inputs[1][held_out]))
+    assert calibrated_temperature(logits, torch.from_numpy(labels.actions[held_out])) == pytest.approx(1, abs=0.03)
+    assert world.decoder.temperature != 1
 
 
 def test_what_the_report_scores_is_what_was_stored(decoded, played, tiny_checkpoint, tmp_path):
