@@ -12,12 +12,18 @@ pytest.importorskip("procgen")
 from stable_baselines3 import PPO
 
 import flam_train
+from flam_env import Labeller
 from flam_env.checkpoint import fingerprint
+from flam_env.world import find_world
+from flam_train.collect import collect
+from flam_train.data.labelled import action_classes
 from flam_train.data.policy import load_policy
 from flam_train.data.visits import score
 from flam_train.policies.findings import read_arms
 
-BUNDLED = Path(flam_train.__file__).parent / "pretrained" / "bigfish"
+PRETRAINED = Path(flam_train.__file__).parent / "pretrained"
+BUNDLED = PRETRAINED / "bigfish"
+GAMES = ("bigfish",)
 REPORTS = Path(__file__).parents[2] / "benchmarks" / "results" / "policies" / "bigfish"
 
 
@@ -42,9 +48,21 @@ def test_the_bundled_demonstrator_is_who_was_filmed():
 
 
 def test_the_bundled_demonstrator_of_starpilot_outlives_chance_many_times():
-    policy = load_policy(BUNDLED.parent / "starpilot" / "demonstrator.safetensors", "starpilot")
+    policy = load_policy(PRETRAINED / "starpilot" / "demonstrator.safetensors", "starpilot")
     played = score(policy, split="test", episodes=16, seed=1, greedy=False, max_frames=200)
     assert policy.config.tolerance is None and played.returns.mean() > 5 * 1.6  # 1.6: random actions, to the end
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_the_bundled_decoder_tells_what_was_done_in_the_real_game(game, tmp_path):
+    played = {"demonstrator": PRETRAINED / game / "demonstrator.safetensors", "native": True, "random_share": 0.0}
+    store = collect(game, tmp_path, frames=800, seed=1, workers=1, max_episode_frames=200, **played)
+    labeller, same = Labeller.from_pretrained(game), action_classes(store)
+    episodes = [store.read(record) for record in store.episodes("val") + store.episodes("test")]
+    told = np.concatenate([labeller.label(episode.frames).actions for episode in episodes])
+    done = np.concatenate([episode.actions[:-1] for episode in episodes])
+    report = json.loads((find_world(game) / "decoder.json").read_text())
+    assert len(done) > 100 and (same[told] == same[done]).mean() > report["decoder"]["class_accuracy"] - 0.1
 
 
 def test_the_policy_is_watched_in_the_real_game(run_example, tmp_path):
