@@ -12,7 +12,7 @@ from flam_train.data.demonstrations import Demonstrations, Told, read_demonstrat
 from flam_train.data.procgen_vec_env import ProcgenVecEnv
 from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig
-from flam_train.evaluate.levels import evaluate_on_levels
+from flam_train.evaluate.levels import play_and_close
 from flam_train.impala_extractor import ImpalaExtractor
 from flam_train.presets import SMALL
 
@@ -23,7 +23,7 @@ __all__ = ["BehaviourCloning", "CloningConfig", "CloningResult", "Demonstrations
 
 FILE, SCORES = "policy.zip", "levels.json"
 HELD_OUT_PAIRS, HELD_OUT_SHARE = 2048, 0.1
-PLAYERS = 16  # simulators that the clone plays at once
+SIMULATORS = 16  # that the clone plays at once
 ALGORITHMS = ("PPO", "A2C")
 POLICY_ARGUMENTS: dict[str, dict[str, Any]] = {
     "nature": {},  # SB3's own for a CnnPolicy
@@ -85,7 +85,9 @@ def clone(
         save_policy(model, Path(out) / FILE)
         scores: dict[str, Any] = {"kept_step": result.step, "held_out": result.metrics}
         if episodes_per_env:
-            scores["levels"] = _play(model, store, game, episodes_per_env, fit_config.seed)
+            env = ProcgenVecEnv.of_store(store, SIMULATORS, split="test", game=game)
+            played = play_and_close(model, env, episodes_per_env=episodes_per_env, seed=fit_config.seed)
+            scores["levels"] = played.summary()
         write_atomically(Path(out) / SCORES, json.dumps(scores, indent=1).encode())
         print(json.dumps(scores))
     return Path(out) / FILE
@@ -129,13 +131,6 @@ def save_policy(model: "BaseAlgorithm", path: Path) -> None:
     file = BytesIO()
     model.save(file)
     write_atomically(path, file.getvalue())
-
-
-def _play(model: "BaseAlgorithm", store: EpisodeStore, game: str | None, episodes: int, seed: int) -> dict[str, float]:
-    env = ProcgenVecEnv.of_store(store, PLAYERS, split="test", game=game)
-    scores = evaluate_on_levels(model, env, episodes_per_env=episodes, seed=seed)
-    env.close()
-    return scores.summary()
 
 
 if __name__ == "__main__":

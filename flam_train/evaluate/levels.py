@@ -96,6 +96,14 @@ def evaluate_on_levels(
     return tally.scores()
 
 
+def play_and_close(model: Any, env: VecEnv, *, episodes_per_env: int, seed: int) -> LevelScores:
+    """As `evaluate_on_levels`, for an environment that is needed for nothing else."""
+    try:
+        return evaluate_on_levels(model, env, episodes_per_env=episodes_per_env, seed=seed)
+    finally:
+        env.close()
+
+
 class _Tally:
     """Keeps count of episodes until every environment has played its own."""
 

@@ -14,7 +14,7 @@ from flam_train.clone import FILE, new_model, save_policy
 from flam_train.data.policy import Demonstrator, load_policy
 from flam_train.data.procgen_vec_env import ProcgenVecEnv
 from flam_train.data.store import EpisodeStore
-from flam_train.evaluate.levels import LevelScores, evaluate_on_levels
+from flam_train.evaluate.levels import LevelScores, play_and_close
 from flam_train.policies.arms import arm_demonstrations, held_out_demonstrations
 from flam_train.policies.players import DemonstratorPlayer, RandomPlayer
 from flam_train.policies.pseudo_labels import label_path, read_pseudo_labels
@@ -46,7 +46,8 @@ def _play_as(run: Run, study: Study) -> LevelScores:
     player: Any = RandomPlayer(run.seed)
     if run.arm != "random":
         player = DemonstratorPlayer(Demonstrator(load_policy(study.demonstrator, study.game)), run.seed)
-    return _play(player, ProcgenVecEnv(study.game, SIMULATORS, split="test", native=True), EPISODES, run.seed)
+    env = ProcgenVecEnv(study.game, SIMULATORS, split="test", native=True)
+    return play_and_close(player, env, episodes_per_env=EPISODES, seed=run.seed)
 
 
 def _clone(run: Run, study: Study) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def _clone(run: Run, study: Study) -> dict[str, Any]:
 
     def judge(policy: ActorCriticPolicy) -> float:
         env = ProcgenVecEnv.of_store(store, SIMULATORS, split="val")
-        return _play(policy, env, JUDGED_EPISODES, run.seed).mean
+        return play_and_close(policy, env, episodes_per_env=JUDGED_EPISODES, seed=run.seed).mean
 
     cloning = BehaviourCloning(
         model,
@@ -72,16 +73,9 @@ def _clone(run: Run, study: Study) -> dict[str, Any]:
     if run.arm in PSEUDO:
         told = read_pseudo_labels(label_path(study.pseudo_labels, run))
         report["pseudo_labels"] = told.scores | {"world": told.world}
-    played = _play(model, ProcgenVecEnv.of_store(store, SIMULATORS, split="test"), EPISODES, run.seed)
+    env = ProcgenVecEnv.of_store(store, SIMULATORS, split="test")
+    played = play_and_close(model, env, episodes_per_env=EPISODES, seed=run.seed)
     return report | {"levels": _levels(played)}
-
-
-def _play(player: Any, env: ProcgenVecEnv, episodes: int, seed: int) -> LevelScores:
-    """Plays on all environments, and frees them."""
-    try:
-        return evaluate_on_levels(player, env, episodes_per_env=episodes, seed=seed)
-    finally:
-        env.close()
 
 
 def _levels(scores: LevelScores) -> dict[str, Any]:

@@ -426,7 +426,7 @@ def test_the_command_makes_a_policy_that_plays(tmp_path, monkeypatch, capsys):
     from flam_train.collect import collect
     from flam_train.data.procgen_vec_env import ProcgenVecEnv
 
-    monkeypatch.setattr("flam_train.clone.PLAYERS", 2)
+    monkeypatch.setattr("flam_train.clone.SIMULATORS", 2)
     data, out = tmp_path / "data", tmp_path / "run"
     collect("bigfish", data, frames=300, random_share=1.0, workers=1, max_episode_frames=60)
     quick = ["--agent", "random", "--features", "nature", "--episodes-per-env", "1", "--config.evaluate-every", "3"]
@@ -449,7 +449,7 @@ def test_videos_that_a_world_labelled_become_a_policy_by_commands(tmp_path, monk
     imageio = pytest.importorskip("imageio.v3")
     from flam_train.collect import collect
 
-    monkeypatch.setattr("flam_train.clone.PLAYERS", 2)
+    monkeypatch.setattr("flam_train.clone.SIMULATORS", 2)
     played = collect("bigfish", tmp_path / "data", frames=100, random_share=1.0, workers=1, max_episode_frames=30)
     videos = [tmp_path / f"video{number}" for number in range(2)]
     for video, record in zip(videos, played.episodes("train"), strict=False):
