@@ -89,7 +89,10 @@ def _check_alike(folder: Path, reports: Mapping[Run, Mapping[str, Any]]) -> None
         settings = {key: value for key, value in report["settings"].items() if key not in ("arm", "labels", "seed")}
         settings["fit"] = {key: value for key, value in settings["fit"].items() if key != "seed"}
         shared.setdefault(json.dumps(settings, sort_keys=True), []).append(run.name)
-    worlds = {report["pseudo_labels"]["world"] for report in reports.values() if "pseudo_labels" in report}
+    told = [
+        report["pseudo_labels"] for run, report in reports.items() if run.arm == "flam" and "pseudo_labels" in report
+    ]
+    worlds = {labels["world"] for labels in told}
     if len(worlds) > 1:
         raise ValueError(f"{folder}: expected pseudo labels of one world, got {sorted(worlds)}; delete those of others")
     if len(shared) > 1:

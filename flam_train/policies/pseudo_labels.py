@@ -16,7 +16,6 @@ from torch.nn.functional import one_hot
 
 from flam_env.checkpoint import write_atomically
 from flam_env.labeller import Labeller
-from flam_env.world import World
 from flam_train.action_learning import action_scores, all_logits
 from flam_train.data.labelled import LabelledTransitions, action_classes, all_labels, draw_labels
 from flam_train.data.store import EpisodeStore
@@ -32,7 +31,7 @@ class PseudoLabels(NamedTuple):
     """What a model says of every transition of the train split, in the order of its frames.
 
     probabilities: float16 (P, C), true labels where they were given; scores: of the model on all transitions without;
-    world: fingerprint of the world whose tokens, or slots and latent actions, the model saw.
+    world: fingerprint of the world whose slots and latent actions the model saw; empty where it saw frames.
     """
 
     probabilities: np.ndarray
@@ -73,28 +72,32 @@ def make_pseudo_labels(store: EpisodeStore, labeller: Labeller, runs: Iterable[R
     classes = action_classes(store)
     every = all_labels(store, "train", actions=len(classes))
     there = {run: label_path(out, run) for run in runs if label_path(out, run).exists()}
-    for path in there.values():
-        _check_made_from(path, labeller.world.fingerprint(), len(every))
+    for run, path in there.items():
+        _check_made_from(path, _world_seen(run, labeller), len(every))
     missing = [run for run in runs if run not in there]
     views = {arm: VIEWS[arm](store, labeller, every.at) for arm in {run.arm for run in missing}}
     for run in missing:
         assert run.labels is not None, "pseudo labels come from labels"
         labels, view = draw_labels(store, run.labels, actions=len(classes), seed=run.seed), views[run.arm]
         rows = np.searchsorted(every.at, labels.at)
-        learning, logs = _learning(store, labeller.world, run, len(classes)), out / "training" / run.name
+        learning, logs = _learning(store, _world_seen(run, labeller), run, len(classes)), out / "training" / run.name
         network = LEARN[run.arm](labeller.world, view(rows), labels, learning, logs)
         pieces = np.array_split(np.arange(len(every)), -(-len(every) // PIECE))
         logits = torch.cat([all_logits(network, view(piece)) for piece in pieces])
         told = _scored(logits, every, torch.from_numpy(rows), classes)
-        write_atomically(label_path(out, run), _packed(*told, world=labeller.world.fingerprint()))
+        write_atomically(label_path(out, run), _packed(*told, world=_world_seen(run, labeller)))
+
+
+def _world_seen(run: Run, labeller: Labeller) -> str:
+    return labeller.world.fingerprint() if run.arm == "flam" else ""
 
 
 def _check_made_from(path: Path, world: str, transitions: int) -> None:
     told = read_pseudo_labels(path)
     if (told.world, len(told.probabilities)) != (world, transitions):
         raise ValueError(
-            f"{path}: expected pseudo labels of {transitions} transitions made with the world {world}, got "
-            f"{len(told.probabilities)} made with {told.world}; move away what was made from others, its runs included"
+            f"{path}: expected pseudo labels of {transitions} transitions made with the world {world!r}, got "
+            f"{len(told.probabilities)} made with {told.world!r}; move away what was made from others, with its runs"
         )
 
 
@@ -114,8 +117,8 @@ VIEWS: dict[str, Callable[[EpisodeStore, Labeller, np.ndarray], View]] = {
 }
 
 
-def _learning(store: EpisodeStore, world: World, run: Run, actions: int) -> LabelLearning:
-    identity = {"learning": asdict(LEARNING), "labels": run.labels, "world": world.fingerprint()} | store.identity()
+def _learning(store: EpisodeStore, world: str, run: Run, actions: int) -> LabelLearning:
+    identity = {"learning": asdict(LEARNING), "labels": run.labels, "world": world} | store.identity()
     return LabelLearning(
         actions=actions,
         size=DecoderSize(),

@@ -128,8 +128,9 @@ def test_pseudo_labels_that_are_there_are_not_made_again(demonstrations, study, 
 
 
 def test_pseudo_labels_made_with_another_world_are_refused(demonstrations, study, tiny_checkpoint):
-    with pytest.raises(ValueError, match=r"expected pseudo labels of \d+ transitions made with the world \w+, got"):
-        make_pseudo_labels(demonstrations, Labeller.from_pretrained(tiny_checkpoint), FEW[3:5], study.pseudo_labels)
+    with pytest.raises(ValueError, match=r"expected pseudo labels of \d+ transitions made with the world '\w+', got"):
+        make_pseudo_labels(demonstrations, Labeller.from_pretrained(tiny_checkpoint), FEW[3:4], study.pseudo_labels)
+    make_pseudo_labels(demonstrations, Labeller.from_pretrained(tiny_checkpoint), FEW[4:5], study.pseudo_labels)
 
 
 # --- one run ----------------------------------------------------------------------------------------------------
