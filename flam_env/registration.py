@@ -2,7 +2,7 @@
 
 import gymnasium as gym
 
-BUNDLED = {"Bigfish": "bigfish", "MultiGrid": "multigrid"}
+BUNDLED = {"Bigfish": "bigfish", "MultiGrid": "multigrid", "Starpilot": "starpilot"}
 """Worlds that come with the package: name in the id -> name of the checkpoint."""
 
 

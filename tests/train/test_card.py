@@ -12,7 +12,9 @@ from flam_train.experiments.bars import BARS
 from flam_train.experiments.findings import read_finding
 from flam_train.experiments.runs import MAIN
 
+GAMES = ("bigfish", "starpilot")
 LEAST_CLIPS, CONTEXT, HORIZON = 256, 2, 16
+COSTLY = ("starpilot",)  # what moves there takes 72 nats at the same price, as its card says
 OPEN = ("action_accuracy",)  # bars of rooms that are missed; the card says why
 WHOLE_DB = 5  # by so much, windows of a dream may be further from the nearest real one than real ones are
 
@@ -27,9 +29,14 @@ def report(bundled) -> dict:
     return read_report(PRETRAINED / bundled / "report.json")
 
 
+@pytest.fixture(params=GAMES)
+def game(request) -> str:
+    return request.param
+
+
 @pytest.fixture
-def bigfish() -> dict:
-    return read_report(PRETRAINED / "bigfish" / "report.json")
+def played(game) -> dict:
+    return read_report(PRETRAINED / game / "report.json")
 
 
 def test_the_report_is_of_the_weights_beside_it(bundled, report):
@@ -61,26 +68,26 @@ def test_the_bars_of_rooms_hold(bar):
     assert bar.holds(finding.numbers[bar.measure])
 
 
-def test_the_bars_of_prediction_hold(bigfish):
-    scores, measures = bigfish["scores"]["all"], bigfish["measures"]
+def test_the_bars_of_prediction_hold(played):
+    scores, measures = played["scores"]["all"], played["measures"]
     assert scores["recon_psnr"] >= 32
     assert measures["gap_to_recon_db"] <= 5
     assert measures["gain_over_copy_last_db"] >= 6
 
 
-def test_the_bars_against_actions_that_carry_too_much_hold(bigfish):
-    measures = bigfish["measures"]
-    assert measures["nats_per_frame"] <= 60
+def test_the_bars_against_actions_that_carry_too_much_hold(game, played):
+    measures = played["measures"]
+    assert measures["nats_per_frame"] <= 60 or game in COSTLY
     assert measures["inferred_minus_sampled_db"] >= 2
     assert measures["labels_inside_box"] >= 0.999
 
 
-def test_the_bars_of_steering_hold(bigfish):
-    assert bigfish["measures"]["steering_density_ratio"] >= 3
-    assert bigfish["measures"]["steering_steerable_slots"] >= 8
+def test_the_bars_of_steering_hold(played):
+    assert played["measures"]["steering_density_ratio"] >= 3
+    assert played["measures"]["steering_steerable_slots"] >= 8
 
 
-def test_dreams_within_the_registered_horizon_stay_near_to_real_frames(bigfish):
-    horizon, dreams = load_world("bigfish").settings.horizon, bigfish["dreams"]
+def test_dreams_within_the_registered_horizon_stay_near_to_real_frames(game, played):
+    horizon, dreams = load_world(game).settings.horizon, played["dreams"]
     held = [psnr for step, psnr in zip(dreams["step"], dreams["nearest_psnr"], strict=True) if step <= horizon]
     assert min(held) >= dreams["real_nearest_psnr"] - WHOLE_DB
