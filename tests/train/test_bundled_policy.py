@@ -23,7 +23,7 @@ from flam_train.policies.findings import read_arms
 
 PRETRAINED = Path(flam_train.__file__).parent / "pretrained"
 BUNDLED = PRETRAINED / "bigfish"
-GAMES = ("bigfish",)
+GAMES = ("bigfish", "starpilot")
 REPORTS = Path(__file__).parents[2] / "benchmarks" / "results" / "policies" / "bigfish"
 
 

@@ -49,8 +49,8 @@ def test_the_card_prints_the_report(bundled, report):
     assert [line for line in format_report(report).splitlines() if line not in card] == []
 
 
-def test_the_card_tells_how_often_the_decoder_is_right():
-    world, directory = load_world("bigfish"), PRETRAINED / "bigfish"
+def test_the_card_tells_how_often_the_decoder_is_right(game):
+    world, directory = load_world(game), PRETRAINED / game
     report, card = json.loads((directory / "decoder.json").read_text()), (directory / "card.md").read_text()
     assert report["world"] == world.fingerprint() and report["controlled_slot"] == world.controlled_slot
     for right in (report["decoder"]["accuracy"], report["supervised"]["accuracy"], report["floor"]):
