@@ -76,7 +76,7 @@ policies-starpilot: $(VENV)/installed-dev
 	$(RUN)/flam-train reinforce starpilot --imitated data/starpilot-planner --out runs/demonstrators/starpilot
 	$(call FILM,starpilot,1000,200000,demonstrations)
 	$(call DECODE,starpilot,demonstrations)
-	$(RUN)/flam-train policies starpilot
+	$(RUN)/flam-train policies starpilot --fit.steps 4000
 	$(RUN)/flam-train policy-tables > benchmarks/results/policies.md
 	mkdir -p $(POLICIES)/starpilot
 	cp runs/demonstrators/starpilot/policy.safetensors $(POLICIES)/starpilot/demonstrator.safetensors
