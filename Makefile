@@ -53,7 +53,7 @@ rooms: $(VENV)/installed-dev
 	$(RUN)/flam-train tables --plots docs/rooms > benchmarks/results/rooms.md
 
 # From video to a policy: the demonstrator, what it is filmed at, all arms of Table 4, and what is bundled of them: about
-# four hours on two cores for Bigfish, three for Starpilot, whose clones need fewer steps.
+# four hours on two cores for Bigfish, three for Starpilot, whose clones get fewer steps.
 POLICIES := flam_train/pretrained
 FILM = $(RUN)/flam-train collect $(1) --native --random-share 0 --max-episode-frames $(2) --frames $(3) \
 	--demonstrator runs/demonstrators/$(1)/policy.safetensors --out data/$(1)-$(4)

@@ -14,17 +14,19 @@ from stable_baselines3 import PPO
 import flam_train
 from flam_env import Labeller
 from flam_env.checkpoint import fingerprint
-from flam_env.world import find_world
+from flam_env.world import find_world, load_world
 from flam_train.collect import collect
 from flam_train.data.labelled import action_classes
 from flam_train.data.policy import load_policy
 from flam_train.data.visits import score
 from flam_train.policies.findings import read_arms
+from flam_train.policies.tables import RATIOS
 
 PRETRAINED = Path(flam_train.__file__).parent / "pretrained"
 BUNDLED = PRETRAINED / "bigfish"
 GAMES = ("bigfish", "starpilot")
-REPORTS = Path(__file__).parents[2] / "benchmarks" / "results" / "policies" / "bigfish"
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "policies"
+REPORTS = RESULTS / "bigfish"
 
 
 def test_the_policy_opens_and_acts_on_pictures_of_the_game():
@@ -41,10 +43,19 @@ def test_the_card_says_what_the_report_says_and_the_policy_beats_chance_three_ti
     assert levels["mean_return"] >= 3 * chance.mean and levels["episodes"] >= 100
 
 
-def test_the_bundled_demonstrator_is_who_was_filmed():
-    report = json.loads((BUNDLED / "report.json").read_text())
-    demonstrator = load_policy(BUNDLED / "demonstrator.safetensors", "bigfish")
-    assert report["settings"]["demonstrations"]["settings"]["demonstrator"] == fingerprint(demonstrator)
+@pytest.mark.parametrize("game", GAMES)
+def test_the_results_are_of_the_bundled_demonstrator_and_world(game):
+    demonstrator = fingerprint(load_policy(PRETRAINED / game / "demonstrator.safetensors", game))
+    for report in read_arms(RESULTS / game)["flam", 10_000].reports:
+        assert report["settings"]["demonstrations"]["settings"]["demonstrator"] == demonstrator
+        assert report["pseudo_labels"]["world"] == load_world(game).fingerprint()
+
+
+@pytest.mark.parametrize("ratio", [ratio for ratio in RATIOS if not ratio.aim], ids=lambda ratio: str(ratio[:3]))
+def test_the_bars_of_table_4_hold(ratio):
+    arms = read_arms(RESULTS / ratio.game)
+    assert arms[ratio.over].mean >= ratio.bound * arms[ratio.under].mean
+    assert min(len(arms[name].reports) for name in (ratio.over, ratio.under)) == 3
 
 
 def test_the_bundled_demonstrator_of_starpilot_outlives_chance_many_times():
