@@ -26,18 +26,17 @@ def check_starts(starts: Sequence[int] | np.ndarray, video: np.ndarray | Iterato
             "of flags, one for each frame, take np.flatnonzero"
         )
     found = found.astype(np.int64)
-    if isinstance(video, np.ndarray):
-        _check_range(found, len(video))
-    elif found.min() < 0 or (np.diff(found) <= 0).any():
-        raise ValueError(f"expected ascending starts of 0 or more, each once, got {found.tolist()}; sort them")
+    _check_range(found, len(video) if isinstance(video, np.ndarray) else None)
     return found
 
 
-def _check_range(starts: np.ndarray, frames: int) -> None:
-    if starts.min() < 0 or starts.max() >= frames or (np.diff(starts) <= 0).any():
+def _check_range(starts: np.ndarray, frames: int | None) -> None:
+    beyond = frames is not None and starts.max() >= frames
+    if starts.min() < 0 or beyond or (np.diff(starts) <= 0).any():
+        where = "of 0 or more" if frames is None else f"in [0, {frames - 1}]"
         raise ValueError(
-            f"expected ascending starts in [0, {frames - 1}], each once, got {starts.tolist()}; sort them and leave "
-            "out what is no frame of the video"
+            f"expected ascending starts {where}, each once, got {starts.tolist()}; sort them and leave out what is no "
+            "frame of the video"
         )
 
 

@@ -120,14 +120,14 @@ class ProcgenVecEnv(VecEnv):
         Raises:
             ValueError: the store is of no game, or of another one.
         """
-        known = store.source.removeprefix("procgen/")
-        known = game if game in GAMES and store.source == "video" else known
-        if known not in GAMES or known == store.source or game not in (None, known):
+        source = f"procgen/{game}" if store.source == "video" else store.source
+        recorded = {f"procgen/{each}": each for each in GAMES}.get(source)
+        if recorded is None or game not in (None, recorded):
             raise ValueError(
                 f"{store.root}: expected a store of {game or ', '.join(GAMES)}, got {store.source}; name one that "
                 "`flam-train collect` made of a game, or the game that the videos show"
             )
-        return cls(known, num_envs, split=split, size=store.size, native=bool(store.settings.get("native")))
+        return cls(recorded, num_envs, split=split, size=store.size, native=bool(store.settings.get("native")))
 
     def reset(self) -> np.ndarray:
         """Begins new episodes everywhere -> pictures uint8 (num_envs, size, size, 3).

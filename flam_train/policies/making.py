@@ -10,7 +10,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from flam_env.checkpoint import parse_json, write_atomically
 from flam_train.behaviour_cloning import BehaviourCloning
-from flam_train.clone import FILE, new_model, save_policy
+from flam_train.clone import FILE, SIMULATORS, new_model, save_policy
 from flam_train.data.policy import Demonstrator, load_policy
 from flam_train.data.procgen_vec_env import ProcgenVecEnv
 from flam_train.data.store import EpisodeStore
@@ -22,7 +22,6 @@ from flam_train.policies.runs import CLONING, PLAYERS, PSEUDO, Run
 from flam_train.policies.study import Study
 from flam_train.side_by_side import logged
 
-SIMULATORS = 16
 EPISODES, JUDGED_EPISODES = 7, 2
 """Of each simulator: 112 on levels of the test split in the end, 32 on levels of the val split to choose weights."""
 

@@ -88,7 +88,7 @@ def _checked_store(study: Study, arms: tuple[str, ...]) -> EpisodeStore:
         raise ValueError(
             f"{study.data}: expected episodes of the demonstrator {study.demonstrator} ({player}) alone, got "
             f"{filmed.get('demonstrator')} with a random share of {filmed.get('random_share')}; make them with "
-            f"`flam-train collect {study.game} --random-share 0 --demonstrator {study.demonstrator}`"
+            f"`flam-train collect {study.game} --native --random-share 0 --demonstrator {study.demonstrator}`"
         )
     return store
 
