@@ -3,8 +3,8 @@
     python benchmarks/golden.py OLD            # holds the working tree against the commit OLD
     python benchmarks/golden.py OLD --worlds bigfish multigrid
 
-Each side runs in a process of its own, on one thread, with its own bundled worlds: tokens of a dream of 16 steps must be
-equal, and the labels of a clip must agree to 1e-5.
+Each side runs in a process of its own, on one thread, with its own bundled worlds: tokens of a dream of 16 steps must
+be equal, and the labels of a clip must agree to 1e-5.
 """
 
 import argparse
