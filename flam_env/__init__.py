@@ -11,6 +11,7 @@ from flam_env.registration import register_environments
 
 if TYPE_CHECKING:
     from flam_env.action_decoder import ActionDecoder, ActionDecoderConfig
+    from flam_env.action_encoder import ActionEncoder, ActionEncoderConfig
     from flam_env.dream import Dream, DreamState
     from flam_env.env import FlamEnv
     from flam_env.label_observations import LabelObservations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ActionDecoder",
     "ActionDecoderConfig",
+    "ActionEncoder",
+    "ActionEncoderConfig",
     "DiscreteLatentActions",
     "Dream",
     "DreamState",
@@ -43,6 +46,7 @@ __all__ = [
 
 _ROOMS = {
     "action_decoder": ("ActionDecoder", "ActionDecoderConfig"),
+    "action_encoder": ("ActionEncoder", "ActionEncoderConfig"),
     "dream": ("Dream", "DreamState"),
     "env": ("FlamEnv",),
     "label_observations": ("LabelObservations",),

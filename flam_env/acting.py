@@ -1,33 +1,64 @@
-"""Latent actions as users give and draw them: one vector in [-3, 3]^A for each slot, in action units."""
+"""Latent actions as users give and draw them: a vector in [-3, 3]^A for each slot, in action units, or a code."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
-from gymnasium.spaces import Box
+import torch
+from gymnasium.spaces import Box, Discrete, MultiDiscrete, Space
 
-from flam_env.units import BOUND
+from flam_env.models.action_spaces import ContinuousActions
+from flam_env.units import BOUND, UnitConversion, clip_to_box
 from flam_env.world import World
 
 Source = Literal["bank", "prior"]
 
 
-def latent_action_space(world: World) -> Box:
-    """The box of latent actions, float32 (K, A) in [-3, 3]."""
-    return Box(-BOUND, BOUND, (world.model.config.slots, world.units.dim), np.float32)
+def latent_action_space(world: World) -> Space:
+    """What a step takes.
+
+    Returns:
+        The box of latent actions, float32 (K, A) in [-3, 3]; where actions are codes, one of them for each slot, or
+        Discrete for a model of one; for a model without actions the one choice to go on, Discrete(1).
+    """
+    actions = world.model.actions
+    if isinstance(actions, ContinuousActions):
+        return Box(-BOUND, BOUND, world.action_shape, np.float32)
+    return Discrete(actions.codes) if actions.slots == 1 else MultiDiscrete([actions.codes] * actions.slots)
 
 
 def slot_action_space(world: World) -> Box:
-    """The box of one slot's latent action, float32 (A,) in [-3, 3]."""
-    return Box(-BOUND, BOUND, (world.units.dim,), np.float32)
-
-
-def read_actions(actions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """A float32 copy of the actions; those outside the box stay outside, but no further than twice its bound.
+    """The box of one slot's latent action, float32 (A,) in [-3, 3].
 
     Raises:
-        ValueError: they are not finite floating-point numbers of this shape.
+        ValueError: the actions of the world are no vectors.
     """
+    if not isinstance(world.model.actions, ContinuousActions):
+        raise ValueError(
+            f"expected a world whose latent actions are vectors, got one with {world.model.actions}; take its actions "
+            "as they are"
+        )
+    return Box(-BOUND, BOUND, world.action_shape[1:], np.float32)
+
+
+def read_actions(actions: np.ndarray, space: Space) -> np.ndarray:
+    """A copy of what was given for a space of latent actions, one or a batch of them.
+
+    Args:
+        actions: float of the shape of a Box, of which those outside stay outside, but no further than twice its bound;
+            integers for codes.
+        space: as `latent_action_space` gives it, or a batch of these (`gymnasium.vector.utils.batch_space`).
+
+    Returns:
+        float32, or codes int64, of the space's shape.
+
+    Raises:
+        ValueError: they are no such numbers, or none of this shape.
+    """
+    return _read_vectors(actions, space.shape or ()) if isinstance(space, Box) else _read_codes(actions, space)
+
+
+def _read_vectors(actions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     actions = np.asarray(actions)
     expected = f"expected latent actions of shape {shape} and a floating-point dtype"
     if actions.shape != shape:
@@ -40,27 +71,37 @@ def read_actions(actions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return actions.clip(-2 * BOUND, 2 * BOUND).astype(np.float32)
 
 
+def _read_codes(actions: np.ndarray, space: Space) -> np.ndarray:
+    found, shape = np.asarray(actions), space.shape or ()
+    if found.shape != shape or found.dtype.kind not in "iu" or not space.contains(found.astype(space.dtype)[()]):
+        raise ValueError(
+            f"expected latent actions that are codes in {space}, got {actions!r}; as action_space.sample()"
+        )
+    return found.astype(np.int64)
+
+
 def sample_actions(world: World, generators: Sequence[np.random.Generator], source: Source = "bank") -> np.ndarray:
-    """Draws one latent action for every generator: float32 (len(generators), K, A), inside the box.
+    """Draws one latent action for every generator: (len(generators), K, A) float32 inside the box, or codes int64.
 
     Args:
         world: whose actions.
         generators: each draws its own action, so that every environment of a batch keeps its own random stream.
         source: "bank" draws the actions of all slots in one real transition of the training videos; "prior" draws
-            from the standard normal prior of the latent actions, each slot on its own.
+            from the prior of no knowledge, each slot on its own: standard normal, or every code alike.
 
     Raises:
         ValueError: another source, or the bank of the world is empty.
     """
     if source == "bank":
-        bank = world.starts.bank.numpy()
+        bank = world.starts.bank
         if not len(bank):
             raise ValueError("expected a world with a bank of real actions, got an empty one; draw from source='prior'")
-        drawn = np.stack([bank[generator.integers(len(bank))] for generator in generators])
+        drawn = bank[[int(generator.integers(len(bank))) for generator in generators]]
     elif source == "prior":
-        shape = latent_action_space(world).shape
-        scale = np.asarray(world.units.scale)
-        drawn = np.stack([generator.standard_normal(shape) / scale for generator in generators])
+        actions = world.model.actions
+        prior = actions.prior()
+        noise = [generator.standard_normal((1, actions.slots, prior.noise), np.float32) for generator in generators]
+        drawn = UnitConversion(world.units).from_model(prior.draw(torch.from_numpy(np.stack(noise)))[:, 0])
     else:
         raise ValueError(f"expected source to be one of {get_args(Source)}, got {source!r}")
-    return drawn.clip(-BOUND, BOUND).astype(np.float32)
+    return clip_to_box(drawn).numpy().reshape(len(generators), *(latent_action_space(world).shape or ()))

@@ -1,15 +1,13 @@
 """From latent actions to real ones: a small network that also finds out which slot the player is (paper 4.3, C.3)."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from einops import einsum
 from torch import Tensor, nn
 
-from flam_env.action_encoder import ActionEncoder
-from flam_env.checkpoint import load_network, save_network
+from flam_env.heads.registry import HEADS
 from flam_env.validation import check_fields
 
 
@@ -47,6 +45,7 @@ class Decoded(NamedTuple):
     attention: Tensor
 
 
+@HEADS.register(ActionDecoderConfig)
 class ActionDecoder(nn.Module):
     """Pools slots, how they change and their latent actions with one learned query, and reads the real action from it.
 
@@ -56,7 +55,6 @@ class ActionDecoder(nn.Module):
     Attributes:
         temperature: scalar that the logits are divided by, so that probabilities are as often right as they say.
         controlled_slot: int64 scalar, the slot that gets most attention on the whole.
-        encoder: the way back, from real actions to latent ones.
     """
 
     temperature: Tensor
@@ -73,13 +71,6 @@ class ActionDecoder(nn.Module):
         self.head = nn.Sequential(nn.GELU(), drop, nn.Linear(config.width, config.actions))
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("controlled_slot", torch.zeros((), dtype=torch.long))
-        self.encoder = ActionEncoder(
-            slot_dim=config.slot_dim,
-            latent_dim=config.latent_dim,
-            actions=config.actions,
-            width=config.width,
-            dropout=config.dropout,
-        )
 
     def forward(self, slots: Tensor, latent_actions: Tensor) -> Decoded:
         """What was done between two frames.
@@ -102,24 +93,3 @@ class ActionDecoder(nn.Module):
         leading = slots.shape[:-3]
         logits = self(slots.flatten(0, -4), latent_actions.flatten(0, -3)).logits
         return logits.softmax(-1).unflatten(0, leading)
-
-
-def save_decoder(path: Path, decoder: ActionDecoder, world: str) -> None:
-    """Writes a decoder, and the fingerprint of the world whose latent actions it reads."""
-    save_network(path, decoder, world=world)
-
-
-def load_decoder(path: Path, world: str) -> ActionDecoder:
-    """Reads the decoder of the world with this fingerprint.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or something else, or the decoder is another world's.
-    """
-    decoder, header = load_network(path, ActionDecoder, ActionDecoderConfig)
-    if header.get("world") != world:
-        raise ValueError(
-            f"{path}: expected the decoder of the world {world}, got one of {header.get('world')}; delete it, and "
-            "learn one for this world with `flam-train decoder`"
-        )
-    return decoder

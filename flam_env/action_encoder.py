@@ -1,11 +1,41 @@
 """From real actions to latent ones: the way back of the action decoder."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
+from flam_env.heads.registry import HEADS
 from flam_env.units import BOUND
+from flam_env.validation import check_fields
 
 
+@dataclass(frozen=True, kw_only=True)
+class ActionEncoderConfig:
+    """Sizes of an action encoder; all but the last two are its world's and its game's.
+
+    Raises:
+        ValueError: a field of another type, a size below 1, or a dropout outside [0, 1).
+    """
+
+    slot_dim: int
+    """S, dimension of a slot."""
+    latent_dim: int
+    """A, dimension of a slot's latent action in action units."""
+    actions: int
+    """C, number of real actions."""
+    width: int = 128
+    """Width of the layers."""
+    dropout: float = 0.3
+    """Share of what a layer sees that is left out in training; labels are few."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"expected dropout in [0, 1), got {self.dropout}")
+
+
+@HEADS.register(ActionEncoderConfig)
 class ActionEncoder(nn.Module):
     """Tells which latent action of a slot stands for a real action, in the state that the slot is in.
 
@@ -23,15 +53,16 @@ class ActionEncoder(nn.Module):
     stands_for: Tensor
     known: Tensor
 
-    def __init__(self, *, slot_dim: int, latent_dim: int, actions: int, width: int, dropout: float):
+    def __init__(self, config: ActionEncoderConfig):
         super().__init__()
-        self.norm = nn.LayerNorm(slot_dim)
-        self.from_slot = nn.Linear(slot_dim, width)
-        self.action_embedding = nn.Embedding(actions, width)
-        self.output = nn.Sequential(nn.GELU(), nn.Dropout(dropout), nn.Linear(width, latent_dim))
+        self.config = config
+        self.norm = nn.LayerNorm(config.slot_dim)
+        self.from_slot = nn.Linear(config.slot_dim, config.width)
+        self.action_embedding = nn.Embedding(config.actions, config.width)
+        self.output = nn.Sequential(nn.GELU(), nn.Dropout(config.dropout), nn.Linear(config.width, config.latent_dim))
         self.register_buffer("gain", torch.ones(()))
-        self.register_buffer("stands_for", torch.arange(actions))
-        self.register_buffer("known", torch.zeros(actions, dtype=torch.bool))
+        self.register_buffer("stands_for", torch.arange(config.actions))
+        self.register_buffer("known", torch.zeros(config.actions, dtype=torch.bool))
 
     @property
     def choices(self) -> Tensor:

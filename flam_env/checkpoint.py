@@ -1,12 +1,14 @@
 """One network in one file: safetensors with its resolved config in the header. Never a pickle.
 
 The file names its own kind and format version, so that a reader can refuse what it does not know. Weights are stored
-as float16 and run as float32.
+as float16 and run as float32. `round_as_stored` comes before anything is measured, so that what was measured holds for
+what is read back.
 """
 
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +22,48 @@ FORMAT, VERSION = "flam", "1"
 
 Network = TypeVar("Network", bound=nn.Module)
 Config = TypeVar("Config")
+
+
+class Kinds:
+    """Classes of networks that a file may hold, by the names of the classes. A file names its kind, never code.
+
+    Args:
+        what: they all are, in a word or two.
+    """
+
+    def __init__(self, what: str):
+        self.what = what
+        self._known: dict[str, tuple[type[nn.Module], type]] = {}
+
+    def register(self, config: type) -> Callable[[type[Network]], type[Network]]:
+        """Decorates a class whose only argument is a config of this frozen dataclass, so that files of it open.
+
+        Raises:
+            ValueError: another class of this name is registered.
+        """
+
+        def add(network: type[Network]) -> type[Network]:
+            name = network.__name__
+            found = self._known.get(name, (network, config))[0]
+            if (found.__module__, found.__qualname__) != (network.__module__, network.__qualname__):
+                raise ValueError(f"expected another name than {name} for a {self.what}, for {found} has it; rename it")
+            self._known[name] = network, config
+            return network
+
+        return add
+
+    def find(self, name: str | None, path: Path) -> tuple[type[nn.Module], type]:
+        """The class of that name and that of its config.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if name not in self._known:
+            raise ValueError(
+                f"{path}: expected a {self.what} of a kind in {sorted(self._known)}, got {name!r}; import the package "
+                "that brings this kind first, or export it again with this version of flam-env"
+            )
+        return self._known[name]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -43,7 +87,11 @@ def save_network(path: Path, network: nn.Module, **header: Any) -> None:
         path: where to, ending in .safetensors.
         network: its class name becomes the kind of the file.
         **header: further JSON-able entries of the header, e.g. what the network was trained on.
+
+    Raises:
+        ValueError: a weight is not finite, or is not what would be read back (`round_as_stored`).
     """
+    check_storable(network, path)
     weights = {name: _stored(tensor) for name, tensor in network.state_dict().items()}
     metadata = {"format": FORMAT, "version": VERSION, "kind": type(network).__name__}
     metadata |= {"config": json.dumps(_config_of(network)), "header": json.dumps(header)}
@@ -55,13 +103,23 @@ def load_network(path: Path, kind: type[Network], config: type) -> tuple[Network
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, a pickle, of another kind or version, or does not fit the code.
+        ValueError: the file is damaged, a pickle, of another kind or version, has weights that are not finite, or does
+            not fit the code.
     """
+    only = Kinds(kind.__name__)
+    only.register(config)(kind)
+    network, header = load_registered(path, only)
+    return network, header  # type: ignore[return-value]
+
+
+def load_registered(path: Path, kinds: Kinds) -> tuple[nn.Module, dict[str, Any]]:
+    """As `load_network`, of whichever of some registered kinds the file names."""
     metadata, weights = read_tensors(path)
-    expected = {"format": FORMAT, "version": VERSION, "kind": kind.__name__}
+    expected = {"format": FORMAT, "version": VERSION}
     found = {key: metadata.get(key) for key in expected}
     if found != expected:
         raise ValueError(f"{path}: expected {expected}, got {found}; export it again with this version of flam-env")
+    kind, config = kinds.find(metadata.get("kind"), path)
     if missing := sorted({"config", "header"} - set(metadata)):
         raise ValueError(f"{path}: expected a config and a header, got none of {missing}; export it again")
     header = parse_json(metadata["header"], path)
@@ -83,7 +141,39 @@ def load_network(path: Path, kind: type[Network], config: type) -> tuple[Network
                 "export it again"
             )
     network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    check_finite(network, path)
     return network.eval().requires_grad_(False), header
+
+
+@torch.no_grad()
+def round_as_stored(network: Network) -> Network:
+    """Gives a network, in place, the weights that will be read back from its file."""
+    for tensor in network.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(tensor.half())
+    return network
+
+
+def check_storable(network: nn.Module, origin: object) -> None:
+    """Raises ValueError unless a network computes the same, and finite numbers, once it is read back from its file."""
+    check_finite(network, origin)
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not torch.equal(tensor, tensor.half().to(tensor.dtype)):
+            largest = tensor.abs().max().item()
+            raise ValueError(
+                f"{origin}: expected weights as a file holds them, in half precision, got others in {name}, up to "
+                f"{largest:.4g}; round them with round_as_stored before anything is measured"
+            )
+
+
+def check_finite(network: nn.Module, origin: object) -> None:
+    """Raises ValueError if a weight of a network is NaN or infinite."""
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(
+                f"{origin}: expected finite weights, got NaN or infinite ones in {name}; the training diverged, or "
+                "weights left the range of half precision, 65504: train with a lower learning rate or more weight decay"
+            )
 
 
 def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -136,10 +226,15 @@ def parse_config(config: type[Config], values: Any, origin: object) -> Config:
 
 
 def fingerprint(network: nn.Module) -> str:
-    """A short hash of the stored weights and the config: equal if and only if two networks compute the same."""
+    """A short hash of the weights and the config: equal if and only if they are, bit for bit.
+
+    It is that of the file: weights that half precision holds are hashed in half precision.
+    """
     digest = hashlib.sha256(json.dumps(_config_of(network), sort_keys=True).encode())
     for name, tensor in sorted(network.state_dict().items()):
-        digest.update(name.encode() + _stored(tensor).numpy().tobytes())
+        stored = _stored(tensor)
+        exact = stored if torch.equal(stored.to(tensor.dtype), tensor.detach().cpu()) else tensor.detach().cpu()
+        digest.update(name.encode() + exact.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

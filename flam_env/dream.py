@@ -5,45 +5,61 @@ The environment, the vector environment, the evaluator, the labeller and the exa
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from flam_env.frames import check_frames, to_float, to_uint8
-from flam_env.laws import Laws, vanished
-from flam_env.models.factorizer import SlotHistory, Slots
+from flam_env.laws import Laws, NearestSeen, vanished
+from flam_env.models.protocol import History, Observed
+from flam_env.units import UnitConversion
 from flam_env.world import World
 
 Network = TypeVar("Network", bound=nn.Module)
+State = TypeVar("State", bound=tuple)
 
 
 class DreamState(NamedTuple):
     """All that the future depends on, for a batch of dreams.
 
-    tokens: (B, N) int64 of the current frame; features: (B, cells, D) float32; slots: (B, K, S) float32; masks:
-    (B, K, cells) float32, the share of each slot in every cell, summing to 1 over slots, or to less where a background
-    sink took the rest; refused: (B, K) bool, the slots whose last action was refused (`flam_env.laws`); history: what
-    the factorizer remembers of the frames so far.
+    frame: what the model made of the current frame, T = 1; refused: (B, K) bool, the slots whose last action was
+    refused (`flam_env.laws`).
     """
 
-    tokens: Tensor
-    features: Tensor
-    slots: Tensor
-    masks: Tensor
+    frame: Observed
     refused: Tensor
-    history: SlotHistory
+
+    @property
+    def tokens(self) -> Tensor:
+        """Of the current frame, (B, N) int64."""
+        return self.frame.tokens[:, 0]
+
+    @property
+    def slots(self) -> Tensor:
+        """Slots of the current frame, (B, K, S) float32."""
+        return self.frame.slots[:, 0]
+
+    @property
+    def masks(self) -> Tensor:
+        """The share of each slot in every cell, (B, K, cells) float32; see `Observed`."""
+        return self.frame.masks[:, 0]
 
 
 class Dream:
     """A world on a device: a name that torch knows, or "auto" for a GPU where there is one.
 
-    Predicted tokens re-enter through the factorizer, which hands on all that it remembers, so a dream of any length
-    equals one pass over the same frames (paper 4.2). The world's laws hold: tokens that never occurred are not shown,
-    and where nothing ever vanished, a slot whose action would make it vanish rests.
+    Predicted tokens are observed again with all that the model remembers, so a dream of any length equals one pass over
+    the same frames (paper 4.2). The world's laws hold: tokens that never occurred are not shown, and where nothing ever
+    vanished, a slot whose action would make it vanish rests.
+
+    Attributes:
+        model: of the world, on the device.
+        heads: of the world, on the device.
+        units: converts latent actions, on the device.
 
     Raises:
         ValueError: this machine has no such device.
@@ -54,10 +70,10 @@ class Dream:
         self.device = find_device(device)
         self.tokenizer = _on_device(world.tokenizer, self.device)
         self.model = _on_device(world.model, self.device)
-        self.decoder = None if world.decoder is None else _on_device(world.decoder, self.device)
-        unseen, size = world.laws.unseen_tokens, self.model.quantizer.size
-        seen = sorted(set(range(size)) - set(unseen))
-        self._seen_tokens = torch.tensor(seen, device=self.device) if unseen else None
+        self.heads = {name: _on_device(head, self.device) for name, head in world.heads.items()}
+        self.units = UnitConversion(world.units).to(self.device)
+        unseen = world.laws.unseen_tokens
+        self._shown = NearestSeen(unseen, world.tokenizer.quantizer).to(self.device) if unseen else None
 
     def without_laws(self) -> Self:
         """The same dream where no action is refused and any token is shown."""
@@ -80,8 +96,8 @@ class Dream:
 
     @torch.inference_mode()
     def step(self, state: DreamState, actions: Tensor) -> tuple[DreamState, Tensor]:
-        """Takes actions (B, K, A) in action units -> the next state and its frame, uint8 (B, H, W, 3)."""
-        actions = self.world.units.to_model(actions.to(self.device))
+        """Takes actions (B, K, A) in action units, or codes -> the next state and its frame, uint8 (B, H, W, 3)."""
+        actions = self.units.to_model(actions.to(self.device))
         after = self._advance(state, actions)
         if self.world.laws.permanence:
             after = self._keep_all(state, actions, after)
@@ -94,15 +110,11 @@ class Dream:
 
     def _advance(self, state: DreamState, actions: Tensor) -> DreamState:
         """Takes actions (B, K, A) in the model's own units."""
-        now = (x[:, None] for x in (state.tokens, state.features, state.slots, actions))
-        tokens = self.model.next_tokens(self.model.predict(*now), self._seen_tokens)
-        return self._observe(tokens, state.history)
+        tokens = self.model.next_tokens(self.model.step(state.frame, actions[:, None]))
+        return self._observe(tokens if self._shown is None else self._shown(tokens), state.frame.history)
 
     def _keep_all(self, state: DreamState, actions: Tensor, after: DreamState) -> DreamState:
-        """The state after, in which slots rest that would vanish; in which all rest, where some would vanish still.
-
-        Who rests takes the action that would be inferred if nothing changed.
-        """
+        """The state after, in which slots rest that would vanish; in which all rest, where some would vanish still."""
         for everyone in (False, True):
             gone = vanished(state.masks, after.masks)
             rows = gone.any(-1).nonzero()[:, 0]
@@ -110,17 +122,14 @@ class Dream:
                 break
             before = take_rows(state, rows)
             refused = after.refused[rows] | gone[rows] | everyone
-            still = torch.stack([before.slots, before.slots], 1)
-            rest = torch.where(refused[..., None], self.model.infer(still).mean[:, 0], actions[rows])
+            rest = torch.where(refused[..., None], self.model.rest(before.frame)[:, 0], actions[rows])
             after = replace_rows(after, rows, self._advance(before, rest)._replace(refused=refused))
         return after
 
-    def _observe(self, tokens: Tensor, history: SlotHistory | None) -> DreamState:
-        features = self.model.embed(tokens)
-        slots: Slots = self.model.factorizer(features, history)
-        values, masks = slots.values[:, -1], slots.masks[:, -1]
-        refused = torch.zeros(values.shape[:2], dtype=torch.bool, device=values.device)
-        return DreamState(tokens[:, -1], features[:, -1], values, masks, refused, slots.history)
+    def _observe(self, tokens: Tensor, history: History | None) -> DreamState:
+        newest = self.model.observe(tokens, history).at(slice(-1, None))
+        refused = torch.zeros(newest.slots.shape[0], newest.slots.shape[2], dtype=torch.bool, device=self.device)
+        return DreamState(newest, refused)
 
 
 def pixel_masks(masks: Tensor, image_size: int) -> Tensor:
@@ -140,23 +149,29 @@ def slot_owners(masks: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def take_rows(state: DreamState, rows: Tensor) -> DreamState:
+def take_rows(state: State, rows: Tensor) -> State:
     """The state of the dreams int64 (R,) of a batch."""
-    tokens, features, slots, masks, refused = (part[rows] for part in state[:-1])
-    return DreamState(tokens, features, slots, masks, refused, tuple(part[rows] for part in state.history))
+    return _each_tensor(lambda part: part[rows], state)
 
 
 @torch.inference_mode()
-def replace_rows(state: DreamState, rows: Sequence[int] | Tensor, fresh: DreamState) -> DreamState:
+def replace_rows(state: State, rows: Sequence[int] | Tensor, fresh: State) -> State:
     """The state of B dreams with `rows` taken from `fresh`, a state of len(rows) dreams; all others stay untouched."""
-    index = torch.as_tensor(rows, device=state.tokens.device)
+    index = torch.as_tensor(rows, device=_device_of(fresh))
+    return _each_tensor(lambda old, new: old.index_copy(0, index, new), state, fresh)
 
-    def replaced(old: Tensor, new: Tensor) -> Tensor:
-        return old.index_copy(0, index, new)
 
-    history = tuple(map(replaced, state.history, fresh.history))
-    tokens, features, slots, masks, refused = map(replaced, state[:-1], fresh[:-1])
-    return DreamState(tokens, features, slots, masks, refused, history)
+def _each_tensor(change: Callable[..., Tensor], *states: Any) -> Any:
+    """Nested tuples of one shape, tensor by tensor."""
+    first = states[0]
+    if isinstance(first, Tensor):
+        return change(*states)
+    parts = [_each_tensor(change, *parts) for parts in zip(*states, strict=True)]
+    return first._make(parts) if hasattr(first, "_make") else tuple(parts)
+
+
+def _device_of(state: Any) -> torch.device:
+    return state.device if isinstance(state, Tensor) else _device_of(state[0])
 
 
 def find_device(name: torch.device | str) -> torch.device:
@@ -179,5 +194,5 @@ def find_device(name: torch.device | str) -> torch.device:
 
 def _on_device(network: Network, device: torch.device) -> Network:
     """The network itself if it is there already, else a copy: a world may be shared, so it is never moved."""
-    here = next(network.parameters()).device
-    return network if here == device else copy.deepcopy(network).to(device)
+    here = {tensor.device for tensor in (*network.parameters(), *network.buffers())}
+    return network if here <= {device} else copy.deepcopy(network).to(device)

@@ -99,7 +99,7 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
             ValueError: the action has another shape, no floating-point dtype, or is not finite.
             gymnasium.error.ResetNeeded: there was no reset yet.
         """
-        outcome = self._episodes.advance(read_actions(action, self._episodes.action_space.shape)[None])
+        outcome = self._episodes.advance(read_actions(action, self.action_space)[None])
         flags = bool(outcome.terminated[0]), bool(outcome.truncated[0])
         return self._episodes.frames[0].copy(), float(outcome.rewards[0]), *flags, self._info()
 

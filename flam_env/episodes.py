@@ -12,7 +12,7 @@ from flam_env.acting import latent_action_space, sample_actions
 from flam_env.dream import Dream, pixel_masks, replace_rows
 from flam_env.scoring import find_function, has_ended, reward_of
 from flam_env.starting import Start, choose_start
-from flam_env.units import BOUND
+from flam_env.units import clip_to_box
 from flam_env.validation import check_integer
 from flam_env.world import World, load_world
 
@@ -57,8 +57,8 @@ class Episodes:
         self.frames = np.zeros((count, size, size, 3), np.uint8)
         self.steps, self.start_index = np.zeros(count, int), np.full(count, -1)
         self.clipped, self._begun = np.zeros(count, bool), np.zeros(count, bool)
-        self.replays: list[np.ndarray] = [np.zeros((0, *self.action_space.shape), np.float32)] * count
-        self._state = self.dream.reset(torch.zeros(count, 1, world.model.config.patches, dtype=torch.long))
+        self.replays: list[np.ndarray] = [world.starts.bank[:0].numpy()] * count
+        self._state = self.dream.reset(torch.zeros(count, 1, world.model.patches, dtype=torch.long))
 
     def begin(self, rows: Sequence[int], generators: Sequence[np.random.Generator], wanted: Sequence[Any]) -> None:
         """Starts new episodes in these rows, each where `choose_start` says; the other rows are left as they are."""
@@ -94,8 +94,9 @@ class Episodes:
         """
         self.expect_begun()
         active = np.ones(self.count, bool) if active is None else active
-        taken, before = actions.clip(-BOUND, BOUND), self.frames
-        self.clipped = (actions != taken).any(axis=(1, 2)) & active
+        actions, before = actions.reshape(self.count, *self.world.action_shape), self.frames
+        taken = clip_to_box(torch.from_numpy(actions)).numpy()
+        self.clipped = (actions != taken).reshape(self.count, -1).any(1) & active
         if active.any():
             self._state, frames = self.dream.step(self._state, torch.from_numpy(taken))
             self.frames = np.ascontiguousarray(frames.cpu().numpy())
@@ -155,11 +156,11 @@ class Episodes:
         """
         if check_others(others) == "data":
             return sample_actions(self.world, generators), ["data"] * self.count
-        actions = np.zeros((self.count, *self.action_space.shape), np.float32)
+        actions = self.world.starts.bank.new_zeros(self.count, *self.world.action_shape).numpy()
         sources = ["zero"] * self.count
         for row, (replay, step) in enumerate(zip(self.replays, self.steps, strict=True)):
             if others == "replay" and step < len(replay):
-                actions[row], sources[row] = replay[step].clip(-BOUND, BOUND), "replay"
+                actions[row], sources[row] = clip_to_box(torch.from_numpy(replay[step])), "replay"
         return actions, sources
 
 

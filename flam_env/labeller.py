@@ -9,9 +9,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from flam_env.dream import Dream
+from flam_env.dream import Dream, replace_rows
 from flam_env.frames import FrameFitter
-from flam_env.models.factorizer import SlotHistory
+from flam_env.models.protocol import Observed, check_infers
 from flam_env.starts_in_videos import check_starts, split_at
 from flam_env.validation import check_integer
 from flam_env.videos import Video, frame_pieces, open_video
@@ -22,7 +22,8 @@ class Labels(NamedTuple):
     """What was inferred from T frames; of a batch of B videos, everything has an axis B in front.
 
     latent_actions: float32 (T - 1, K, A) in the environment's units, not clipped to its box; action t leads from
-    frame t to frame t + 1, and is NaN where a new episode begins with frame t + 1.
+    frame t to frame t + 1, and is NaN where a new episode begins with frame t + 1. Where the world's actions are codes,
+    int64 (T - 1, K), and -1 there.
     labelled: bool (T - 1,), False exactly there.
     actions: int64 (T - 1,), the most likely real action of each transition, -1 where there is no label; None where the
     world has no action decoder.
@@ -56,12 +57,11 @@ class Labels(NamedTuple):
 class LabelState(NamedTuple):
     """All that the next label depends on, for a batch of B videos.
 
-    slots: (B, K, S) of the newest frame; history: what the factorizer remembers of the frames so far; begun: bool (B,),
-    False for a video that was restarted and has shown no frame since.
+    newest: what the model made of the newest frame, T = 1, with what it remembers of the frames so far; begun: bool
+    (B,), False for a video that was restarted and has shown no frame since.
     """
 
-    slots: Tensor
-    history: SlotHistory
+    newest: Observed
     begun: Tensor
 
 
@@ -77,7 +77,7 @@ class Labeller:
         device: as for `Dream`.
 
     Raises:
-        ValueError: the world is none, or this machine has no such device.
+        ValueError: the world is none, its model infers no latent actions, or this machine has no such device.
     """
 
     PIECE = 32
@@ -85,6 +85,7 @@ class Labeller:
     def __init__(self, world: World, device: str = "cpu"):
         if not isinstance(world, World):
             raise ValueError(f"expected a live World, got {world!r}; give its name or path to Labeller.from_pretrained")
+        check_infers(world.model)
         self.world = world
         self.dream = Dream(world, device)
 
@@ -94,7 +95,7 @@ class Labeller:
 
         Raises:
             FileNotFoundError: there is no such world.
-            ValueError: the world is damaged, or this machine has no such device.
+            ValueError: the world is damaged, its model infers no latent actions, or this machine has no such device.
         """
         return cls(load_world(name), device)
 
@@ -146,17 +147,21 @@ class Labeller:
             first of these frames (no label for a video that was restarted). Without a state there are t - 1.
 
         Raises:
-            ValueError: frames of another size or type.
+            ValueError: frames of another size or type, or the world computes NaN or infinite actions from them.
         """
         tokens = self.dream.encode(rearrange(frames, "b t h w c -> (b t) h w c"))
         after, slots, latent_actions = self.follow(state, rearrange(tokens, "(b t) n -> b t n", b=len(frames)))
-        labelled = ~latent_actions.isnan().any(-1).any(-1)
-        known = latent_actions.cpu().numpy(), labelled.cpu().numpy()
-        if self.dream.decoder is None:
-            return after, Labels(*known)
-        probabilities = self.dream.decoder.probabilities(slots, latent_actions)
-        actions = probabilities.argmax(-1).masked_fill(~labelled, -1)
-        return after, Labels(*known, actions.cpu().numpy(), probabilities.cpu().numpy())
+        labelled = torch.ones(latent_actions.shape[:2], dtype=torch.bool, device=self.dream.device)
+        if state is not None:
+            labelled[:, 0] = state.begun
+        if not latent_actions.isfinite().all():
+            raise ValueError(
+                "expected a world that infers finite latent actions, got NaN or infinite ones; its weights are "
+                "damaged, or its training diverged: copy it again, or train it with a lower learning rate"
+            )
+        decoder: Any = self.dream.heads.get("decoder")
+        probabilities = None if decoder is None else decoder.probabilities(slots, latent_actions)
+        return after, _labels(latent_actions, labelled, probabilities)
 
     @torch.inference_mode()
     def follow(self, state: LabelState | None, tokens: Tensor) -> tuple[LabelState, Tensor, Tensor]:
@@ -164,24 +169,36 @@ class Labeller:
 
         Returns:
             The state after these frames; of t transitions (t - 1 without a state) the slots before and after
-            (B, t, 2, K, S) and the latent actions (B, t, K, A) in action units, NaN where a video was restarted.
+            (B, t, 2, K, S) and the latent actions (B, t, K, A) in action units, which mean nothing where a video was
+            restarted.
         """
-        slots = self.dream.model.observe(tokens, state.history if state else None)
+        observed = self.dream.model.observe(tokens, state.newest.history if state else None)
         begun = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
-        after = LabelState(slots.values[:, -1], slots.history, begun)
-        values = slots.values if state is None else torch.cat([state.slots[:, None], slots.values], 1)
-        latent_actions = self.world.units.from_model(self.dream.model.infer(values).mean)
+        after = LabelState(observed.at(slice(-1, None)), begun)
         if state is not None:
-            latent_actions[~state.begun, 0] = torch.nan
-        return after, torch.stack([values[:, :-1], values[:, 1:]], 2), latent_actions
+            observed = state.newest.followed_by(observed)
+        latent_actions = self.dream.units.from_model(self.dream.model.infer(observed).mode)
+        return after, torch.stack([observed.slots[:, :-1], observed.slots[:, 1:]], 2), latent_actions
 
     @torch.inference_mode()
     def restart(self, state: LabelState, rows: Sequence[int]) -> LabelState:
         """The state with the videos in `rows` at their beginning; all others stay untouched."""
-        index = torch.as_tensor(rows, dtype=torch.long, device=state.slots.device)
-        blank = self.dream.model.factorizer.empty_history(len(index), index.device)
-        history = tuple(old.index_copy(0, index, new) for old, new in zip(state.history, blank, strict=True))
-        return LabelState(state.slots, history, state.begun.index_fill(0, index, False))
+        index = torch.as_tensor(rows, dtype=torch.long, device=self.dream.device)
+        blank = self.dream.model.empty_history(len(index), index.device)
+        newest = state.newest._replace(history=replace_rows(state.newest.history, index, blank))
+        return LabelState(newest, state.begun.index_fill(0, index, False))
+
+
+def _labels(latent_actions: Tensor, labelled: Tensor, probabilities: Tensor | None) -> Labels:
+    """Labels (B, t, ...) on the CPU, with what stands for none where there are none."""
+    none = float("nan") if latent_actions.is_floating_point() else -1
+    missing = ~labelled.reshape(*labelled.shape, *[1] * (latent_actions.ndim - 2))
+    known = latent_actions.masked_fill(missing, none).cpu().numpy(), labelled.cpu().numpy()
+    if probabilities is None:
+        return Labels(*known)
+    actions = probabilities.argmax(-1).masked_fill(~labelled, -1)
+    probabilities = probabilities.masked_fill(~labelled[..., None], float("nan"))
+    return Labels(*known, actions.cpu().numpy(), probabilities.cpu().numpy())
 
 
 class LabelStream:

@@ -6,8 +6,10 @@ front of a wall, may dissolve whoever takes it. Such actions are refused by what
 
 from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from flam_env.models.quantize import FSQ
 from flam_env.validation import check_fields
 
 HOLDS = 0.5  # share of the cell that it holds most of, from which on a slot holds something
@@ -29,6 +31,28 @@ class Laws:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+
+class NearestSeen(nn.Module):
+    """Replaces tokens that never occur by the nearest that do, on the device that it is moved to.
+
+    Args:
+        unseen: tokens that never occur.
+        quantizer: of the tokens; near are tokens whose codes are.
+    """
+
+    nearest: Tensor
+
+    def __init__(self, unseen: tuple[int, ...], quantizer: FSQ):
+        super().__init__()
+        every = torch.arange(quantizer.size)
+        seen = torch.tensor(sorted(set(every.tolist()) - set(unseen)))
+        codes = quantizer.codes(every)
+        self.register_buffer("nearest", seen[torch.cdist(codes, codes[seen]).argmin(1)], persistent=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens int64 (...) -> tokens that occur, int64 (...)."""
+        return self.nearest[tokens]
 
 
 def vanished(before: Tensor, after: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
 
 from flam_env.acting import read_actions, slot_action_space
 from flam_env.episodes import Others, check_others
@@ -58,7 +59,7 @@ class FlamSB3VecEnv(VecEnv):
         self.render_mode = self.envs.render_mode
         space = self.envs.single_action_space
         if slot is not None:
-            self.slot = check_integer(slot, "slot", 0, self.envs.world.model.config.slots - 1)
+            self.slot = check_integer(slot, "slot", 0, self.envs.world.model.actions.slots - 1)
             space = slot_action_space(self.envs.world)
         super().__init__(self.envs.num_envs, self.envs.single_observation_space, space)
 
@@ -95,7 +96,7 @@ class FlamSB3VecEnv(VecEnv):
     def _latent_actions(self) -> np.ndarray:
         if self.slot is None:
             return self._actions
-        given = read_actions(self._actions, (self.num_envs, *self.action_space.shape))  # type: ignore[misc]
+        given = read_actions(self._actions, batch_space(self.action_space, self.num_envs))
         actions, _ = self.envs.other_actions(self.others)
         actions[:, self.slot] = given
         return actions

@@ -68,7 +68,6 @@ def _bundled(dream: Dream, index: int) -> Start:
 
 
 def _from_frames(dream: Dream, frames: np.ndarray) -> Start:
-    size, longest = dream.world.tokenizer.config.image_size, dream.world.model.config.window
+    size, longest = dream.world.tokenizer.config.image_size, dream.world.model.window
     context = dream.encode(check_frames(frames, size, shortest=1, longest=longest)).cpu()
-    slots, dim = dream.world.model.config.slots, dream.world.units.dim
-    return Start(-1, context, np.zeros((0, slots, dim), np.float32))
+    return Start(-1, context, dream.world.starts.bank[:0].numpy())

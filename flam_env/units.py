@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flam_env.validation import check_fields
 
@@ -43,15 +43,36 @@ class ActionUnits:
         """A as users see it."""
         return len(self.kept)
 
+
+def clip_to_box(actions: Tensor) -> Tensor:
+    """Actions in units, inside the box that users act in; codes as they are."""
+    return actions.clamp(-BOUND, BOUND) if actions.is_floating_point() else actions
+
+
+class UnitConversion(nn.Module):
+    """Latent actions into action units and back, on the device that it is moved to.
+
+    Args:
+        units: None where actions are codes, which are the same inside and outside.
+    """
+
+    kept: Tensor
+    scale: Tensor
+
+    def __init__(self, units: ActionUnits | None):
+        super().__init__()
+        self.units = units
+        if units is not None:
+            self.register_buffer("kept", torch.tensor(units.kept), persistent=False)
+            self.register_buffer("scale", torch.tensor(units.scale), persistent=False)
+
     def to_model(self, actions: Tensor) -> Tensor:
-        """Actions (..., len(kept)) in units -> latent actions (..., latent_dim); left-out dimensions rest at 0."""
-        inside = actions.new_zeros(*actions.shape[:-1], self.latent_dim)
-        inside[..., list(self.kept)] = actions * self._scale(actions)
-        return inside
+        """Actions (..., A) in units -> latent actions (..., latent_dim); left-out dimensions rest at 0."""
+        if self.units is None:
+            return actions
+        inside = actions.new_zeros(*actions.shape[:-1], self.units.latent_dim)
+        return inside.index_copy(-1, self.kept, actions * self.scale)
 
     def from_model(self, latent_actions: Tensor) -> Tensor:
-        """Latent actions (..., latent_dim) -> actions (..., len(kept)) in units."""
-        return latent_actions[..., list(self.kept)] / self._scale(latent_actions)
-
-    def _scale(self, like: Tensor) -> Tensor:
-        return torch.tensor(self.scale, device=like.device, dtype=like.dtype)
+        """Latent actions (..., latent_dim) -> actions (..., A) in units."""
+        return latent_actions if self.units is None else latent_actions[..., self.kept] / self.scale

@@ -125,7 +125,7 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 f"expected running episodes, got ended ones in environments {rows}; "
                 "call reset(options={'reset_mask': terminated | truncated}) first"
             )
-        actions = read_actions(actions, self.action_space.shape)  # type: ignore[arg-type]
+        actions = read_actions(actions, self.action_space)
         outcome = self._episodes.advance(actions, active=~self._done)
         ended = outcome.terminated | outcome.truncated
         beginning, final = self._done, {}

@@ -38,13 +38,13 @@ class SteerSlot(gym.Wrapper, RecordConstructorArgs):
         RecordConstructorArgs.__init__(self, slot=slot, others=others)
         gym.Wrapper.__init__(self, env)
         world = _world_of(env)
-        self.slot = check_integer(slot, "slot", 0, world.model.config.slots - 1)
+        self.slot = check_integer(slot, "slot", 0, world.model.actions.slots - 1)
         self.others = check_others(others)
         self.action_space = slot_action_space(world)
 
     def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Takes the latent action float (A,) of the steered slot."""
-        taken = read_actions(action, self.action_space.shape)  # type: ignore[arg-type]
+        taken = read_actions(action, self.action_space)
         return _step_steered(self, [self.slot], taken[None], self.others)
 
 
@@ -68,15 +68,15 @@ class RealActions(gym.Wrapper, RecordConstructorArgs):
         RecordConstructorArgs.__init__(self, others=others, slots=slots)
         gym.Wrapper.__init__(self, env)
         world = _world_of(env)
-        if world.decoder is None:
+        if world.encoder is None or world.decoder is None:
             raise ValueError(
                 "expected a world with an action decoder, got one without; learn it from a few labels with "
                 "`flam-train decoder`, or steer latent actions with SteerSlot"
             )
-        self.encoder, self.others = world.decoder.encoder, check_others(others)
+        self.encoder, self.others = world.encoder, check_others(others)
         steered = [world.controlled_slot] if slots is None else slots
-        self.slots = [check_integer(slot, "slot", 0, world.model.config.slots - 1) for slot in steered]
-        self.action_space = Discrete(world.decoder.config.actions)
+        self.slots = [check_integer(slot, "slot", 0, world.model.actions.slots - 1) for slot in steered]
+        self.action_space = Discrete(world.encoder.config.actions)
 
     def step(self, action: int) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Takes a real action, int in [0, C).
@@ -120,7 +120,7 @@ class DiscreteLatentActions(gym.ActionWrapper, RecordConstructorArgs):
         gym.ActionWrapper.__init__(self, env)
         self.steered = isinstance(env.unwrapped, FlamEnv) and env.has_wrapper_attr("slot")
         world = _world_of(env, self.steered)
-        slots = [env.get_wrapper_attr("slot")] if self.steered else range(world.model.config.slots)
+        slots = [env.get_wrapper_attr("slot")] if self.steered else range(world.model.actions.slots)
         bank = world.starts.bank.numpy()
         choices = check_integer(choices, "choices among the actions of the bank", 1, len(bank))
         seed = check_integer(seed, "seed", 0)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from flam_env.action_decoder import ActionDecoder
+from flam_env.action_encoder import ActionEncoder, ActionEncoderConfig
+from flam_env.checkpoint import round_as_stored
 from flam_env.dream import Dream
 from flam_env.units import BOUND
 from flam_train.data.labelled import Supervision
@@ -16,21 +18,33 @@ GAINS = (1.0, 2.0, 4.0)
 CHOSEN_BY, REPORTED_BY = slice(0, None, 2), slice(1, None, 2)  # starts of a world
 
 
-def learn_encoder(network: ActionDecoder, inputs: tuple[Tensor, Tensor], known: Supervision, **settings: Any) -> None:
-    """Fits the encoder of a decoder that has learned, to the slots as far as the decoder takes them for the player.
+def learn_encoder(
+    decoder: ActionDecoder, inputs: tuple[Tensor, Tensor], known: Supervision, **settings: Any
+) -> ActionEncoder:
+    """An encoder, fitted to the slots as far as a decoder that has learned takes them for the player.
 
     Args:
-        network: only its encoder is changed.
+        decoder: of the same world; its sizes are the encoder's.
         inputs: slots (P, 2, K, S) and latent actions (P, K, A) of the labels to learn from, on the CPU.
         known: the labels.
         settings: as for `learn_from_labels`, whose errors it raises.
     """
-    encoder, labels = network.encoder, known.learned
+    sizes, labels = decoder.config, known.learned
+    encoder = ActionEncoder(
+        ActionEncoderConfig(
+            slot_dim=sizes.slot_dim,
+            latent_dim=sizes.latent_dim,
+            actions=sizes.actions,
+            width=sizes.width,
+            dropout=sizes.dropout,
+        )
+    )
     data = {"slots": inputs[0][:, 0].float(), "latent_actions": inputs[1]}
-    data |= {"attention": attention_of(network, inputs), "actions": torch.from_numpy(labels.actions)}
+    data |= {"attention": attention_of(decoder, inputs), "actions": torch.from_numpy(labels.actions)}
     encoder.stands_for.copy_(torch.from_numpy(known.classes))
     encoder.known.copy_(torch.isin(encoder.stands_for, encoder.stands_for[data["actions"]]))
     learn_from_labels(encoder, data, labels, lambda model, batch: {"loss": _error(model, batch)}, **settings)
+    return round_as_stored(encoder)
 
 
 def _error(encoder: nn.Module, batch: dict[str, Tensor]) -> Tensor:
@@ -40,24 +54,26 @@ def _error(encoder: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     return (errors * batch["attention"]).sum(-1).mean()
 
 
-def choose_gain(dream: Dream, network: ActionDecoder) -> None:
+def choose_gain(dream: Dream, decoder: ActionDecoder, encoder: ActionEncoder) -> None:
     """Sets the gain with which the controlled slot most often does what it is asked for, after every other start."""
     scores = []
     for gain in GAINS:
-        network.encoder.gain.fill_(gain)
-        scores.append(share_obeyed(dream, network, [int(network.controlled_slot)], CHOSEN_BY))
-    network.encoder.gain.fill_(GAINS[scores.index(max(scores))])
+        encoder.gain.fill_(gain)
+        scores.append(share_obeyed(dream, decoder, encoder, [int(decoder.controlled_slot)], CHOSEN_BY))
+    encoder.gain.fill_(GAINS[scores.index(max(scores))])
 
 
 @torch.inference_mode()
-def share_obeyed(dream: Dream, network: ActionDecoder, steered: list[int], starts: slice) -> float:
+def share_obeyed(
+    dream: Dream, decoder: ActionDecoder, encoder: ActionEncoder, steered: list[int], starts: slice
+) -> float:
     """How often a dream does what these slots are asked for: the decoder reads it from what the dream shows next.
 
     Every known real action is asked for once after the beginning of each of these starts of the world, where the other
     slots do what they did.
     """
-    world, encoder, obeyed = dream.world, network.encoder, []
-    context = min(world.model.config.window, world.starts.tokens.shape[1] - 1)
+    world, obeyed = dream.world, []
+    context = min(world.model.window, world.starts.tokens.shape[1] - 1)
     state = dream.reset(world.starts.tokens[starts, :context])
     slots = state.slots.cpu()
     for action in encoder.choices:
@@ -65,8 +81,8 @@ def share_obeyed(dream: Dream, network: ActionDecoder, steered: list[int], start
         asked = action.expand(len(slots), len(steered))
         latent_actions[:, steered] = encoder.encode(slots[:, steered], asked)
         after, _ = dream.step(state, latent_actions)
-        around = torch.stack([state.slots, after.slots], 1)
-        seen = world.units.from_model(dream.model.infer(around).mean[:, 0])
-        told = network(around.cpu(), seen.cpu()).logits.argmax(-1)
+        around = state.frame.followed_by(after.frame)
+        seen = dream.units.from_model(dream.model.infer(around).mode[:, 0])
+        told = decoder(around.slots.cpu(), seen.cpu()).logits.argmax(-1)
         obeyed.append(encoder.stands_for[told] == action)
     return torch.cat(obeyed).float().mean().item()

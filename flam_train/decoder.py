@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flam_env.action_decoder import ActionDecoder, save_decoder
-from flam_env.checkpoint import write_atomically
+from flam_env.action_decoder import ActionDecoder
+from flam_env.action_encoder import ActionEncoder
+from flam_env.checkpoint import round_as_stored, write_atomically
 from flam_env.labeller import Labeller
-from flam_env.world import DECODER, find_world
+from flam_env.world import add_heads, check_writable, find_world, load_world
 from flam_train.action_encoding import REPORTED_BY, choose_gain, learn_encoder, share_obeyed
 from flam_train.action_learning import action_scores, all_logits
 from flam_train.cli import Positional, run_command
@@ -26,7 +27,6 @@ from flam_train.labelled_models import (
     frame_pairs,
     learn_decoder,
     learn_supervised,
-    round_as_stored,
 )
 from flam_train.player_slot import attention_of, share_of_episodes
 from flam_train.presets import SMALL
@@ -50,7 +50,7 @@ def decoder(
     fit_config: FitConfig = SMALL.decoder_fit,
     device: str = "auto",
 ) -> Path:
-    """Learns the action decoder of a world from a few labels, and writes `decoder.safetensors` into its directory.
+    """Learns the action decoder and encoder of a world from a few labels, and makes them heads of it.
 
     From then on the labeller also tells real actions, `RealActions` takes them, and the world knows which slot the
     player is. `decoder.json` tells how often the decoder is right on the val split, and beside it a model that learned
@@ -61,8 +61,8 @@ def decoder(
         data: a store of episodes, some of whose real actions are known (the others are -1, or there are none); labels
             are drawn from its train split.
         labels: how many transitions are labelled, those held out included; the seed of `fit_config` decides which.
-        out: the directory to write to, by default the world's own; logs go to `training` there. A run that was
-            interrupted goes on where it was.
+        out: where the world with these heads goes, by default its own directory, or a folder of one's own for a
+            bundled world; logs go to `training` there. A run that was interrupted goes on where it was.
         actions: size of the real action space; by default the source's own.
         supervised: also learn the model without the world, for the report; it sees frames whose size is a multiple of
             16.
@@ -72,15 +72,16 @@ def decoder(
         device: where the world runs: cpu, cuda or auto.
 
     Returns:
-        The file that was written.
+        The directory of the world that has them.
 
     Raises:
         FileNotFoundError: no such world.
         ValueError: no such store, one of other frames or without actions, more labels than transitions or fewer than
-            real actions, or the directory holds another decoder.
+            real actions, or the directory holds another decoder or is a bundled world's.
     """
-    store, labeller = EpisodeStore.open(data), Labeller.from_pretrained(world, device)
+    store, labeller = EpisodeStore.open(data), Labeller(load_world(world, without=("decoder", "encoder")), device)
     out = find_world(world) if out is None else Path(out)
+    check_writable(out)
     known = supervise(store, labels, actions=actions, seed=fit_config.seed)
     tokens = token_cache(store, labeller.dream.tokenizer, labeller.dream.device)
     world_hash = labeller.world.fingerprint()
@@ -88,33 +89,32 @@ def decoder(
     both = LabelLearning(
         actions=len(known.classes), size=size, config=learning, fit_config=fit_config, identity=identity
     )
-    network, main = _learn_both_ways(labeller, tokens["train"], known, both, out)
+    network, encoder, main = _learn_both_ways(labeller, tokens["train"], known, both, out)
     report: dict[str, Any] = {"labels": labels, "seed": fit_config.seed, "world": world_hash}
     report["scored"] = len(known.scored)
     report |= _decoder_report(network, watch(labeller, tokens["val"], known.scored.at), known)
-    report |= _obedience(labeller, network, report["attention"])
+    report |= _obedience(labeller, network, encoder, report["attention"])
     if supervised:
         report["supervised"] = _supervised_scores(store, known, both, out)
     if main:
-        save_decoder(out / DECODER, network, world_hash)
+        add_heads(world, {"decoder": network, "encoder": encoder}, out)
         write_atomically(out / REPORT, json.dumps(report, indent=1).encode())
         print(json.dumps(report, indent=1))
-    return out / DECODER
+    return out
 
 
 def _learn_both_ways(
     labeller: Labeller, tokens: TokenSplit, known: Supervision, learning: LabelLearning, out: Path
-) -> tuple[ActionDecoder, bool]:
-    """The finished decoder with its way back, and whether this is the process that writes it."""
+) -> tuple[ActionDecoder, ActionEncoder, bool]:
+    """The finished decoder, its way back, and whether this is the process that writes them."""
     inputs, logs = watch(labeller, tokens, known.learned.at), out / "training"
     network, result = learn_decoder(
-        labeller.world, inputs, known.learned, learning, logs / "decoder", product=out / DECODER
+        labeller.world, inputs, known.learned, learning, logs / "decoder", product=out / "decoder.safetensors"
     )
     network.controlled_slot.copy_(attention_of(network, inputs).mean(0).argmax())
-    learn_encoder(network, inputs, known, out=logs / "action_encoder", **learning.settings(network.config))
-    round_as_stored(network)
-    choose_gain(labeller.dream, network)
-    return network, result.main
+    encoder = learn_encoder(network, inputs, known, out=logs / "action_encoder", **learning.settings(network.config))
+    choose_gain(labeller.dream, network, encoder)
+    return round_as_stored(network), encoder, result.main
 
 
 def _supervised_scores(store: EpisodeStore, known: Supervision, learning: LabelLearning, out: Path) -> dict[str, float]:
@@ -136,22 +136,24 @@ def _decoder_report(network: ActionDecoder, inputs: tuple[Tensor, Tensor], known
         "controlled_slot": slot,
         "controlled_share_of_episodes": share_of_episodes(attention, known.scored.episodes, slot),
         "attention": attention.mean(0).tolist(),
-        "gain": network.encoder.gain.item(),
     }
 
 
-def _obedience(labeller: Labeller, network: ActionDecoder, attention: list[float]) -> dict[str, Any]:
+def _obedience(
+    labeller: Labeller, network: ActionDecoder, encoder: ActionEncoder, attention: list[float]
+) -> dict[str, Any]:
     """How often dreams do what `RealActions` asks for: by the controlled slot, and by all that hold the player."""
     players = [slot for slot, share in enumerate(attention) if share >= PLAYER_SHARE]
     controlled, all_players = (
-        share_obeyed(labeller.dream, network, steered, REPORTED_BY)
+        share_obeyed(labeller.dream, network, encoder, steered, REPORTED_BY)
         for steered in ([int(network.controlled_slot)], players)
     )
     return {
         "obeyed_by_controlled_slot": controlled,
         "player_slots": players,
         "obeyed_by_player_slots": all_players,
-        "obeyed_by_chance": 1 / len(network.encoder.choices),
+        "obeyed_by_chance": 1 / len(encoder.choices),
+        "gain": encoder.gain.item(),
     }
 
 

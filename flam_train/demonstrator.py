@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
-from flam_env.checkpoint import save_network, write_atomically
+from flam_env.checkpoint import round_as_stored, save_network, write_atomically
 from flam_train.cli import Positional, run_command
 from flam_train.data.first_actions import FirstActions
 from flam_train.data.labelled_states import read_states, write_states
@@ -105,7 +105,7 @@ def demonstrator(
         run.round(number)
     policy = run.last_policy(last_training)
     fitted = {"rounds": dagger.rounds, "last_fit": asdict(last_training)}
-    save_network(Path(out) / FILE, policy, **run.record, **fitted)
+    save_network(Path(out) / FILE, round_as_stored(policy), **run.record, **fitted)
     print_test_scores(policy, episodes=episodes, seed=seed)
     return Path(out) / FILE
 
@@ -126,7 +126,7 @@ class _Run:
         if not states.exists():
             write_states(states, *self._visit(number))
         if not policy.exists():
-            save_network(policy, self._fit(number), **self.record)
+            save_network(policy, round_as_stored(self._fit(number)), **self.record)
         if not scores.exists():
             write_atomically(scores, json.dumps(self._scores(number)).encode())
 

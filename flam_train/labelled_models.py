@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flam_env.action_decoder import ActionDecoder, ActionDecoderConfig
+from flam_env.checkpoint import round_as_stored
 from flam_env.world import World
 from flam_train.action_learning import all_logits, calibrated_temperature, learn_actions
 from flam_train.data.demonstrations import read_frames
@@ -68,7 +69,7 @@ def learn_decoder(
     out: Path,
     product: Path | None = None,
 ) -> tuple[ActionDecoder, FitResult]:
-    """A calibrated decoder, whose way back (`encoder`) has learned nothing yet.
+    """A calibrated decoder.
 
     Args:
         world: whose slots and latent actions.
@@ -81,29 +82,20 @@ def learn_decoder(
     Raises:
         ValueError: inputs and labels of different length, labels of one episode only, or `out` holds another run.
     """
-    sizes = world.model.config
     config = ActionDecoderConfig(
-        slots=sizes.slots,
-        slot_dim=sizes.dim,
-        latent_dim=world.units.dim,
+        slots=world.model.slots,
+        slot_dim=world.model.slot_dim,
+        latent_dim=world.action_shape[-1],
         actions=learning.actions,
         width=learning.size.width,
         dropout=learning.size.dropout_for(len(labels)),
     )
     torch.manual_seed(learning.fit_config.seed)
     network = ActionDecoder(config)
-    network.encoder.requires_grad_(False)
     result = learn_actions(network, inputs, labels, out=out, product=product, **learning.settings(config))
-    network.encoder.requires_grad_(True)
     round_as_stored(network)
     _calibrate(network, inputs, labels, learning)
     return network, result
-
-
-def round_as_stored(network: ActionDecoder) -> None:
-    """Gives the network the weights that will be read from its file, so that it is what it will be."""
-    for weight in network.parameters():
-        weight.data.copy_(weight.data.half())
 
 
 def _calibrate(

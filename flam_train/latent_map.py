@@ -71,7 +71,7 @@ def latent_map(
     if points <= NEIGHBOURS:
         raise ValueError(f"expected points > {NEIGHBOURS}, got {points}")
     dream, store = Dream(load_world(world), device), EpisodeStore.open(data)
-    for module in ("matplotlib.figure", "umap")[: 1 + (dream.world.units.dim > 2)]:
+    for module in ("matplotlib.figure", "umap")[: 1 + (dream.world.action_shape[-1] > 2)]:
         import_viz(module)
     find_room(store)
     seen = watch_rooms(dream, store, split, PROBE_FRAMES, seed)

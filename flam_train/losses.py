@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from flam_env.models.dynamics import LatentActions
-from flam_env.models.world_model import FactoredWorldModel, Prediction
+from flam_env.models.protocol import Prediction, WorldModel
+from flam_env.models.world_model import FactoredWorldModel
 from flam_env.validation import check_fields
 
 Weighting = Literal["even", "changed"]
@@ -66,12 +66,6 @@ def _nats(logits: Tensor, classes: Tensor) -> Tensor:
     return cross_entropy(logits.flatten(0, -2), classes.flatten(), reduction="none").view(classes.shape)
 
 
-def kl_per_dimension(posterior: LatentActions) -> Tensor:
-    """KL of the posterior from the unit normal prior in nats, for every dimension of every action (B, T, K, A)."""
-    mean, log_variance = posterior
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
-
-
 def information_weight(config: WorldModelLossConfig, patches: int, share: float) -> float:
     """Beta at a share of the run: 0 while information is free, then a linear ramp to information_price / N."""
     ramp = (share - config.free_share) / max(config.ramp_share, 1e-9)
@@ -83,34 +77,33 @@ def world_model_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Equation 6: prediction error plus beta times the KL, summed over slots and dimensions, averaged over B and T."""
     error = prediction_loss(model, tokens, prediction, config.weighting)
-    kl = kl_per_dimension(prediction.posterior)
-    nats = kl.sum((-1, -2)).mean()
+    nats = prediction.posterior.nats.sum(-1).mean()
     loss = error + information_weight(config, model.config.patches, share) * nats
     return loss, {"prediction": error.detach()} | diagnosis(model, tokens, prediction, DIAGNOSED_CLIPS)
 
 
 @torch.no_grad()
-def diagnosis(
-    model: FactoredWorldModel, tokens: Tensor, prediction: Prediction, clips: int | None = None
-) -> dict[str, Tensor]:
-    """Signs of health or collapse: accuracy on changed tokens, nats, latent dimensions and slots in use.
+def diagnosis(model: WorldModel, tokens: Tensor, prediction: Prediction, clips: int | None = None) -> dict[str, Tensor]:
+    """Signs of health or collapse: accuracy on changed tokens, nats, slots in use.
 
     Accuracies are those of the first `clips` clips, by default of all.
     """
-    kl = kl_per_dimension(prediction.posterior)
     few = slice(clips)
     after = tokens[few, 1:]
     right = model.next_tokens(prediction.output[few]) == after
     changed = after != tokens[few, :-1]
-    owned = prediction.masks.mean((0, 1, 3))
+    owned = prediction.observed.masks.mean((0, 1, 3))
+    posterior = prediction.posterior
+    nats = tokens.new_zeros(model.actions.slots, dtype=torch.float32)
+    if posterior is not None:
+        nats = posterior.nats.mean((0, 1))
     return {
         "accuracy_changed": (right & changed).sum() / changed.sum().clamp(min=1),
         "accuracy_still": (right & ~changed).sum() / (~changed).sum().clamp(min=1),
         "frames_exact": right.all(-1).float().mean(),
-        "nats_per_frame": kl.sum((-1, -2)).mean(),
-        "nats_per_slot_least": kl.sum(-1).mean((0, 1)).min(),
-        "nats_per_slot_most": kl.sum(-1).mean((0, 1)).max(),
-        "active_dimensions": (kl.mean((0, 1, 2)) > 0.05).sum().float(),
-        "active_slots": (kl.sum(-1).mean((0, 1)) > 0.1).sum().float(),
+        "nats_per_frame": nats.sum(),
+        "nats_per_slot_least": nats.min(),
+        "nats_per_slot_most": nats.max(),
+        "active_slots": (nats > 0.1).sum().float(),
         "slots_with_patches": (owned > 0.2 / owned.numel()).sum().float(),
     }

@@ -15,7 +15,7 @@ from typing import Literal
 
 import torch
 
-from flam_env.checkpoint import save_network, write_atomically
+from flam_env.checkpoint import round_as_stored, save_network, write_atomically
 from flam_train.cli import Positional, run_command
 from flam_train.data.policy import Policy, PolicyConfig, load_policy
 from flam_train.data.procgen import check_game, import_simulator
@@ -88,7 +88,7 @@ def reinforce(
             print(f"{game}: " + ", ".join(f"{key} {value:.4g}" for key, value in scores.items()))
             write_atomically(folder / SCORES, json.dumps(scores).encode())
     policy = demonstrator_of(out / f"stage-{stages - 1:02d}", temperature)
-    save_network(out / FILE, policy, **record, stages=stages)
+    save_network(out / FILE, round_as_stored(policy), **record, stages=stages)
     print_test_scores(policy, episodes=episodes, seed=seed)
     return out / FILE
 
@@ -97,7 +97,7 @@ def _imitator(game: str, store: EpisodeStore, training: FitConfig, out: Path) ->
     if not (out / FILE).exists():
         torch.manual_seed(training.seed)
         policy = imitate(Policy(PolicyConfig(game=game)), store, training, out)
-        save_network(out / FILE, policy)
+        save_network(out / FILE, round_as_stored(policy))
     return load_policy(out / FILE, game)
 
 

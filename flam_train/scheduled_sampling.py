@@ -71,6 +71,8 @@ def scheduled_sampling(
     store, old = EpisodeStore.open(data), load_world(world)
     if horizon is not None:
         old = replace(old, settings=replace(old.settings, horizon=horizon))
+    if not isinstance(old.model, FactoredWorldModel):
+        raise ValueError(f"expected a world of a FactoredWorldModel, got one of a {type(old.model).__name__}")
     for part in (old.model.forward_dynamics, old.model.aggregator):  # a loaded world is fixed
         part.requires_grad_(True)
 
@@ -92,10 +94,9 @@ def own_guesses(model: FactoredWorldModel, tokens: Tensor, sampling: SamplingCon
 
     Drawn from torch's global generator.
     """
-    features = model.embed(tokens)
-    slots = model.factorizer(features).values
-    actions = _with_strange_ones(model.infer(slots).sample(), sampling.strange)
-    guesses = model.next_tokens(model.predict(tokens[:, :-1], features[:, :-1], slots[:, :-1], actions))
+    observed = model.observe(tokens)
+    actions = _with_strange_ones(model.infer(observed).sample(), sampling.strange)
+    guesses = model.next_tokens(model.step(observed.at(slice(None, -1)), actions))
     guessed = torch.rand(guesses.shape[:2], device=tokens.device) < sampling.guessed
     return torch.cat([tokens[:, :1], torch.where(guessed[..., None], guesses, tokens[:, 1:])], 1)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from flam_env.checkpoint import load_network, save_network
+from flam_env.checkpoint import load_network, round_as_stored, save_network
 from flam_env.frames import to_float
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
 from flam_train.cli import Positional, run_command
@@ -79,7 +79,7 @@ def tokenizer(
     )
     network.load_state_dict(result.ema)
     if result.main:
-        save_network(Path(out) / FILE, network.cpu(), source=store.source)
+        save_network(Path(out) / FILE, round_as_stored(network.cpu()), source=store.source)
     return Path(out) / FILE
 
 

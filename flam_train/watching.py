@@ -29,9 +29,9 @@ def watch(labeller: Labeller, split: TokenSplit, at: np.ndarray) -> tuple[Tensor
         Slots (P, 2, K, S) of these frames and of the next ones, in half precision, for a long store has many; and the
         latent actions float32 (P, K, A), in action units, that lead there; on the CPU.
     """
-    sizes = labeller.world.model.config
-    slots = torch.empty(len(at), 2, sizes.slots, sizes.dim, dtype=torch.float16)
-    latent_actions = torch.empty(len(at), sizes.slots, labeller.world.units.dim)
+    world = labeller.world
+    slots = torch.empty(len(at), 2, world.model.slots, world.model.slot_dim, dtype=torch.float16)
+    latent_actions = torch.empty(len(at), *world.action_shape)
     order = np.argsort(at, kind="stable")
     ascending = at[order]
     episodes = [each for each in pairwise(split.bounds) if _between(ascending, *each).size]

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flam_env.checkpoint import fingerprint
+from flam_env.checkpoint import fingerprint, round_as_stored
+from flam_env.models.protocol import WorldModel
 from flam_env.models.world_model import FactoredWorldModel, WorldModelConfig
 from flam_env.units import ActionUnits
 from flam_env.world import World, WorldSettings, save_clips, save_world
@@ -90,9 +91,9 @@ def train_world(
         draw_clips(store, split, 1, length)
     splits = token_cache(store, world.tokenizer)
 
-    def look(averaged: FactoredWorldModel) -> dict[str, float]:
+    def look(averaged: WorldModel) -> dict[str, float]:
         scores = quick_scores(replace(world, model=averaged), watched)
-        warn_of_collapse(scores, slots=averaged.config.slots)
+        warn_of_collapse(scores, averaged.slots, averaged.actions.inferred)
         return scores
 
     result = fit(
@@ -110,8 +111,10 @@ def train_world(
     world.model.load_state_dict(result.ema)
     if result.main:
         save_clips(out, shown.frames)
-        world.model.cpu().eval()
-        save_world(out, finish_world(world, splits, units))
+        round_as_stored(world.model.eval())
+        finished = finish_world(world, splits, units)
+        world.model.cpu()
+        save_world(out, finished)
     return out
 
 
@@ -125,7 +128,7 @@ def _clip_batches(split: TokenSplit) -> DrawBatch:
     return batches
 
 
-def bare(network: nn.Module) -> FactoredWorldModel:
+def bare(network: nn.Module) -> Any:
     """The model under torch.compile's wrapper."""
     return getattr(network, "_orig_mod", network)  # type: ignore[arg-type]
 

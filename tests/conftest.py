@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from flam_env.checkpoint import round_as_stored
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
 from flam_env.models.world_model import FactoredWorldModel, WorldModelConfig
-from flam_env.units import ActionUnits
+from flam_env.units import ActionUnits, UnitConversion
 from flam_env.world import Starts, World, WorldSettings, load_world, save_world
 
 STARTS, CLIP_FRAMES, BANK = 11, 8, 37
@@ -52,13 +53,13 @@ def random_world() -> World:
     tokenizer, model = Tokenizer(TOKENIZER).eval(), FactoredWorldModel(MODEL).eval()
     model.aggregator.head.weight.normal_(std=1.5)
     model.inverse_dynamics.mean.weight.normal_(std=1.5)
+    round_as_stored(tokenizer), round_as_stored(model)
     clips = _random_clips(STARTS, CLIP_FRAMES)
     latent_actions, more = _infer(model, clips), _infer(model, _random_clips(BANK, 2))[:, 0]
     torch.set_rng_state(generator_state)
     units = _units(latent_actions)
-    return World(
-        tokenizer, model, SETTINGS, units, Starts(clips, units.from_model(latent_actions), units.from_model(more))
-    )
+    convert = UnitConversion(units).from_model
+    return World(tokenizer, model, SETTINGS, units, Starts(clips, convert(latent_actions), convert(more)))
 
 
 def _random_clips(count: int, frames: int) -> torch.Tensor:
@@ -77,7 +78,7 @@ def _units(latent_actions: torch.Tensor) -> ActionUnits:
 
 
 def _infer(model: FactoredWorldModel, clips: torch.Tensor) -> torch.Tensor:
-    return model.infer(model.observe(clips).values).mean
+    return model.infer(model.observe(clips)).mean
 
 
 @pytest.fixture(scope="session")

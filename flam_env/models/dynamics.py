@@ -41,10 +41,25 @@ class FactoredDynamics(nn.Module):
 
 
 class LatentActions(NamedTuple):
-    """The posterior of every slot's latent action: mean and log variance, both (B, K, A) float32."""
+    """The posterior of every slot's latent action: mean and log variance, both (B, K, A) or (B, T, K, A) float32."""
 
     mean: Tensor
     log_variance: Tensor
+
+    @property
+    def mode(self) -> Tensor:
+        """The most likely actions, their means."""
+        return self.mean
+
+    @property
+    def kl(self) -> Tensor:
+        """KL from the unit normal prior in nats, of every dimension of every action (B, K, A)."""
+        return 0.5 * (self.mean.square() + self.log_variance.exp() - 1 - self.log_variance)
+
+    @property
+    def nats(self) -> Tensor:
+        """KL from the unit normal prior, of every slot (B, K)."""
+        return self.kl.sum(-1)
 
     def sample(self) -> Tensor:
         """A reparametrised sample (B, K, A)."""

@@ -109,10 +109,13 @@ def _scores(dream: Dream, clips: Clips, few: Clips, seed: int) -> dict:
         "gain_over_copy_last_db": table["prediction_psnr"].mean() - table["copy_last_psnr"].mean(),
         "inferred_minus_sampled_db": table["prediction_psnr"].mean() - table["sampled_psnr"].mean(),
         "nats_per_frame": table["nats"].mean(),
+        "nats_lost_by_units": table["nats_lost"].mean(),
         "labels_inside_box": table["inside_box"].mean(),
-        "action_dimensions": dream.world.units.dim,
     }
-    measures |= {f"steering_{name}": value for name, value in steering_scores(dream, few, seed).items()}
+    if dream.world.units is not None:
+        measures["action_dimensions"] = dream.world.units.dim
+    if dream.model.actions.slots > 1:
+        measures |= {f"steering_{name}": value for name, value in steering_scores(dream, few, seed).items()}
     measures |= token_scores(dream, clips)
     return {
         "scores": {kind: {n: float(v[chosen].mean()) for n, v in pixels.items()} for kind, chosen in rows.items()},

@@ -16,14 +16,15 @@ from torch import Tensor
 
 from flam_env.dream import Dream
 from flam_env.frames import to_float, to_uint8
-from flam_env.units import BOUND
+from flam_env.models.dynamics import LatentActions
+from flam_env.units import clip_to_box
 from flam_env.world import World
 from flam_train.evaluate.clips import Clips
 from flam_train.evaluate.dci import own_slots
 from flam_train.evaluate.pixels import frame_psnr, frame_ssim
 from flam_train.evaluate.rooms import RoomClips, owning_slots
 from flam_train.export import measured_units
-from flam_train.losses import diagnosis, kl_per_dimension
+from flam_train.losses import diagnosis
 
 BATCH = 64
 
@@ -60,14 +61,32 @@ def roll_each_slot(dream: Dream, context: Tensor, actions: Tensor, others: Tenso
 def sampled_actions(world: World, count: int, steps: int, random: torch.Generator) -> Tensor:
     """Actions (count, steps, K, A) in units, inside the box: each step's from the world's bank of real actions."""
     drawn = torch.randint(len(world.starts.bank), (count, steps), generator=random)
-    return world.starts.bank[drawn].clamp(-BOUND, BOUND)
+    return clip_to_box(world.starts.bank[drawn])
+
+
+class Inferred(NamedTuple):
+    """What was inferred of clips.
+
+    actions: (B, T - 1, K, A) in units; nats: (B, T - 1), what those of a frame carry; lost: (B, T - 1), how much of it
+    in the latent dimensions that the units leave out.
+    """
+
+    actions: Tensor
+    nats: Tensor
+    lost: Tensor
 
 
 @torch.inference_mode()
-def infer_actions(dream: Dream, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Tokens (B, T, N) -> actions (B, T - 1, K, A) in units, and the nats that a frame's actions carry (B, T - 1)."""
-    posterior = dream.model.infer(dream.model.observe(tokens).values)
-    return dream.world.units.from_model(posterior.mean), kl_per_dimension(posterior).sum((-1, -2))
+def infer_actions(dream: Dream, tokens: Tensor) -> Inferred:
+    """The actions of clips of tokens (B, T, N); of a model that infers none, zeros that carry nothing."""
+    nothing = torch.zeros(tokens[:, 1:].shape[:2], device=dream.device)
+    if not dream.model.actions.inferred:
+        return Inferred(dream.model.actions.zeros(*nothing.shape, device=dream.device), nothing, nothing)
+    posterior = dream.model.infer(dream.model.observe(tokens))
+    lost = nothing
+    if isinstance(posterior, LatentActions):
+        lost = posterior.kl.sum((-1, -2)) - posterior.kl[..., dream.units.kept].sum((-1, -2))
+    return Inferred(dream.units.from_model(posterior.mode), posterior.nats.sum(-1), lost)
 
 
 @torch.inference_mode()
@@ -77,7 +96,7 @@ def context_and_actions(dream: Dream, tokens: Tensor) -> tuple[Tensor, Tensor]:
     Actions are inferred from the clips, in units, and clipped to the box, as the environment would.
     """
     context = dream.world.settings.context
-    return tokens[:, :context], infer_actions(dream, tokens)[0][:, context - 1 :].clamp(-BOUND, BOUND)
+    return tokens[:, :context], clip_to_box(infer_actions(dream, tokens).actions[:, context - 1 :])
 
 
 @torch.no_grad()
@@ -89,17 +108,19 @@ def quick_scores(world: World, clips: Clips) -> dict[str, float]:
     dream = Dream(world, next(world.model.parameters()).device)
     frames, tokens = next(_encoded(dream, clips))
     seen = dream.model(tokens)
-    dream.world = replace(world, units=measured_units(seen.posterior))
+    if isinstance(seen.posterior, LatentActions):
+        dream = Dream(replace(world, units=measured_units(seen.posterior)), dream.device)
     context = world.settings.context
     predicted = roll(dream, *context_and_actions(dream, tokens))
     methods = {"rollout_psnr": predicted, "recon_psnr": _recon(dream, tokens[:, context:])}
     scores = {name: _psnr(method, frames[:, context:]).mean().item() for name, method in methods.items()}
     guesses = dream.model.next_tokens(seen.output)
     scores |= {"tokens_used": float(len(tokens.unique())), "tokens_predicted": float(len(guesses.unique()))}
-    nats = kl_per_dimension(seen.posterior).sum(-1).mean((0, 1))
-    scores |= {f"nats_of_slot_{slot}": value for slot, value in enumerate(nats.tolist())}
+    if seen.posterior is not None:
+        nats = seen.posterior.nats.mean((0, 1))
+        scores |= {f"nats_of_slot_{slot}": value for slot, value in enumerate(nats.tolist())}
     if isinstance(clips, RoomClips):
-        owners = map(owning_slots, seen.masks.cpu(), clips.positions, repeat(clips.room.cells))
+        owners = map(owning_slots, seen.observed.masks.cpu(), clips.positions, repeat(clips.room.cells))
         scores["agents_with_own_slot"] = own_slots(torch.stack(list(owners))).sum(-1).double().mean().item()
     return scores | {name: value.item() for name, value in diagnosis(dream.model, tokens, seen).items()}
 
@@ -108,14 +129,13 @@ class Rolled(NamedTuple):
     """Rollouts of some clips.
 
     rows: which clips; true: their future, uint8 (B, H, h, w, 3); methods: what is shown instead, frames like `true`
-    by name; actions: inferred (B, H, K, A) in units, not clipped; nats: (B, T - 1) of the actions of a frame.
+    by name; inferred: the actions of all frames, not clipped.
     """
 
     rows: slice
     true: Tensor
     methods: dict[str, Tensor]
-    actions: Tensor
-    nats: Tensor
+    inferred: Inferred
 
 
 @torch.inference_mode()
@@ -129,16 +149,16 @@ def roll_methods(dream: Dream, clips: Clips, seed: int = 0) -> Iterator[Rolled]:
     random = torch.Generator().manual_seed(seed)
     first = 0
     for frames, tokens in _encoded(dream, clips):
-        actions, nats = infer_actions(dream, tokens)
-        actions = actions[:, context - 1 :]
+        inferred = infer_actions(dream, tokens)
+        actions = inferred.actions[:, context - 1 :]
         true, start = frames[:, context:], tokens[:, :context]
         methods = {
-            "prediction": roll(dream, start, actions.clamp(-BOUND, BOUND)),
+            "prediction": roll(dream, start, clip_to_box(actions)),
             "sampled": roll(dream, start, sampled_actions(world, len(actions), actions.shape[1], random)),
             "recon": _recon(dream, tokens[:, context:]),
             "copy_last": frames[:, context - 1 : context].expand_as(true),
         }
-        yield Rolled(slice(first, first + len(frames)), true, methods, actions, nats)
+        yield Rolled(slice(first, first + len(frames)), true, methods, inferred)
         first += len(frames)
 
 
@@ -146,11 +166,13 @@ def roll_methods(dream: Dream, clips: Clips, seed: int = 0) -> Iterator[Rolled]:
 def rollout_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, np.ndarray]:
     """Scores of every clip and step: PSNR and SSIM of each method of `roll_methods`, arrays (B, H).
 
-    Also `nats` (B, T - 1), and `inside_box` (B, values): whether each value of the inferred actions lies in the box.
+    Also `nats` and `nats_lost` (B, T - 1), and `inside_box` (B, values): whether each value of the inferred actions
+    lies in the box.
     """
     table: dict[str, list[Tensor]] = {}
     for rolled in roll_methods(dream, clips, seed):
-        row = {"nats": rolled.nats, "inside_box": (rolled.actions.abs() <= BOUND).float().flatten(1)}
+        actions, nats, lost = rolled.inferred
+        row = {"nats": nats, "nats_lost": lost, "inside_box": (clip_to_box(actions) == actions).float().flatten(1)}
         for name, predicted in rolled.methods.items():
             row |= {f"{name}_psnr": _psnr(predicted, rolled.true), f"{name}_ssim": _ssim(predicted, rolled.true)}
         for name, value in row.items():

@@ -102,9 +102,9 @@ def watch_rooms(dream: Dream, store: EpisodeStore, split: str, frames: int, seed
         clip = _read_room_clips(store, [(records[index], 0)], length)
         watched = dream.model.observe(dream.encode(clip.frames[0])[None])
         owners = owning_slots(watched.masks[0].cpu(), clip.positions[0], room.cells)[None]
-        latent_actions = dream.world.units.from_model(dream.model.infer(watched.values).mean).cpu()
+        latent_actions = dream.units.from_model(dream.model.infer(watched).mode).cpu()
         truth = clip.positions, clip.directions, clip.actions
-        seen.append(Seen(watched.values.cpu(), owners, latent_actions, *truth))
+        seen.append(Seen(watched.slots.cpu(), owners, latent_actions, *truth))
     return Seen(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
 
 

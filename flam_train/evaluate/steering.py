@@ -1,5 +1,6 @@
 """Does a slot's action move what the slot holds, and nothing else?"""
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from flam_env.dream import Dream, DreamState, pixel_masks, slot_owners
-from flam_env.units import BOUND
+from flam_env.units import clip_to_box
 from flam_train.evaluate.clips import Clips
 from flam_train.evaluate.rollouts import infer_actions
 
@@ -41,8 +42,8 @@ def steer_slots(dream: Dream, clips: Clips, seed: int = 0) -> Iterator[Steered]:
     random = torch.Generator().manual_seed(seed)
     for frames in clips.frames:
         tokens = dream.encode(frames[: context + 1])[None]
-        actions, _ = infer_actions(dream, tokens)
-        yield _steer_each_slot(dream, tokens[:, :context], actions[:, -1].clamp(-BOUND, BOUND), random)
+        actions = infer_actions(dream, tokens).actions
+        yield _steer_each_slot(dream, tokens[:, :context], clip_to_box(actions[:, -1]), random)
 
 
 @torch.inference_mode()
@@ -54,7 +55,7 @@ def steering_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, floa
         cell) over the share that change elsewhere; steerable_slots: slots of which at least 10 % of the changes have
         a visible effect; changes: how many were tried.
     """
-    slots = dream.model.config.slots
+    slots = dream.model.actions.slots
     inside, outside, effects = np.zeros(2), np.zeros(2), np.zeros(slots)
     each = torch.arange(slots)
     for changed, before, after in steer_slots(dream, clips, seed):
@@ -78,8 +79,8 @@ def has_effect(changed: Tensor) -> Tensor:
 def _steer_each_slot(dream: Dream, context: Tensor, action: Tensor, random: torch.Generator) -> Steered:
     """From context tokens (1, C, N) under the action (1, K, A) and K changes of it."""
     slots = action.shape[1]
-    bank = dream.world.starts.bank.clamp(-BOUND, BOUND).to(action.device)
-    rows = repeat(action, "1 k a -> b k a", b=slots + 1).clone()
+    bank = clip_to_box(dream.world.starts.bank).to(action.device)
+    rows = repeat(action, "1 k ... -> b k ...", b=slots + 1).clone()
     each = torch.arange(slots)
     rows[each + 1, each] = bank[torch.randint(len(bank), (slots,), generator=random), each]
     before = dream.reset(context.expand(slots + 1, -1, -1))
@@ -92,6 +93,6 @@ def _owned(dream: Dream, state: DreamState) -> Tensor:
     """Pixels of the cells that each slot owns, dilated by one cell: bool (B, K, H, W)."""
     slots = torch.arange(state.masks.shape[1], device=state.masks.device)
     owned = slot_owners(state.masks)[:, None] == slots[:, None]
-    cells = dream.model.config.cell_grid
+    cells = math.isqrt(state.masks.shape[-1])
     dilated = max_pool2d(owned.float().unflatten(-1, (cells, cells)), 3, stride=1, padding=1)
     return pixel_masks(dilated.flatten(-2), dream.tokenizer.config.image_size).bool()

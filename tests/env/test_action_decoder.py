@@ -1,5 +1,6 @@
 """From latent actions to real ones and back."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import torch
 from flam_env import (
     ActionDecoder,
     ActionDecoderConfig,
+    ActionEncoder,
+    ActionEncoderConfig,
     FlamEnv,
     Labeller,
     LabelObservations,
@@ -20,26 +23,34 @@ from flam_env import (
     load_world,
     save_world,
 )
-from flam_env.action_decoder import load_decoder, save_decoder
+from flam_env.checkpoint import load_network, round_as_stored, save_network
+from flam_env.world import PRETRAINED, add_heads
 
 ACTIONS, SLOT = 8, 4  # the world has K = 6, S = 16, A = 5
 CONFIG = ActionDecoderConfig(slots=6, slot_dim=16, latent_dim=5, actions=ACTIONS, width=22)
+WAY_BACK = ActionEncoderConfig(slot_dim=16, latent_dim=5, actions=ACTIONS, width=26)
 
 
 def random_decoder(seed: int = 0) -> ActionDecoder:
-    """A decoder that is sure of itself, knows of action 2 that it equals 1, and nothing of action 7."""
+    """A decoder that is sure of itself."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         decoder = ActionDecoder(CONFIG)
         decoder.key.weight.data.mul_(9)
-    for weight in decoder.parameters():
-        weight.data.copy_(weight.data.half())
     decoder.temperature.fill_(0.25)
     decoder.controlled_slot.fill_(SLOT)
-    decoder.encoder.gain.fill_(2)
-    decoder.encoder.stands_for[2] = 1
-    decoder.encoder.known[:7] = True
-    return decoder.eval().requires_grad_(False)
+    return round_as_stored(decoder).eval().requires_grad_(False)
+
+
+def random_encoder(gain: float = 2.0) -> ActionEncoder:
+    """An encoder that knows of action 2 that it equals 1, and nothing of action 7."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = ActionEncoder(WAY_BACK)
+    encoder.gain.fill_(gain)
+    encoder.stands_for[2] = 1
+    encoder.known[:7] = True
+    return round_as_stored(encoder).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +59,13 @@ def decoder() -> ActionDecoder:
 
 
 @pytest.fixture(scope="module")
-def world(tiny_world: World, decoder: ActionDecoder) -> World:
-    return replace(tiny_world, decoder=decoder)
+def encoder() -> ActionEncoder:
+    return random_encoder()
+
+
+@pytest.fixture(scope="module")
+def world(tiny_world: World, decoder: ActionDecoder, encoder: ActionEncoder) -> World:
+    return replace(tiny_world, heads={"decoder": decoder, "encoder": encoder})
 
 
 @pytest.fixture(scope="module")
@@ -94,36 +110,36 @@ def test_temperature_changes_probabilities_but_no_decision(decoder):
     assert (sure.amax(-1) > unsure.amax(-1)).all()
 
 
-def test_actions_of_equal_effect_have_one_latent_action_and_unknown_ones_rest(decoder):
+def test_actions_of_equal_effect_have_one_latent_action_and_unknown_ones_rest(encoder):
     slots = moments(9)[0][:, 0]
-    latent = [decoder.encoder.encode(slots, torch.full((9, 6), action)) for action in range(ACTIONS)]
+    latent = [encoder.encode(slots, torch.full((9, 6), action)) for action in range(ACTIONS)]
     assert latent[0].shape == (9, 6, 5) and latent[0].abs().max() <= 3
     assert torch.equal(latent[1], latent[2]) and not torch.equal(latent[0], latent[1])
     assert not latent[7].any()
 
 
-def test_gain_goes_further_from_what_is_usual(decoder):
-    slots, asked, strong = moments(9)[0][:, 0], torch.full((9, 6), 3), random_decoder()
-    known = {action: decoder.encoder(slots, torch.full((9, 6), action)) for action in (0, 1, 3, 4, 5, 6)}
-    assert decoder.encoder.choices.tolist() == list(known), "2 equals 1, and 7 is unknown"
+def test_gain_goes_further_from_what_is_usual(encoder):
+    slots, asked = moments(9)[0][:, 0], torch.full((9, 6), 3)
+    known = {action: encoder(slots, torch.full((9, 6), action)) for action in (0, 1, 3, 4, 5, 6)}
+    assert encoder.choices.tolist() == list(known), "2 equals 1, and 7 is unknown"
     usual = torch.stack(list(known.values())).mean(0)
-    torch.testing.assert_close(decoder.encoder.encode(slots, asked), usual + 2 * (known[3] - usual))
-    strong.encoder.gain.fill_(1)
-    torch.testing.assert_close(strong.encoder.encode(slots, asked), known[3])
+    torch.testing.assert_close(encoder.encode(slots, asked), usual + 2 * (known[3] - usual))
+    torch.testing.assert_close(random_encoder(gain=1).encode(slots, asked), known[3])
 
 
 @pytest.mark.parametrize("wrong", [{"actions": 0}, {"width": 2.5}, {"dropout": 1.0}])
 def test_sizes_that_are_none_are_refused(wrong):
-    with pytest.raises(ValueError, match=f"expected {next(iter(wrong))} "):
-        replace(CONFIG, **wrong)
+    for config in (CONFIG, WAY_BACK):
+        with pytest.raises(ValueError, match=f"expected {next(iter(wrong))} "):
+            replace(config, **wrong)
 
 
 # --- on disk ----------------------------------------------------------------------------------------------------
 
 
 def test_a_decoder_is_read_back_bit_for_bit(decoder, tmp_path):
-    save_decoder(tmp_path / "decoder.safetensors", decoder, "abc")
-    again = load_decoder(tmp_path / "decoder.safetensors", "abc")
+    save_network(tmp_path / "decoder.safetensors", decoder)
+    again, _ = load_network(tmp_path / "decoder.safetensors", ActionDecoder, ActionDecoderConfig)
     assert again.config == decoder.config
     for name, tensor in decoder.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor) and again.state_dict()[name].dtype == tensor.dtype
@@ -131,30 +147,71 @@ def test_a_decoder_is_read_back_bit_for_bit(decoder, tmp_path):
         assert torch.equal(one, two)
 
 
-def test_a_world_brings_its_decoder(world, tiny_checkpoint, tmp_path):
+def test_a_world_brings_its_heads(world, tiny_checkpoint, tmp_path):
     save_world(tmp_path, world)
-    assert sorted(path.name for path in tmp_path.iterdir() if "decoder" in path.name) == ["decoder.safetensors"]
+    assert {"decoder.safetensors", "encoder.safetensors"} < {path.name for path in tmp_path.iterdir()}
     loaded = load_world(tmp_path)
     assert torch.equal(loaded.decoder(*moments(7)).logits, world.decoder(*moments(7)).logits)
     assert loaded.controlled_slot == SLOT and loaded.fingerprint() == world.fingerprint()
     bare = load_world(tiny_checkpoint)
-    assert bare.decoder is None and bare.controlled_slot is None
+    assert bare.decoder is None and bare.encoder is None and bare.controlled_slot is None
 
 
-def test_a_world_without_a_decoder_leaves_none_of_the_world_that_was_there(world, tiny_world, tmp_path):
+def test_a_world_without_heads_has_none_of_the_world_that_was_there(world, tiny_world, tmp_path):
     save_world(tmp_path, world)
-    save_world(tmp_path, replace(tiny_world, decoder=None))
-    assert load_world(tmp_path).decoder is None
+    save_world(tmp_path, replace(tiny_world, heads={}))
+    assert not load_world(tmp_path).heads
 
 
-def test_a_decoder_of_another_world_is_refused(world, tmp_path):
+def test_a_world_that_lost_a_head_is_no_world(world, tmp_path):
     save_world(tmp_path, world)
-    save_decoder(tmp_path / "decoder.safetensors", world.decoder, "another")
-    with pytest.raises(ValueError, match=r"expected the decoder of the world .*, got one of another; delete it, and"):
+    (tmp_path / "encoder.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"expected a checkpoint file at .*encoder.safetensors"):
+        load_world(tmp_path)
+
+
+def test_a_head_of_another_world_is_refused(world, tmp_path):
+    save_world(tmp_path, world)
+    save_network(tmp_path / "decoder.safetensors", world.decoder, world="another")
+    with pytest.raises(ValueError, match=r"expected a decoder of the world .*, got one of another; learn one for this"):
+        load_world(tmp_path)
+    save_network(tmp_path / "decoder.safetensors", random_decoder(seed=1), world=world.fingerprint())
+    with pytest.raises(ValueError, match=r"expected the decoder .* that config.json names, got .*; copy both"):
         load_world(tmp_path)
     save_world(tmp_path, world)
     (tmp_path / "decoder.safetensors").write_bytes((tmp_path / "tokenizer.safetensors").read_bytes())
-    with pytest.raises(ValueError, match="'kind': 'ActionDecoder'"):
+    with pytest.raises(ValueError, match=r"expected a head of a kind in \['ActionDecoder', .*, got 'Tokenizer'"):
+        load_world(tmp_path)
+
+
+def test_heads_are_added_to_a_saved_world_and_to_a_copy_of_it(world, tiny_world, tmp_path):
+    save_world(tmp_path / "bare", replace(tiny_world, heads={}))
+    add_heads(tmp_path / "bare", {"decoder": world.decoder}, tmp_path / "copy")
+    assert not load_world(tmp_path / "bare").heads
+    copied = load_world(tmp_path / "copy")
+    assert list(copied.heads) == ["decoder"] and copied.fingerprint() == world.fingerprint()
+    add_heads(tmp_path / "copy", {"encoder": world.encoder})
+    assert set(load_world(tmp_path / "copy").heads) == {"decoder", "encoder"}
+
+
+def test_nothing_is_written_into_the_installed_package(world):
+    for act in (
+        lambda: add_heads("multigrid", {"decoder": world.decoder}),
+        lambda: save_world(PRETRAINED / "x", world),
+    ):
+        with pytest.raises(ValueError, match=r"expected a directory of one's own, got .*, a bundled world"):
+            act()
+    assert not (PRETRAINED / "x").exists() and not load_world("multigrid").heads
+
+
+def test_a_world_from_before_heads_opens_unless_it_has_a_decoder(world, tiny_world, tmp_path):
+    save_world(tmp_path, tiny_world)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["heads"]
+    (tmp_path / "config.json").write_text(json.dumps(config | {"version": "1"}))
+    assert not load_world(tmp_path).heads
+    save_network(tmp_path / "decoder.safetensors", world.decoder, world=world.fingerprint())
+    with pytest.raises(ValueError, match="got one of version 1; delete the file, and learn it again"):
         load_world(tmp_path)
 
 
@@ -164,7 +221,7 @@ def test_a_decoder_of_another_world_is_refused(world, tmp_path):
 def test_labels_are_the_decoder_applied_by_hand(world, video):
     labeller = Labeller(world)
     labels = labeller.label(video)
-    slots = world.model.observe(labeller.dream.encode(video)[None]).values[0]
+    slots = world.model.observe(labeller.dream.encode(video)[None]).slots[0]
     around = torch.stack([slots[:-1], slots[1:]], 1)
     logits = world.decoder(around, torch.from_numpy(labels.latent_actions)).logits
     assert labels.actions.shape == (10,) and labels.actions.dtype == np.int64
@@ -249,9 +306,7 @@ def test_a_real_action_moves_only_the_controlled_slot(world, others):
         slots = torch.from_numpy(real.unwrapped.slot_values())
         *_, info = real.step(action)
         mine = recorders[0].last[SLOT]
-        torch.testing.assert_close(
-            torch.from_numpy(mine), world.decoder.encoder.encode(slots[SLOT], torch.tensor(int(action)))
-        )
+        torch.testing.assert_close(torch.from_numpy(mine), world.encoder.encode(slots[SLOT], torch.tensor(int(action))))
         *_, expected = steered.step(mine)
         assert np.array_equal(recorders[0].last, recorders[1].last)
         assert info == expected | {"known_action": int(action) != 7}

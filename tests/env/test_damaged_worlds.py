@@ -89,7 +89,7 @@ def test_config_of_something_else(world_copy, content, message):
 @pytest.mark.parametrize(
     ("part", "value", "message"),
     [
-        ("units", None, "ActionUnits: expected a JSON object, got None"),
+        ("units", None, "action units with a latent_dim of 7, got None"),
         ("units", {"kept": [0, 1, 3, 4, 7]}, r"kept to be ascending indices in \[0, 6\], got"),
         ("units", {"kept": [1, 0, 3, 4, 6]}, "kept to be ascending"),
         ("units", {"kept": [], "scale": []}, "kept to be ascending"),

@@ -42,13 +42,13 @@ def test_labels_of_a_start_are_the_bundled_ones(tiny_world):
 
 
 def test_first_labelled_step_is_the_models_own_prediction(tiny_world, video):
-    dream, model, units = Dream(tiny_world), tiny_world.model, tiny_world.units
+    dream, model = Dream(tiny_world), tiny_world.model
     tokens = dream.encode(video)[None]
     labels = torch.from_numpy(Labeller(tiny_world).label(video).latent_actions)
     state, _ = dream.step(dream.reset(tokens[:, :2]), labels[None, 1])
-    features, slots = model.embed(tokens), model.observe(tokens)
-    actions = units.to_model(units.from_model(model.infer(slots.values).mean))
-    taught = model.predict(tokens[:, :-1], features[:, :-1], slots.values[:, :-1], actions)
+    observed = model.observe(tokens)
+    actions = dream.units.to_model(dream.units.from_model(model.infer(observed).mode))
+    taught = model.step(observed.at(slice(None, -1)), actions)
     assert (state.tokens == model.next_tokens(taught)[:, 1]).float().mean() >= 0.999
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from flam_env import Dream, FlamEnv
-from flam_env.laws import Laws, vanished
+from flam_env.laws import Laws, NearestSeen, vanished
 from flam_env.models.dynamics import LatentActions
+from flam_env.models.quantize import FSQ
 from flam_env.models.world_model import FactoredWorldModel
 from flam_env.vector_env import FlamVectorEnv
 from flam_env.world import World, load_world, save_world
@@ -26,19 +27,14 @@ def dreamt(world: World, steps: int = 4, rows: int = 3):
     return states
 
 
-@pytest.mark.parametrize("target", ["token", "code", "level"])
-def test_the_most_likely_token_among_some(tiny_world, target):
-    levels = (3, 3, 3) if target == "level" else (4, 2, 3)
-    model = FactoredWorldModel(replace(tiny_world.model.config, target=target, levels=levels)).eval()
-    output_shape = {"code": (3,), "token": (model.quantizer.size,), "level": (3, 3)}[target]
-    output = torch.randn(2, 5, 7, *output_shape, generator=torch.Generator().manual_seed(0))
-    everything = torch.arange(model.quantizer.size)
-    assert torch.equal(model.next_tokens(output, everything), model.next_tokens(output))
-    best = model.next_tokens(output)
-    some = everything[everything != best[0, 0, 0]]
-    chosen = model.next_tokens(output, some)
-    assert (chosen != best[0, 0, 0]).all()
-    assert torch.equal(chosen[best != best[0, 0, 0]], best[best != best[0, 0, 0]])
+def test_a_token_that_never_occurs_becomes_the_nearest_that_does():
+    quantizer = FSQ((4, 2, 3))
+    every = torch.arange(quantizer.size)
+    shown = NearestSeen((5, 6, 7), quantizer)(every)
+    seen = torch.tensor([token for token in every.tolist() if token not in (5, 6, 7)])
+    assert torch.equal(shown[seen], seen) and not torch.isin(shown, torch.tensor([5, 6, 7])).any()
+    apart = torch.cdist(quantizer.codes(every), quantizer.codes(every))
+    assert torch.equal(apart[every, shown], apart[:, seen].amin(1))
 
 
 def test_tokens_that_never_occur_are_never_dreamt(tiny_world):
@@ -62,10 +58,10 @@ class Fading(Dream):
 
     def _advance(self, state, actions):
         after = super()._advance(state, actions)
-        masks = torch.full_like(after.masks, 0.8)
+        masks = torch.full_like(after.frame.masks, 0.8)
         bold = actions[:, 4].abs().amax(-1) > 1
-        masks[bold | self.hopeless, 4] = 0
-        return after._replace(masks=masks)
+        masks[bold | self.hopeless, :, 4] = 0
+        return after._replace(frame=after.frame._replace(masks=masks))
 
 
 @pytest.fixture
@@ -73,8 +69,8 @@ def lasting(tiny_world, monkeypatch) -> World:
     """The tiny world with permanence, in which who rests takes actions of size 1/2."""
     calm = LatentActions(torch.full((3, 1, SLOTS, 7), 0.5), torch.zeros(3, 1, SLOTS, 7))
 
-    def infer(model, slots):
-        return LatentActions(*(part[: len(slots)] for part in calm))
+    def infer(model, observed):
+        return LatentActions(*(part[: len(observed.tokens)] for part in calm))
 
     monkeypatch.setattr(FactoredWorldModel, "infer", infer)
     return replace(tiny_world, laws=Laws(permanence=True))
@@ -82,7 +78,7 @@ def lasting(tiny_world, monkeypatch) -> World:
 
 def steps_of(dream: Dream, world: World):
     state = dream.reset(world.starts.tokens[:3, :2])
-    state = state._replace(masks=torch.full_like(state.masks, 0.8))
+    state = state._replace(frame=state.frame._replace(masks=torch.full_like(state.frame.masks, 0.8)))
     actions = torch.full((3, SLOTS, ACTIONS), 0.01)
     actions[1, 4] = 3.0
     return state, actions, dream.step(state, actions)[0]
@@ -94,12 +90,12 @@ def test_the_action_that_would_make_a_slot_vanish_is_refused(lasting):
     wanted = torch.zeros(3, SLOTS, dtype=torch.bool)
     wanted[1, 4] = True
     assert torch.equal(after.refused, wanted)
-    own = lasting.units.to_model(actions)
+    own = dream.units.to_model(actions)
     own[1, 4] = 0.5
     rested = dream._advance(state, own)
     assert torch.equal(after.tokens, rested.tokens)
     torch.testing.assert_close(after.slots, rested.slots)
-    for new, expected in zip(after.history, rested.history, strict=True):
+    for new, expected in zip(after.frame.history, rested.frame.history, strict=True):
         torch.testing.assert_close(new, expected)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from flam_env import Dream, Labeller, load_world, save_world
+from flam_env.checkpoint import round_as_stored
 from flam_env.dream import replace_rows, slot_owners
 from flam_env.models.factorizer import SlotAttention
 from flam_env.models.world_model import FactoredWorldModel, WorldModelConfig
@@ -57,7 +58,7 @@ def world(tiny_world, options):
     torch.manual_seed(0)
     model = FactoredWorldModel(replace(tiny_world.model.config, **options)).eval().requires_grad_(False)
     model.aggregator.head.weight.normal_(std=1.5)
-    return replace(tiny_world, model=model)
+    return replace(tiny_world, model=round_as_stored(model))
 
 
 # --- what an option adds ----------------------------------------------------------------------------------------
@@ -97,8 +98,8 @@ def test_permuting_the_slot_embeddings_permutes_everything(options):
     before = model(tokens)
     model.factorizer.slot_embedding.data = model.factorizer.slot_embedding.data[order]
     after = model(tokens)
-    torch.testing.assert_close(after.slots, before.slots[:, :, order], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(after.masks, before.masks[:, :, order], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(after.observed.slots, before.observed.slots[:, :, order], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(after.observed.masks, before.observed.masks[:, :, order], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(after.posterior.mean, before.posterior.mean[:, :, order], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(after.output, before.output, atol=1e-3, rtol=1e-3)
 
@@ -114,10 +115,10 @@ def test_bfloat16_agrees_with_float32_within_three_percent(options):
 @pytest.mark.parametrize("pieces", [(1,) * TIME, (4, 5, 2), (7, 1, 3)])
 def test_a_clip_in_pieces_gives_the_slots_of_one_pass(options, pieces):
     model, tokens = build(**options), clips()
-    whole, history, parts = model.observe(tokens).values, None, []
+    whole, history, parts = model.observe(tokens).slots, None, []
     for piece in tokens.split(pieces, dim=1):
         slots = model.observe(piece, history)
-        parts.append(slots.values)
+        parts.append(slots.slots)
         history = slots.history
     torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=1e-4)
 
@@ -152,7 +153,7 @@ def test_recurrent_slots_see_all_frames_before_and_none_after():
     model, tokens = build(recurrence=True), clips()
     changed = tokens.clone()
     changed[:, 4] = (changed[:, 4] + 1) % 9
-    before, after = model.observe(tokens).values, model.observe(changed).values
+    before, after = model.observe(tokens).slots, model.observe(changed).slots
     assert torch.equal(before[:, :4], after[:, :4])
     assert ((before - after)[:, 4 : 4 + CONFIG.window + 2].abs().amax((0, 2, 3)) > 1e-5).all()
 
@@ -162,7 +163,7 @@ def test_recurrent_slots_see_all_frames_before_and_none_after():
 
 def test_the_sink_takes_a_share_of_the_patches_and_leaves_the_shapes():
     plain, sunk = (build(background_sink=on).observe(clips()) for on in (False, True))
-    assert sunk.values.shape == plain.values.shape and sunk.masks.shape == plain.masks.shape
+    assert sunk.slots.shape == plain.slots.shape and sunk.masks.shape == plain.masks.shape
     torch.testing.assert_close(plain.masks.sum(2), torch.ones(BATCH, TIME, CONFIG.cell_grid**2))
     total = sunk.masks.sum(2)
     assert total.max() <= 1 + 1e-6 and total.mean() < 0.95
@@ -211,12 +212,12 @@ def test_a_dream_equals_one_pass_over_its_frames(world):
     state, tokens = dreamt(world)
     assert (tokens[:, 1:] != tokens[:, :-1]).any(-1).all(), "nothing moves"
     whole = world.model.observe(tokens)
-    torch.testing.assert_close(state.slots, whole.values[:, -1], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(state.slots, whole.slots[:, -1], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(state.masks, whole.masks[:, -1], atol=1e-5, rtol=1e-4)
 
 
 def test_a_saved_world_dreams_the_same(world, options, tmp_path):
-    save_world(tmp_path / "first", world)  # rounds the weights to half precision
+    save_world(tmp_path / "first", world)
     once = load_world(tmp_path / "first")
     save_world(tmp_path / "second", once)
     again = load_world(tmp_path / "second")

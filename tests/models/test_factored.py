@@ -69,7 +69,7 @@ def test_factorizer_is_causal():
     model, tokens = build(), clips()
     changed = tokens.clone()
     changed[:, 6] = (changed[:, 6] + 1) % 9
-    before, after = model.observe(tokens).values, model.observe(changed).values
+    before, after = model.observe(tokens).slots, model.observe(changed).slots
     torch.testing.assert_close(before[:, :6], after[:, :6])
     assert ((before - after)[:, 6:8].abs().amax((2, 3)) > 1e-4).all()
 
@@ -78,7 +78,7 @@ def test_factorizer_forgets_what_left_the_window():
     model, tokens = build(iterations=1), clips()
     changed = tokens.clone()
     changed[:, 2] = (changed[:, 2] + 1) % 9
-    before, after = model.observe(tokens).values, model.observe(changed).values
+    before, after = model.observe(tokens).slots, model.observe(changed).slots
     last = 2 + CONFIG.window - 1
     assert (before - after)[:, last].abs().max() > 1e-5
     torch.testing.assert_close(before[:, last + 1 :], after[:, last + 1 :])
@@ -90,8 +90,8 @@ def test_permuting_the_slot_embeddings_permutes_everything():
     before = model(tokens)
     model.factorizer.slot_embedding.data = model.factorizer.slot_embedding.data[order]
     after = model(tokens)
-    torch.testing.assert_close(after.slots, before.slots[:, :, order], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(after.masks, before.masks[:, :, order], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(after.observed.slots, before.observed.slots[:, :, order], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(after.observed.masks, before.observed.masks[:, :, order], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(after.posterior.mean, before.posterior.mean[:, :, order], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(after.output, before.output, atol=1e-3, rtol=1e-3)
 
@@ -113,10 +113,10 @@ def test_every_parameter_gets_gradient(target):
 @pytest.mark.parametrize("pieces", [(1,) * TIME, (4, 5, 2), (7, 1, 3)])
 def test_a_clip_in_pieces_gives_the_slots_of_one_pass(pieces):
     model, tokens = build(), clips()
-    whole, history, parts = model.observe(tokens).values, None, []
+    whole, history, parts = model.observe(tokens).slots, None, []
     for piece in tokens.split(pieces, dim=1):
         slots = model.observe(piece, history)
-        parts.append(slots.values)
+        parts.append(slots.slots)
         history = slots.history
     torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=1e-4)
 
@@ -127,8 +127,7 @@ def test_prediction_of_one_step_equals_that_step_of_the_whole_pass(target):
     for t in range(5):
         slots = model.observe(tokens[:, t : t + 1], history)
         history = slots.history
-    now = tokens[:, t : t + 1]
-    alone = model.predict(now, model.embed(now), slots.values, whole.actions[:, t : t + 1])
+    alone = model.step(slots, whole.actions[:, t : t + 1])
     torch.testing.assert_close(alone[:, 0], whole.output[:, t], atol=1e-4, rtol=1e-4)
 
 

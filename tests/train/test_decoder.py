@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from flam_env import ActionDecoder, ActionDecoderConfig, Labeller, load_world, save_world
+from flam_env import ActionDecoder, ActionDecoderConfig, ActionEncoder, Labeller, load_world, save_world
 from flam_env.checkpoint import read_tensors
 from flam_env.frames import resize_frames
 from flam_train import action_encoding
@@ -169,28 +169,26 @@ def planted(count: int, seed: int) -> tuple[tuple[torch.Tensor, torch.Tensor], t
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory) -> ActionDecoder:
-    """A decoder of 500 planted labels, and its encoder."""
+def learned(tmp_path_factory) -> tuple[ActionDecoder, ActionEncoder]:
+    """A decoder of 500 planted labels, and an encoder."""
     inputs, actions, _ = planted(500, seed=0)
     labels = LabelledTransitions(at=np.arange(500), actions=actions.numpy(), episodes=np.arange(500) // 20)
     torch.manual_seed(0)
     network = ActionDecoder(ActionDecoderConfig(slots=5, slot_dim=6, latent_dim=4, actions=3, width=24, dropout=0.1))
     settings = {"config": LEARNING, "fit_config": replace(FIT, steps=400, learning_rate=1e-2), "identity": {}}
     out = tmp_path_factory.mktemp("runs")
-    network.encoder.requires_grad_(False)
     learn_actions(network, inputs, labels, out=out / "decoder", **settings)
     network.controlled_slot.fill_(3)
-    network.encoder.requires_grad_(True)
     known = Supervision(learned=labels, scored=labels, classes=np.arange(3))
-    learn_encoder(network, inputs, known, out=out / "encoder", **settings)
-    return network
+    return network, learn_encoder(network, inputs, known, out=out / "encoder", **settings)
 
 
 def test_a_planted_player_is_found_and_understood(learned):
     inputs, actions, player = planted(300, seed=1)
-    scores = action_scores(all_logits(learned, inputs), actions, np.arange(3))
+    decoder, _ = learned
+    scores = action_scores(all_logits(decoder, inputs), actions, np.arange(3))
     assert scores["accuracy"] > 0.95
-    attention = attention_of(learned, inputs)
+    attention = attention_of(decoder, inputs)
     assert (attention.argmax(1) == player).float().mean() > 0.97
     assert share_of_episodes(attention, np.arange(300) // 30, 3) == 1.0
     assert share_of_episodes(attention, np.arange(300) // 30, 2) == 0.0
@@ -201,18 +199,19 @@ def test_the_gain_is_the_one_that_is_obeyed_most(learned, monkeypatch):
     monkeypatch.setattr(
         action_encoding,
         "share_obeyed",
-        lambda dream, network, steered, starts: obeyed[network.encoder.gain.item()] * (steered == [3]),
+        lambda dream, decoder, encoder, steered, starts: obeyed[encoder.gain.item()] * (steered == [3]),
     )
-    network = copy.deepcopy(learned)
-    action_encoding.choose_gain(None, network)
-    assert network.encoder.gain.item() == 2.0
+    decoder, encoder = copy.deepcopy(learned)
+    action_encoding.choose_gain(None, decoder, encoder)
+    assert encoder.gain.item() == 2.0
 
 
 def test_what_the_encoder_is_asked_for_the_decoder_reads(learned):
     (slots, latent_actions), _, player = planted(300, seed=2)
     mine, asked = player == 3, torch.arange(300) % 3
-    latent_actions[:, 3] = learned.encoder.encode(slots[:, 0, 3], asked)
-    told = learned(slots, latent_actions).logits.argmax(-1)
+    decoder, encoder = learned
+    latent_actions[:, 3] = encoder.encode(slots[:, 0, 3], asked)
+    told = decoder(slots, latent_actions).logits.argmax(-1)
     assert (told == asked)[mine].float().mean() > 0.95
 
 
@@ -249,7 +248,7 @@ def test_watched_transitions_are_the_labellers(played, tiny_world, monkeypatch, 
         if inside < len(frames) - 1:
             expected = labeller.label(frames).latent_actions[inside]
             np.testing.assert_allclose(latent_actions[row], expected, atol=2e-4)
-        shown = tiny_world.model.observe(labeller.dream.encode(frames)[None]).values[0, inside : inside + 2]
+        shown = tiny_world.model.observe(labeller.dream.encode(frames)[None]).slots[0, inside : inside + 2]
         torch.testing.assert_close(slots[row, : len(shown)].float(), shown, atol=2e-3, rtol=0)
 
 
@@ -308,7 +307,7 @@ def decoded(played, tiny_checkpoint, tmp_path_factory) -> Path:
 def test_the_command_gives_the_world_a_decoder_and_a_report(decoded, played):
     world, report = load_world(decoded), json.loads((decoded / "decoder.json").read_text())
     assert world.decoder.config.actions == ACTIONS
-    assert world.decoder.encoder.known.tolist() == [True] * 5 + [False] * 2
+    assert world.encoder.known.tolist() == [True] * 5 + [False] * 2
     assert (report["labels"], report["scored"], report["world"]) == (60, 46, world.fingerprint())
     assert report["controlled_slot"] == world.controlled_slot
     assert 0 <= report["controlled_share_of_episodes"] <= 1
@@ -332,10 +331,11 @@ def test_what_the_report_scores_is_what_was_stored(decoded, played, tiny_checkpo
     """A second run elsewhere gives the same file, bit for bit, and a third one only looks."""
     again = run(tiny_checkpoint, played, tmp_path, supervised=False)
     report = json.loads((tmp_path / "decoder.json").read_text())
-    assert_same_tensors(again, decoded / "decoder.safetensors")
+    for head in ("decoder.safetensors", "encoder.safetensors"):
+        assert_same_tensors(again / head, decoded / head)
     assert run(tiny_checkpoint, played, tmp_path, supervised=False) == again
     assert json.loads((tmp_path / "decoder.json").read_text()) == report
-    assert_same_tensors(again, decoded / "decoder.safetensors")
+    assert_same_tensors(again / "decoder.safetensors", decoded / "decoder.safetensors")
     world = load_world(decoded)
     scored = supervise(played, 60, actions=ACTIONS, seed=0).scored
     inputs = watch(Labeller(world), token_cache(played, world.tokenizer)["val"], scored.at)

@@ -10,8 +10,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from flam_env.frames import to_float, to_uint8
+from flam_env.models.action_spaces import ContinuousActions
 from flam_env.models.dynamics import LatentActions
-from flam_env.units import ActionUnits
+from flam_env.units import ActionUnits, UnitConversion
 from flam_train.evaluate.clips import Clips, draw_clips
 from flam_train.evaluate.evaluate import evaluate
 from flam_train.evaluate.pixels import frame_psnr, frame_ssim
@@ -119,7 +120,9 @@ class PixelDream:
         starts = SimpleNamespace(bank=torch.zeros(4, 1, size))
         self.oracle, self.coarse, self.device = oracle, coarse, torch.device("cpu")
         self.world = SimpleNamespace(settings=settings, units=units, starts=starts)
+        self.actions = ContinuousActions(slots=1, dim=size)
         self.model = self.tokenizer = self
+        self.units = UnitConversion(self.world.units)
 
     def encode(self, frames: np.ndarray) -> Tensor:
         return torch.from_numpy(frames).flatten(1).long()
@@ -129,9 +132,10 @@ class PixelDream:
         return to_float(frames) * (0 if self.coarse else 1)
 
     def observe(self, tokens: Tensor) -> SimpleNamespace:
-        return SimpleNamespace(values=tokens)
+        return SimpleNamespace(slots=tokens)
 
-    def infer(self, tokens: Tensor) -> LatentActions:
+    def infer(self, observed: SimpleNamespace) -> LatentActions:
+        tokens = observed.slots
         mean = (tokens[:, 1:] - tokens[:, :-1]).float()[:, :, None]
         return LatentActions(mean, torch.zeros_like(mean))
 
@@ -140,7 +144,7 @@ class PixelDream:
 
     def step(self, state: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         if self.oracle:
-            state = (state + self.world.units.to_model(actions)[:, 0].round().long()).clamp(0, 255)
+            state = (state + self.units.to_model(actions)[:, 0].round().long()).clamp(0, 255)
         return state, to_uint8(self.decode(state))
 
 
@@ -223,15 +227,18 @@ class MaskedDream:
         )
         self.effect, self.shift, self.moves, self.background = effect, shift, moves, background
         self.model = self.tokenizer = self
-        self.config = SimpleNamespace(slots=3, cell_grid=self.CELLS, image_size=self.SIZE)
+        self.units = UnitConversion(self.world.units)
+        self.config = SimpleNamespace(image_size=self.SIZE)
+        self.actions = ContinuousActions(slots=3, dim=2)
 
     def encode(self, frames: np.ndarray) -> Tensor:
         return torch.zeros(len(frames), 1).long()
 
     def observe(self, tokens: Tensor) -> SimpleNamespace:
-        return SimpleNamespace(values=tokens)
+        return SimpleNamespace(slots=tokens)
 
-    def infer(self, tokens: Tensor) -> LatentActions:
+    def infer(self, observed: SimpleNamespace) -> LatentActions:
+        tokens = observed.slots
         mean = torch.zeros(tokens.shape[0], tokens.shape[1] - 1, 3, 2)
         return LatentActions(mean, torch.zeros_like(mean))
 

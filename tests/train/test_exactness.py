@@ -10,8 +10,9 @@ from torch import Tensor
 
 from flam_env.dream import Dream
 from flam_env.frames import to_float, to_uint8
+from flam_env.models.action_spaces import ContinuousActions
 from flam_env.models.dynamics import LatentActions
-from flam_env.units import ActionUnits
+from flam_env.units import ActionUnits, UnitConversion
 from flam_train.data.multigrid import Room, RoomConfig, cell_pictures, record_room_episode
 from flam_train.data.store import Episode, EpisodeStore
 from flam_train.evaluate.clips import draw_clips
@@ -79,8 +80,8 @@ def test_a_world_is_shown_whole_episodes(tiny_world, tmp_path):
     assert seen.owners.shape == seen.actions.shape == (4, 7, 3) and seen.positions.shape == (4, 7, 3, 2)
     episode = store.read(store.episodes("test")[1])
     watched = dream.model.observe(dream.encode(episode.frames[:7])[None])
-    assert torch.allclose(seen.slots[1], watched.values[0], atol=1e-5)
-    in_units = tiny_world.units.from_model(dream.model.infer(watched.values).mean)
+    assert torch.allclose(seen.slots[1], watched.slots[0], atol=1e-5)
+    in_units = dream.units.from_model(dream.model.infer(watched).mean)
     assert torch.allclose(seen.latent_actions[1], in_units[0], atol=1e-5)
     x, y = episode.truth["positions"][5, 2].tolist()
     assert seen.owners[1, 5, 2] == watched.masks[0, 5, :, y * 6 + x].argmax()  # as many cells in a mask as in a room
@@ -172,13 +173,14 @@ class PixelRoom:
 
     def __init__(self, oracle: bool = True, lost: tuple[slice, slice] | None = None):
         size = SIZE * SIZE * 3
-        self.oracle, self.lost = oracle, lost
+        self.oracle, self.lost, self.actions = oracle, lost, ContinuousActions(slots=1, dim=size)
         self.world = SimpleNamespace(
             settings=SimpleNamespace(context=2),
             units=ActionUnits(latent_dim=size, kept=tuple(range(size)), scale=(100.0,) * size),
             starts=SimpleNamespace(bank=torch.zeros(4, 1, size)),
         )
         self.model = self.tokenizer = self
+        self.units = UnitConversion(self.world.units)
 
     def without_laws(self) -> "PixelRoom":
         return self
@@ -190,9 +192,10 @@ class PixelRoom:
         return to_float(tokens.view(-1, SIZE, SIZE, 3).byte())
 
     def observe(self, tokens: Tensor) -> SimpleNamespace:
-        return SimpleNamespace(values=tokens)
+        return SimpleNamespace(slots=tokens)
 
-    def infer(self, tokens: Tensor) -> LatentActions:
+    def infer(self, observed: SimpleNamespace) -> LatentActions:
+        tokens = observed.slots
         mean = (tokens[:, 1:] - tokens[:, :-1]).float()[:, :, None]
         return LatentActions(mean, torch.zeros_like(mean))
 
@@ -202,7 +205,7 @@ class PixelRoom:
     def step(self, state: tuple[Tensor, int], actions: Tensor) -> tuple[tuple[Tensor, int], Tensor]:
         tokens, steps = state
         if self.oracle:
-            tokens = (tokens + self.world.units.to_model(actions)[:, 0].round().long()).clamp(0, 255)
+            tokens = (tokens + self.units.to_model(actions)[:, 0].round().long()).clamp(0, 255)
         frames = to_uint8(self.decode(tokens))
         if self.lost and steps > 1:
             frames[:, *self.lost] = 0
@@ -291,16 +294,19 @@ class SlotRoom:
             starts=SimpleNamespace(bank=torch.ones(5, self.slots, 2)),
         )
         self.model = self.tokenizer = self
-        self.config = SimpleNamespace(slots=self.slots, cell_grid=6, image_size=SIZE)
+        self.units = UnitConversion(self.world.units)
+        self.config = SimpleNamespace(image_size=SIZE)
+        self.actions = ContinuousActions(slots=self.slots, dim=2)
 
     def encode(self, frames: np.ndarray) -> Tensor:
         clip = next(i for i, known in enumerate(self.clips.frames) if np.array_equal(known[:3], frames))
         return torch.full((len(frames), 1), clip)
 
     def observe(self, tokens: Tensor) -> SimpleNamespace:
-        return SimpleNamespace(values=tokens)
+        return SimpleNamespace(slots=tokens)
 
-    def infer(self, tokens: Tensor) -> LatentActions:
+    def infer(self, observed: SimpleNamespace) -> LatentActions:
+        tokens = observed.slots
         mean = torch.zeros(1, tokens.shape[1] - 1, self.slots, 2)
         return LatentActions(mean, mean)
 

@@ -76,7 +76,7 @@ def show(seen: Seen, monkeypatch) -> None:
     """Lets every world see this; latent actions are of the model, and come in the units of the world."""
 
     def watch_rooms(dream, *_):
-        return seen._replace(latent_actions=dream.world.units.from_model(seen.latent_actions))
+        return seen._replace(latent_actions=dream.units.from_model(seen.latent_actions))
 
     monkeypatch.setattr("flam_train.latent_map.watch_rooms", watch_rooms)
 

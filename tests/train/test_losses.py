@@ -11,7 +11,6 @@ from flam_train.collapse import CollapseWarning, signs_of_collapse, warn_of_coll
 from flam_train.losses import (
     WorldModelLossConfig,
     information_weight,
-    kl_per_dimension,
     prediction_loss,
     world_model_loss,
 )
@@ -40,7 +39,7 @@ def test_kl_equals_that_of_torch_distributions():
     mean, log_variance = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
     posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
     expected = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0))
-    torch.testing.assert_close(kl_per_dimension(LatentActions(mean, log_variance)), expected)
+    torch.testing.assert_close(LatentActions(mean, log_variance).kl, expected)
 
 
 def test_perfect_codes_cost_nothing_and_uniform_logits_cost_the_log_of_the_classes():
@@ -75,7 +74,7 @@ def test_the_loss_is_prediction_plus_priced_nats():
     prediction = model(tokens)
     config = WorldModelLossConfig(information_price=0.3, free_share=0.0, ramp_share=0.0)
     loss, terms = world_model_loss(model, tokens, prediction, config, 1.0)
-    nats = kl_per_dimension(prediction.posterior).sum((-1, -2)).mean()
+    nats = prediction.posterior.kl.sum((-1, -2)).mean()
     torch.testing.assert_close(loss, terms["prediction"] + 0.3 / 16 * nats)
 
 
@@ -83,8 +82,7 @@ def test_the_loss_is_prediction_plus_priced_nats():
     ("change", "cause"),
     [
         ({"tokens_used": 1.0}, "codebook collapse"),
-        ({"nats_per_frame": 0.1}, "posterior collapse"),
-        ({"active_slots": 1.0}, "slots carry an action"),
+        ({"active_slots": 0.0}, "posterior collapse"),
         ({"slots_with_patches": 2.0}, "slots own patches"),
         ({"accuracy_changed": 0.0, "accuracy_still": 1.0}, "copies the current frame"),
     ],
@@ -95,6 +93,15 @@ def test_each_collapse_is_named(change, cause):
     assert cause in sign
     with pytest.warns(CollapseWarning, match=cause):
         warn_of_collapse(HEALTHY | change, slots=16)
+
+
+def test_a_world_in_which_one_slot_decides_is_healthy():
+    assert signs_of_collapse(HEALTHY | {"active_slots": 1.0, "nats_per_frame": 2.4}, slots=16) == []
+
+
+def test_a_model_that_infers_nothing_has_no_posterior_to_collapse():
+    silent = HEALTHY | {"active_slots": 0.0, "nats_per_frame": 0.0}
+    assert signs_of_collapse(silent, slots=16, infers=False) == []
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from flam_env.checkpoint import fingerprint, save_network
 from flam_env.dream import Dream
 from flam_env.frames import to_float
 from flam_env.models.tokenizer import Tokenizer
+from flam_env.units import UnitConversion
 from flam_env.world import load_clips, load_world
 from flam_train import world_model as world_model_phase
 from flam_train.collapse import CollapseWarning
@@ -88,8 +89,10 @@ def test_a_trained_world_carries_starts_actions_and_clips_that_belong_together(t
     assert world.starts.actions.shape == (clips, 33, 3, world.units.dim)
     assert world.starts.bank.shape[1:] == (3, world.units.dim) and len(world.starts.bank) == 2048
     assert (world.starts.actions.abs() <= 3).float().mean() >= 0.99
-    inferred = world.model.infer(world.model.observe(world.starts.tokens[:2]).values).mean
-    torch.testing.assert_close(world.units.from_model(inferred), world.starts.actions[:2], atol=0.01, rtol=0.01)
+    inferred = world.model.infer(world.model.observe(world.starts.tokens[:2])).mean
+    torch.testing.assert_close(
+        UnitConversion(world.units).from_model(inferred), world.starts.actions[:2], atol=0.01, rtol=0.01
+    )
     shown = load_clips(trained)
     assert shown.shape[1:] == (34, 32, 32, 3) and shown.dtype == np.uint8
 

@@ -1,0 +1,55 @@
+"""What a model predicts of the next frame's tokens: their codes, the tokens, or the level of each channel."""
+
+from typing import Literal
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from flam_env.models.quantize import FSQ
+
+Target = Literal["code", "token", "level"]
+
+# Added to the logit of what a patch is now: at the start, nothing moves.
+STAY_LOGIT = 4.0
+
+
+def target_size(target: Target, quantizer: FSQ) -> int:
+    """How many numbers a network gives for each patch.
+
+    Raises:
+        ValueError: the channels of a code have not equally many levels, which "level" needs.
+    """
+    levels = quantizer.levels.tolist()
+    if target == "level" and len(set(levels)) > 1:
+        raise ValueError(f'expected equally many levels for target="level", got levels={tuple(levels)}')
+    return {"code": len(levels), "token": quantizer.size, "level": sum(levels)}[target]
+
+
+def predicted(target: Target, quantizer: FSQ, numbers: Tensor, tokens: Tensor) -> Tensor:
+    """What a network says of the tokens that follow: a change of what is there.
+
+    Args:
+        target: what is predicted.
+        quantizer: of the tokens.
+        numbers: (..., N, target_size) float32, of the network.
+        tokens: (..., N), of the current frame.
+
+    Returns:
+        Codes (..., N, L), logits (..., N, tokens) or logits (..., N, L, levels).
+    """
+    if target == "code":
+        return quantizer.codes(tokens) + numbers
+    now = tokens.long()
+    if target == "level":
+        numbers = rearrange(numbers, "... (l levels) -> ... l levels", l=len(quantizer.levels))
+        now = quantizer.steps(now)
+    return numbers.scatter_add(-1, now[..., None], torch.full_like(numbers[..., :1], STAY_LOGIT))
+
+
+def likeliest(target: Target, quantizer: FSQ, output: Tensor) -> Tensor:
+    """The most likely tokens (..., N) int64 of what `predicted` returns."""
+    if target == "code":
+        return quantizer.tokens(output)
+    best = output.argmax(-1)
+    return quantizer.join(best) if target == "level" else best
