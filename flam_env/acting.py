@@ -12,9 +12,14 @@ from flam_env.world import World
 Source = Literal["bank", "prior"]
 
 
+def slot_count(world: World) -> int:
+    """K, the number of slots that take latent actions."""
+    return world.model.config.slots
+
+
 def latent_action_space(world: World) -> Box:
     """The box of latent actions, float32 (K, A) in [-3, 3]."""
-    return Box(-BOUND, BOUND, (world.model.config.slots, world.units.dim), np.float32)
+    return Box(-BOUND, BOUND, (slot_count(world), world.units.dim), np.float32)
 
 
 def slot_action_space(world: World) -> Box:
