@@ -14,6 +14,11 @@ from flam_env.world import World
 Source = Literal["bank", "prior"]
 
 
+def slot_count(world: World) -> int:
+    """How many slots take latent actions: K, or 1 where one action moves the whole scene."""
+    return world.model.actions.slots
+
+
 def latent_action_space(world: World) -> Space:
     """What a step takes.
 
@@ -41,24 +46,12 @@ def slot_action_space(world: World) -> Box:
     return Box(-BOUND, BOUND, world.action_shape[1:], np.float32)
 
 
-def read_actions(actions: np.ndarray, space: Space) -> np.ndarray:
-    """A copy of what was given for a space of latent actions, one or a batch of them.
-
-    Args:
-        actions: float of the shape of a Box, of which those outside stay outside, but no further than twice its bound;
-            integers for codes.
-        space: as `latent_action_space` gives it, or a batch of these (`gymnasium.vector.utils.batch_space`).
-
-    Returns:
-        float32, or codes int64, of the space's shape.
+def read_actions(actions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A float32 copy of the actions; those outside the box stay outside, but no further than twice its bound.
 
     Raises:
-        ValueError: they are no such numbers, or none of this shape.
+        ValueError: they are not finite floating-point numbers of this shape.
     """
-    return _read_vectors(actions, space.shape or ()) if isinstance(space, Box) else _read_codes(actions, space)
-
-
-def _read_vectors(actions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     actions = np.asarray(actions)
     expected = f"expected latent actions of shape {shape} and a floating-point dtype"
     if actions.shape != shape:
@@ -69,15 +62,6 @@ def _read_vectors(actions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         wrong = np.argwhere(~np.isfinite(actions))[0].tolist()
         raise ValueError(f"{expected}, all finite, got {actions[tuple(wrong)]} at {wrong}; check what computed it")
     return actions.clip(-2 * BOUND, 2 * BOUND).astype(np.float32)
-
-
-def _read_codes(actions: np.ndarray, space: Space) -> np.ndarray:
-    found, shape = np.asarray(actions), space.shape or ()
-    if found.shape != shape or found.dtype.kind not in "iu" or not space.contains(found.astype(space.dtype)[()]):
-        raise ValueError(
-            f"expected latent actions that are codes in {space}, got {actions!r}; as action_space.sample()"
-        )
-    return found.astype(np.int64)
 
 
 def sample_actions(world: World, generators: Sequence[np.random.Generator], source: Source = "bank") -> np.ndarray:

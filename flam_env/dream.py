@@ -5,8 +5,10 @@ The environment, the vector environment, the evaluator, the labeller and the exa
 
 import copy
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
@@ -21,6 +23,10 @@ from flam_env.world import World
 
 Network = TypeVar("Network", bound=nn.Module)
 State = TypeVar("State", bound=tuple)
+
+if hasattr(os, "register_at_fork"):
+    # torch's threads do not survive a fork: a child, such as those of AsyncVectorEnv, would wait for them for ever.
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 class DreamState(NamedTuple):

@@ -1,14 +1,16 @@
 """A learned world as a Gymnasium environment."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from flam_env.acting import Source, read_actions, sample_actions
-from flam_env.episodes import Episodes, Others, find_live_world
+from flam_env.acting import Source, sample_actions
+from flam_env.dream import Dream
+from flam_env.envs.controls import Others, Scene, other_actions, read
+from flam_env.envs.judge import FunctionJudge, RewardFunction, TerminationFunction
+from flam_env.episodes import Episodes, find_live_world
 from flam_env.starting import read_options
 from flam_env.world import World
 
@@ -52,14 +54,14 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
         device: str = "cpu",
         horizon: int | None = None,
         render_mode: str | None = None,
-        reward_fn: str | Callable[[np.ndarray, np.ndarray, np.ndarray], float] | None = None,
-        termination_fn: str | Callable[[np.ndarray, int], bool] | None = None,
+        reward_fn: str | RewardFunction | None = None,
+        termination_fn: str | TerminationFunction | None = None,
     ):
         check_render_mode(render_mode)
         self.world = find_live_world(checkpoint, world)
         self.metadata = {**self.metadata, "render_fps": self.world.settings.frames_per_second}
         self.render_mode = render_mode
-        self._episodes = Episodes(1, self.world, device, horizon, reward_fn, termination_fn)
+        self._episodes = Episodes(1, self.world, FunctionJudge(reward_fn, termination_fn), device, horizon)
         self.action_space = self._episodes.action_space
         self.observation_space = self._episodes.observation_space
 
@@ -69,9 +71,22 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
         return self._episodes.horizon
 
     @property
+    def dream(self) -> Dream:
+        """The world on its device."""
+        return self._episodes.dream
+
+    @property
+    def scene(self) -> Scene:
+        """What a control sees of the episode, as a batch of one."""
+        return self._episodes.scene([self.np_random])
+
+    @property
     def replay_actions(self) -> np.ndarray:
         """The start clip's own inferred actions that come next, float32 (R, K, A), unclipped; R = 0 for own frames."""
-        return self._episodes.replays[0].copy()
+        clip, actions = int(self._episodes.start_index[0]), self.world.starts.actions.numpy()
+        if clip < 0:
+            return np.zeros((0, *actions.shape[2:]), np.float32)
+        return actions[clip, self.world.settings.context - 1 :].copy()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         """Starts an episode.
@@ -99,7 +114,7 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
             ValueError: the action has another shape, no floating-point dtype, or is not finite.
             gymnasium.error.ResetNeeded: there was no reset yet.
         """
-        outcome = self._episodes.advance(read_actions(action, self.action_space)[None])
+        outcome = self._episodes.advance(read(action, self.action_space)[None])
         flags = bool(outcome.terminated[0]), bool(outcome.truncated[0])
         return self._episodes.frames[0].copy(), float(outcome.rewards[0]), *flags, self._info()
 
@@ -138,10 +153,14 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
         """What moves the slots that nobody steers: latent actions float32 (K, A), and what they are.
 
         Args:
-            others: "replay" for `replay_actions` while they last, and then zero; "data" for `sample_latent_action`;
-                "zero" for rest.
+            others: "replay" for `replay_actions` while they last, and then zero; "prior" and "data" for actions drawn
+                as by `sample_latent_action`; "zero" for rest.
+
+        Raises:
+            ValueError: another way.
+            gymnasium.error.ResetNeeded: there was no reset yet.
         """
-        actions, sources = self._episodes.other_actions(others, [self.np_random])
+        actions, sources = other_actions(others, self.scene)
         return actions[0], sources[0]
 
     def _info(self) -> dict[str, Any]:

@@ -1,22 +1,21 @@
 """A batch of episodes in one dream: all that the environment and the vector environment have in common."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box
 
-from flam_env.acting import latent_action_space, sample_actions
+from flam_env.acting import latent_action_space
 from flam_env.dream import Dream, pixel_masks, replace_rows
-from flam_env.scoring import find_function, has_ended, reward_of
+from flam_env.envs.controls import Scene
+from flam_env.envs.judge import Judge, Moment
 from flam_env.starting import Start, choose_start
 from flam_env.units import clip_to_box
 from flam_env.validation import check_integer
 from flam_env.world import World, load_world
-
-Others = Literal["replay", "data", "zero"]
 
 
 class Outcome(NamedTuple):
@@ -30,34 +29,31 @@ class Outcome(NamedTuple):
 class Episodes:
     """`count` episodes that run side by side, each with its own start, length and random stream.
 
+    Args:
+        count: B, how many.
+        world: where they run; it is shared and never changed.
+        judge: tells rewards and ends.
+        device: where the networks run.
+        horizon: steps after which an episode is truncated; default: the world's own.
+
     Attributes:
+        dream: the world on its device.
         frames: uint8 (B, H, W, 3), the current frames; never written to again, so views of it stay valid.
         steps: int (B,), steps taken in each episode.
         start_index: int (B,), the bundled start of each episode, -1 for frames of one's own.
         clipped: bool (B,), whether the last action lay outside the box.
     """
 
-    def __init__(
-        self,
-        count: int,
-        world: World,
-        device: str = "cpu",
-        horizon: int | None = None,
-        reward_fn: Any = None,
-        termination_fn: Any = None,
-    ):
+    def __init__(self, count: int, world: World, judge: Judge, device: str = "cpu", horizon: int | None = None):
         self.horizon = world.settings.horizon if horizon is None else check_integer(horizon, "horizon", 1)
-        self.count, self.world = count, world
+        self.count, self.world, self.judge = count, world, judge
         self.dream = Dream(world, device)
-        self.reward_fn = find_function(reward_fn, "reward_fn")
-        self.termination_fn = find_function(termination_fn, "termination_fn")
         size = world.tokenizer.config.image_size
         self.action_space = latent_action_space(world)
         self.observation_space = Box(0, 255, (size, size, 3), np.uint8)
         self.frames = np.zeros((count, size, size, 3), np.uint8)
         self.steps, self.start_index = np.zeros(count, int), np.full(count, -1)
         self.clipped, self._begun = np.zeros(count, bool), np.zeros(count, bool)
-        self.replays: list[np.ndarray] = [world.starts.bank[:0].numpy()] * count
         self._state = self.dream.reset(torch.zeros(count, 1, world.model.patches, dtype=torch.long))
 
     def begin(self, rows: Sequence[int], generators: Sequence[np.random.Generator], wanted: Sequence[Any]) -> None:
@@ -78,14 +74,13 @@ class Episodes:
         self.frames[rows] = self.dream.frame(fresh).cpu().numpy()
         self.steps[rows], self.clipped[rows], self._begun[rows] = 0, False, True
         self.start_index[rows] = [start.clip for start in starts]
-        for row, start in zip(rows, starts, strict=True):
-            self.replays[row] = start.replay
 
     def advance(self, actions: np.ndarray, active: np.ndarray | None = None) -> Outcome:
         """Takes one step.
 
         Args:
-            actions: float32 (B, K, A) from `read_actions`; what lies outside the box is clipped, and `clipped` says so.
+            actions: as `flam_env.envs.controls.read` has them for the space of a batch; what lies outside the box is
+                clipped, and `clipped` says so.
             active: bool (B,), rows whose step counts; the others are about to begin anew. Default: all.
 
         Raises:
@@ -94,21 +89,30 @@ class Episodes:
         """
         self.expect_begun()
         active = np.ones(self.count, bool) if active is None else active
-        actions, before = actions.reshape(self.count, *self.world.action_shape), self.frames
-        taken = clip_to_box(torch.from_numpy(actions)).numpy()
-        self.clipped = (actions != taken).reshape(self.count, -1).any(1) & active
+        actions = actions.reshape(self.count, *self.world.action_shape)
+        taken, before = clip_to_box(torch.from_numpy(actions)), Moment(self.frames, self._state)
+        self.clipped = (actions != taken.numpy()).reshape(self.count, -1).any(1) & active
         if active.any():
-            self._state, frames = self.dream.step(self._state, torch.from_numpy(taken))
-            self.frames = np.ascontiguousarray(frames.cpu().numpy())
+            self._state, frames = self.dream.step(self._state, taken)
+            self.frames = frames.contiguous().cpu().numpy()
         self.steps += active
-        return self._judge(before, taken, active)
+        verdict = self.judge(before, taken.numpy(), Moment(self.frames, self._state), self.steps * active)
+        rewards = np.where(active, verdict.rewards, 0.0)
+        return Outcome(rewards, verdict.ended & active, (self.steps >= self.horizon) & active)
 
-    def _judge(self, before: np.ndarray, taken: np.ndarray, active: np.ndarray) -> Outcome:
-        rewards, terminated = np.zeros(self.count), np.zeros(self.count, bool)
-        for row in np.flatnonzero(active):
-            rewards[row] = reward_of(self.reward_fn, before[row], taken[row], self.frames[row])
-            terminated[row] = has_ended(self.termination_fn, self.frames[row], int(self.steps[row]))
-        return Outcome(rewards, terminated, (self.steps >= self.horizon) & active)
+    def scene(self, generators: Sequence[np.random.Generator], active: np.ndarray | None = None) -> Scene:
+        """What a control sees.
+
+        Args:
+            generators: the random stream of each episode.
+            active: bool (B,), as for `advance`.
+
+        Raises:
+            ResetNeeded: an episode has not begun.
+        """
+        self.expect_begun()
+        active = np.ones(self.count, bool) if active is None else active
+        return Scene(self.dream, self._state.slots, self.start_index, self.steps, active, generators)
 
     def expect_begun(self) -> None:
         """Raises ResetNeeded unless all episodes have begun."""
@@ -118,6 +122,8 @@ class Episodes:
     @property
     def refused(self) -> np.ndarray:
         """Whether the last action of some slot was refused, bool (B,); see `flam_env.laws`."""
+        if not self.world.laws.permanence:
+            return np.zeros(self.count, bool)
         return self._state.refused.any(-1).cpu().numpy()
 
     def slot_values(self) -> np.ndarray:
@@ -139,40 +145,6 @@ class Episodes:
         """
         self.expect_begun()
         return pixel_masks(self._state.masks, self.world.tokenizer.config.image_size).cpu().numpy()
-
-    def other_actions(self, others: Others, generators: Sequence[np.random.Generator]) -> tuple[np.ndarray, list[str]]:
-        """What moves the slots that nobody steers, at the current step.
-
-        Args:
-            others: "replay" for the start clip's own inferred actions while they last, and then zero; "data" for
-                actions drawn from the bank; "zero" for rest.
-            generators: one for each row.
-
-        Returns:
-            Latent actions float32 (B, K, A) inside the box, and what each row got: "replay", "data" or "zero".
-
-        Raises:
-            ValueError: another way.
-        """
-        if check_others(others) == "data":
-            return sample_actions(self.world, generators), ["data"] * self.count
-        actions = self.world.starts.bank.new_zeros(self.count, *self.world.action_shape).numpy()
-        sources = ["zero"] * self.count
-        for row, (replay, step) in enumerate(zip(self.replays, self.steps, strict=True)):
-            if others == "replay" and step < len(replay):
-                actions[row], sources[row] = clip_to_box(torch.from_numpy(replay[step])), "replay"
-        return actions, sources
-
-
-def check_others(others: Others) -> Others:
-    """What was given, if it is a way to move the slots that nobody steers.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if others not in get_args(Others):
-        raise ValueError(f"expected others to be one of {get_args(Others)}, got {others!r}")
-    return others
 
 
 def find_live_world(checkpoint: Any, world: World | None) -> World:

@@ -6,13 +6,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
-from flam_env.acting import read_actions, slot_action_space
-from flam_env.episodes import Others, check_others
+from flam_env.envs.controls import Others
+from flam_env.envs.vector import DiscreteLatentActions, RealActions, SteerSlot
 from flam_env.starting import read_options
-from flam_env.validation import check_integer
 from flam_env.vector_env import FlamVectorEnv
 
 try:
@@ -38,11 +36,15 @@ class FlamSB3VecEnv(VecEnv):
         checkpoint: as for FlamEnv, like all further arguments.
         num_envs: how many environments.
         slot: the only slot that the agent steers, with actions (A,); default: all of them, with actions (K, A).
-        others: what moves the other slots, as for SteerSlot.
+        real_actions: whether the agent takes the actions of the real game, Discrete(C), as for `RealActions`.
+        slots: what takes real actions in place of the controlled slot.
+        others: what moves the slots that the agent does not, as for `SteerSlot`; default: "replay".
+        choices: how many typical latent actions of each slot the agent chooses from, as for `DiscreteLatentActions`;
+            default: none, its actions are vectors.
         **arguments: world, device, horizon, render_mode, reward_fn, termination_fn.
 
     Raises:
-        ValueError: no such slot or way, or what FlamEnv refuses.
+        ValueError: no such slot or way, arguments that exclude each other, or what FlamEnv refuses.
     """
 
     def __init__(
@@ -51,17 +53,25 @@ class FlamSB3VecEnv(VecEnv):
         num_envs: int = 1,
         *,
         slot: int | None = None,
-        others: Others = "replay",
+        real_actions: bool = False,
+        slots: Sequence[int] | None = None,
+        others: Others | None = None,
+        choices: int | None = None,
         **arguments: Any,
     ):
+        _check_together(slot=slot, real_actions=real_actions or None, slots=slots, others=others, choices=choices)
         self.envs = FlamVectorEnv(num_envs, checkpoint, autoreset_mode=AutoresetMode.SAME_STEP, **arguments)
-        self.slot, self.others = slot, check_others(others)
-        self.render_mode = self.envs.render_mode
-        space = self.envs.single_action_space
+        self.controlled: VectorEnv = self.envs
+        moving_the_rest: Others = "replay" if others is None else others
         if slot is not None:
-            self.slot = check_integer(slot, "slot", 0, self.envs.world.model.actions.slots - 1)
-            space = slot_action_space(self.envs.world)
-        super().__init__(self.envs.num_envs, self.envs.single_observation_space, space)
+            self.controlled = SteerSlot(self.controlled, slot, moving_the_rest)
+        if real_actions:
+            self.controlled = RealActions(self.controlled, moving_the_rest, slots)
+        if choices is not None:
+            self.controlled = DiscreteLatentActions(self.controlled, choices)
+        self.render_mode = self.envs.render_mode
+        super().__init__(self.envs.num_envs, self.envs.single_observation_space, self.controlled.single_action_space)
+        self.metadata = dict(self.envs.metadata)
 
     def reset(self) -> np.ndarray:
         """Starts episodes everywhere, with the seeds and options that were set -> frames uint8 (B, H, W, 3).
@@ -73,36 +83,35 @@ class FlamSB3VecEnv(VecEnv):
         self._reset_options()
         starts = [read_options(each).get("start") for each in options]
         frames, infos = self.envs.reset(seed=self._seeds, options={"start": starts})
-        self.reset_infos = [self._info(infos, row) for row in range(self.num_envs)]
+        self.reset_infos = self._list(infos)
         self._reset_seeds()
         return frames
 
     def step_async(self, actions: np.ndarray) -> None:
-        """Remembers the actions, float (B, K, A), or (B, A) for one slot."""
+        """Remembers the actions, (B, *action_space.shape)."""
         self._actions = actions
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Steps -> frames uint8 (B, H, W, 3), rewards float32 (B,), dones bool (B,), one info for each."""
-        frames, rewards, terminated, truncated, infos = self.envs.step(self._latent_actions())
-        dones = terminated | truncated
-        listed = [self._info(infos["final_info"] if dones[i] else infos, i) for i in range(self.num_envs)]
-        for row, info in enumerate(listed):
-            info["TimeLimit.truncated"] = bool(truncated[row] and not terminated[row])
-            if dones[row]:
-                info["terminal_observation"] = infos["final_obs"][row]
-                self.reset_infos[row] = self._info(infos, row)
+        frames, rewards, terminated, truncated, infos = self.controlled.step(self._actions)
+        dones, listed = terminated | truncated, self._list(infos)
+        if dones.any():
+            finals = self._list(infos["final_info"])
+            for row in np.flatnonzero(dones):
+                self.reset_infos[row] = listed[row]
+                listed[row] = finals[row] | {"terminal_observation": infos["final_obs"][row]}
+        for info, over in zip(listed, (truncated & ~terminated).tolist(), strict=True):
+            info["TimeLimit.truncated"] = over
         return frames, rewards.astype(np.float32), dones, listed
 
-    def _latent_actions(self) -> np.ndarray:
-        if self.slot is None:
-            return self._actions
-        given = read_actions(self._actions, batch_space(self.action_space, self.num_envs))
-        actions, _ = self.envs.other_actions(self.others)
-        actions[:, self.slot] = given
-        return actions
-
-    def _info(self, infos: dict[str, Any], row: int) -> dict[str, Any]:
-        return {name: infos[name][row].item() for name in ("start", "clipped", "refused")}
+    def _list(self, infos: dict[str, Any]) -> list[dict[str, Any]]:
+        """Infos of the batch -> what they say of each environment, in plain Python values."""
+        listed: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for name in sorted(infos):
+            if f"_{name}" in infos and not name.startswith("final_"):
+                for info, value, said in zip(listed, infos[name].tolist(), infos[f"_{name}"].tolist(), strict=True):
+                    info |= {name: value} if said else {}
+        return listed
 
     def close(self) -> None:
         """Closes the environments."""
@@ -113,8 +122,10 @@ class FlamSB3VecEnv(VecEnv):
         return self.envs.render()
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """An attribute, once for each environment: of this object, else of the FlamVectorEnv below."""
-        holder = self if attr_name in self.__dict__ else self.envs
+        """An attribute, once for each environment: of this object, else of a control, else of the FlamVectorEnv."""
+        holder: Any = self if attr_name in self.__dict__ else self.controlled
+        while isinstance(holder, VectorWrapper) and not hasattr(holder, attr_name):
+            holder = holder.env
         return [getattr(holder, attr_name)] * len(self._get_indices(indices))  # type: ignore[arg-type]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
@@ -137,3 +148,14 @@ class FlamSB3VecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: Any = None) -> list[bool]:
         """Never: there are no single environments to wrap."""
         return [False] * len(self._get_indices(indices))  # type: ignore[arg-type]
+
+
+def _check_together(**given: Any) -> None:
+    """Raises ValueError where arguments about who moves what exclude each other or need another one."""
+    named = {name for name, value in given.items() if value is not None}
+    for one, other in (("real_actions", "slot"), ("real_actions", "choices")):
+        if {one, other} <= named:
+            raise ValueError(f"expected either {one} or {other}, got both; leave one out")
+    for name, needed in (("others", {"slot", "real_actions"}), ("slots", {"real_actions"})):
+        if name in named and not named & needed:
+            raise ValueError(f"expected {name} together with {' or '.join(sorted(needed))}, got {given[name]!r} alone")

@@ -11,11 +11,10 @@ from flam_env.frames import check_frames
 
 
 class Start(NamedTuple):
-    """clip: index of the bundled start, or -1; context: tokens (C, N); replay: the clip's next actions (R, K, A)."""
+    """clip: index of the bundled start, or -1; context: tokens (C, N)."""
 
     clip: int
     context: Tensor
-    replay: np.ndarray
 
 
 def read_options(options: dict[str, Any] | None, known: tuple[str, ...] = ("start",)) -> dict[str, Any]:
@@ -62,12 +61,9 @@ def choose_start(dream: Dream, wanted: int | np.ndarray | None, generator: np.ra
 
 
 def _bundled(dream: Dream, index: int) -> Start:
-    starts, context = dream.world.starts, dream.world.settings.context
-    # Action t leads from frame t to frame t + 1; the first one still to be taken leads from the last context frame.
-    return Start(index, starts.tokens[index, :context], starts.actions[index, context - 1 :].numpy())
+    return Start(index, dream.world.starts.tokens[index, : dream.world.settings.context])
 
 
 def _from_frames(dream: Dream, frames: np.ndarray) -> Start:
     size, longest = dream.world.tokenizer.config.image_size, dream.world.model.window
-    context = dream.encode(check_frames(frames, size, shortest=1, longest=longest)).cpu()
-    return Start(-1, context, dream.world.starts.bank[:0].numpy())
+    return Start(-1, dream.encode(check_frames(frames, size, shortest=1, longest=longest)).cpu())

@@ -1,6 +1,6 @@
 """A learned world as a Gymnasium vector environment: one batch on one device."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,12 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from flam_env.acting import Source, read_actions, sample_actions
+from flam_env.acting import Source, sample_actions
+from flam_env.dream import Dream
 from flam_env.env import check_render_mode
-from flam_env.episodes import Episodes, Others, find_live_world
+from flam_env.envs.controls import Others, Scene, other_actions, read
+from flam_env.envs.judge import FunctionJudge, RewardFunction, TerminationFunction
+from flam_env.episodes import Episodes, find_live_world
 from flam_env.starting import read_options
 from flam_env.validation import check_integer
 from flam_env.world import World
@@ -54,8 +57,8 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         horizon: int | None = None,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
-        reward_fn: str | Callable[[np.ndarray, np.ndarray, np.ndarray], float] | None = None,
-        termination_fn: str | Callable[[np.ndarray, int], bool] | None = None,
+        reward_fn: str | RewardFunction | None = None,
+        termination_fn: str | TerminationFunction | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ):
         check_render_mode(render_mode)
@@ -68,7 +71,7 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         frames_per_second = self.world.settings.frames_per_second
         self.metadata = {**self.metadata, "render_fps": frames_per_second, "autoreset_mode": self.autoreset_mode}
         self.num_envs, self.render_mode = num_envs, render_mode
-        self._episodes = Episodes(num_envs, self.world, device, horizon, reward_fn, termination_fn)
+        self._episodes = Episodes(num_envs, self.world, FunctionJudge(reward_fn, termination_fn), device, horizon)
         self.single_action_space = self._episodes.action_space
         self.single_observation_space = self._episodes.observation_space
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -80,6 +83,16 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def horizon(self) -> int:
         """Steps after which an episode is truncated."""
         return self._episodes.horizon
+
+    @property
+    def dream(self) -> Dream:
+        """The world on its device."""
+        return self._episodes.dream
+
+    @property
+    def scene(self) -> Scene:
+        """What a control sees of the episodes; those that the coming step only begins anew are not active."""
+        return self._episodes.scene(self._generators, ~self._done)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | np.ndarray | None = None, options: dict[str, Any] | None = None
@@ -125,7 +138,7 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 f"expected running episodes, got ended ones in environments {rows}; "
                 "call reset(options={'reset_mask': terminated | truncated}) first"
             )
-        actions = read_actions(actions, self.action_space)
+        actions = read(actions, self.single_action_space, (self.num_envs,))
         outcome = self._episodes.advance(actions, active=~self._done)
         ended = outcome.terminated | outcome.truncated
         beginning, final = self._done, {}
@@ -159,8 +172,12 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return sample_actions(self.world, self._generators, source)
 
     def other_actions(self, others: Others) -> tuple[np.ndarray, list[str]]:
-        """What moves the slots that nobody steers, float32 (B, K, A), and what it is in each row; see FlamEnv."""
-        return self._episodes.other_actions(others, self._generators)
+        """What moves the slots that nobody steers, float32 (B, K, A), and what it is in each row; see FlamEnv.
+
+        Where the coming step only begins the next episode, it is rest, and nothing is drawn.
+        """
+        actions, sources = other_actions(others, self.scene)
+        return actions, sources.tolist()
 
     def _begin(self, rows: np.ndarray, starts: list[Any] | None = None) -> None:
         generators = [self._generators[row] for row in rows]

@@ -28,6 +28,7 @@ except ModuleNotFoundError as error:
         "playing with Stable-Baselines3 needs it: pip install 'flam-env[rl,procgen]'", name=error.name
     ) from error
 
+FRAMES_PER_SECOND = 15  # at which Procgen is meant to be watched
 RESET = -1  # the action that makes the simulator begin a new episode
 
 
@@ -88,6 +89,7 @@ class ProcgenVecEnv(VecEnv):
         self.render_mode, self.threads = "rgb_array", threads
         pixels = gym.spaces.Box(0, 255, (size, size, 3), np.uint8)
         super().__init__(num_envs, pixels, gym.spaces.Discrete(ACTIONS))
+        self.metadata = {"render_modes": [self.render_mode], "render_fps": FRAMES_PER_SECOND}  # type: ignore[dict-item]
         self._simulators: Any = None
         self._open(seed)
 

@@ -159,10 +159,16 @@ def test_functions_give_rewards_and_ends(tiny_world):
     assert env.step(action)[2] is True
 
 
-def test_functions_can_be_named(tiny_checkpoint):
-    env = make(tiny_checkpoint, reward_fn="statistics:mean", termination_fn="operator:eq")
-    assert env.spec.kwargs["reward_fn"] == "statistics:mean"
-    assert callable(env.unwrapped._episodes.reward_fn)
+def test_functions_can_be_named(tiny_checkpoint, tmp_path, monkeypatch):
+    (tmp_path / "my_game.py").write_text(
+        "def worth(*seen):\n    return 2\n\ndef over(frame, step):\n    return step == 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    env = make(tiny_checkpoint, reward_fn="my_game:worth", termination_fn="my_game:over")
+    assert env.spec.kwargs["reward_fn"] == "my_game:worth"
+    again = gym.make(EnvSpec.from_json(env.spec.to_json()))
+    again.reset(seed=0)
+    assert again.step(again.action_space.sample())[1:3] == (2.0, True)
 
 
 def test_spec_survives_json(tiny_checkpoint):

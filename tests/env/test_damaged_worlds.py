@@ -150,8 +150,8 @@ def test_pickle_where_safetensors_belong(world_copy, write):
 
 
 def test_wrong_version(world_copy):
-    change_config(world_copy, version="2")
-    with pytest.raises(ValueError, match=r"expected format 'flam' version '1', got .*'2'.*export the world again"):
+    change_config(world_copy, version="3")
+    with pytest.raises(ValueError, match=r"expected format 'flam' version '2', got .*'3'.*export the world again"):
         FlamEnv(world_copy)
     change_config(world_copy, version="1")
     rewrite(world_copy / "world_model.safetensors", version="0")

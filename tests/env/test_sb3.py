@@ -1,5 +1,8 @@
 """Stable-Baselines3 over one batch of dreams."""
 
+import sys
+from types import ModuleType
+
 import numpy as np
 import pytest
 
@@ -7,10 +10,11 @@ pytest.importorskip("stable_baselines3")
 
 from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import VecMonitor
+from stable_baselines3.common.vec_env import VecMonitor, VecVideoRecorder
 
 from flam_env import FlamVectorEnv, SteerSlot
 from flam_env.env import FlamEnv
+from flam_env.envs import vector
 from flam_env.sb3 import FlamSB3VecEnv
 
 
@@ -60,6 +64,61 @@ def test_one_slot_is_steered_as_by_the_wrapper(tiny_world):
     assert close.mean() >= 0.999
 
 
+CONTROLS = [
+    ({"slot": 3, "others": "data"}, lambda envs: vector.SteerSlot(envs, 3, "data")),
+    ({"slot": 3, "choices": 4}, lambda envs: vector.DiscreteLatentActions(vector.SteerSlot(envs, 3), 4)),
+    ({"choices": 3}, lambda envs: vector.DiscreteLatentActions(envs, 3)),
+    ({"real_actions": True, "others": "prior"}, lambda envs: vector.RealActions(envs, "prior")),
+    ({"real_actions": True, "slots": [0, 2]}, lambda envs: vector.RealActions(envs, slots=[0, 2])),
+]
+
+
+@pytest.mark.parametrize("arguments, wrap", CONTROLS)
+def test_arguments_and_infos_are_those_of_the_vector_wrappers(decoded_world, arguments, wrap):
+    sb3 = FlamSB3VecEnv(num_envs=3, world=decoded_world, horizon=2, **arguments)
+    envs = wrap(FlamVectorEnv(3, world=decoded_world, horizon=2, autoreset_mode="SameStep"))
+    assert sb3.action_space == envs.single_action_space
+    sb3.seed(7)
+    sb3.reset(), envs.reset(seed=7), envs.action_space.seed(0)
+    for ends in (False, True, False):
+        actions = envs.action_space.sample()
+        (frames, _, _, listed), (expected, *_, infos) = sb3.step(actions), envs.step(actions)
+        assert np.array_equal(frames, expected)
+        told = infos["final_info"] if ends else infos
+        names = {name for name in told if f"_{name}" in told}
+        assert ("known_action" in names) == ("real_actions" in arguments)
+        for row, info in enumerate(listed):
+            assert info.keys() == names | {"TimeLimit.truncated"} | ({"terminal_observation"} if ends else set())
+            assert all(info[name] == told[name][row] for name in names)
+            assert all(type(info[name]) in (bool, int, str) for name in names)
+        assert all(info.keys() == {"start", "clipped", "refused"} for info in sb3.reset_infos)
+
+
+def test_arguments_that_exclude_each_other_or_say_nothing_are_refused(decoded_world):
+    for arguments, message in (
+        ({"slot": 1, "real_actions": True}, "expected either real_actions or slot, got both"),
+        ({"choices": 3, "real_actions": True}, "expected either real_actions or choices, got both"),
+        ({"others": "data"}, "expected others together with real_actions or slot, got 'data' alone"),
+        ({"others": "data", "choices": 2}, "expected others together with"),
+        ({"slots": [1], "slot": 1}, r"expected slots together with real_actions, got \[1\] alone"),
+        ({"real_actions": True, "slots": []}, r"expected slots to be a list of at least one slot, got \[\]"),
+        ({"real_actions": True, "slots": 4}, "expected slots to be a list of at least one slot, got 4"),
+        ({"real_actions": True, "slots": [6]}, r"expected slot to be an integer in \[0, 5\], got 6"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            FlamSB3VecEnv(num_envs=2, world=decoded_world, **arguments)
+
+
+def test_films_run_at_the_speed_of_the_world(tiny_world, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "moviepy", ModuleType("moviepy"))  # the recorder only asks whether it is there
+    sb3 = FlamSB3VecEnv(num_envs=2, world=tiny_world, render_mode="rgb_array")
+    assert sb3.metadata["render_modes"] == ["rgb_array"]
+    for env in (sb3, VecMonitor(sb3)):
+        recorder = VecVideoRecorder(env, str(tmp_path), lambda step: False)
+        assert recorder.frames_per_sec == tiny_world.settings.frames_per_second == 10
+    assert sb3.get_attr("metadata")[0]["render_fps"] == 10
+
+
 def test_ppo_learns_saves_and_is_evaluated(tiny_world, tmp_path):
     env = VecMonitor(FlamSB3VecEnv(num_envs=4, world=tiny_world, horizon=4, slot=0, reward_fn=brightness))
     model = PPO("CnnPolicy", env, n_steps=8, batch_size=16, n_epochs=1, seed=0).learn(64)
@@ -76,6 +135,7 @@ def test_attributes_and_methods_of_the_batch(tiny_world):
     frames = sb3.reset()
     assert np.array_equal(np.stack(sb3.get_images()), frames)
     assert sb3.get_attr("horizon") == [13] * 3
+    assert FlamSB3VecEnv(num_envs=2, world=tiny_world, slot=4, choices=2).get_attr("slot") == [4, 4]
     assert sb3.env_method("slot_masks", indices=[0, 2])[1].shape == (6, 48, 48)
     (actions, source), _ = sb3.env_method("other_actions", "replay", indices=[2, 0])
     assert np.array_equal(actions, sb3.envs.other_actions("replay")[0][2]) and source == "replay"

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
+import flam_env
 from flam_env import FlamEnv, FlamVectorEnv
+from flam_env.envs import vector
 
 
 def ends_at(frame: np.ndarray, step: int) -> bool:
@@ -57,24 +59,39 @@ def test_one_seed_and_all_seeds_say_the_same(tiny_world):
     assert all(each == drawn[0] for each in drawn)
 
 
-@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
-def test_autoreset_is_that_of_gymnasiums_own_vector_environment(tiny_world, mode):
-    def make():
-        return FlamEnv(world=tiny_world, horizon=5, termination_fn=ends_at, reward_fn=lambda *seen: seen[2].mean())
+CONTROLS = {
+    "latent": lambda faces, env: env,
+    "slot": lambda faces, env: faces.SteerSlot(env, 3),
+    "real": lambda faces, env: faces.RealActions(env, "data"),
+    "real, several slots": lambda faces, env: faces.RealActions(env, "prior", slots=(1, 5)),
+    "choices": lambda faces, env: faces.DiscreteLatentActions(env, 3),
+    "choices of a slot": lambda faces, env: faces.DiscreteLatentActions(faces.SteerSlot(env, 2, "zero"), 4),
+}
+NEXT, SAME = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP
 
-    expected = gym.vector.SyncVectorEnv([make] * 3, autoreset_mode=mode)
-    envs = FlamVectorEnv(
-        3, world=tiny_world, horizon=5, termination_fn=ends_at, reward_fn=lambda *s: s[2].mean(), autoreset_mode=mode
+
+@pytest.mark.parametrize("control, mode", [*((name, NEXT) for name in CONTROLS), ("latent", SAME), ("real", SAME)])
+def test_controls_and_autoreset_are_those_of_gymnasiums_own_vector_environment(decoded_world, control, mode):
+    arguments = {"world": decoded_world, "horizon": 9, "termination_fn": ends_at, "reward_fn": lambda *s: s[2].mean()}
+    expected = gym.vector.SyncVectorEnv(
+        [lambda: CONTROLS[control](flam_env, FlamEnv(**arguments))] * 3, autoreset_mode=mode
     )
+    envs = CONTROLS[control](vector, FlamVectorEnv(3, **arguments, autoreset_mode=mode))
+    assert envs.single_action_space == expected.single_action_space and envs.action_space == expected.action_space
     same(envs.reset(seed=2), expected.reset(seed=2))
     expected.action_space.seed(0)
-    ended = 0
+    told, ended = set(), 0
     for _ in range(14):
         actions = expected.action_space.sample()
         ours, theirs = envs.step(actions), expected.step(actions)
         same(ours, theirs)
         ended += (ours[2] | ours[3]).sum()
+        told |= theirs[-1].keys()
     assert ended >= 6
+    assert ("others" in told, "known_action" in told) == (
+        control not in ("latent", "choices"),
+        control.startswith("real"),
+    )
 
 
 def same(ours, theirs) -> None:
@@ -87,14 +104,19 @@ def same(ours, theirs) -> None:
 
 def same_infos(ours: dict, theirs: dict) -> None:
     """Equal infos; rows that an info does not speak of are not compared."""
+    assert not any(ours[name].any() for name in set(ours) - set(theirs) if name.startswith("_"))
     for name, value in theirs.items():
         if name.startswith("_"):
             assert np.array_equal(ours[name], value), name
         elif isinstance(value, dict):
             same_infos(ours[name], value)
         else:
+            assert ours[name].dtype == value.dtype, name
             for row in np.flatnonzero(theirs[f"_{name}"]):
-                np.testing.assert_allclose(ours[name][row].astype(float), value[row].astype(float), atol=1)
+                if name == "final_obs":
+                    np.testing.assert_allclose(ours[name][row].astype(float), value[row].astype(float), atol=1)
+                else:
+                    assert ours[name][row] == value[row], name
 
 
 def test_disabled_autoreset_touches_only_the_rows_of_the_mask(tiny_world):
@@ -118,7 +140,7 @@ def test_disabled_autoreset_touches_only_the_rows_of_the_mask(tiny_world):
 
 
 def tensors(state) -> tuple:
-    return (*state[:4], *state.history)
+    return (*state.frame[:4], *state.frame.history)
 
 
 def test_every_row_may_have_its_own_start(tiny_world):
@@ -157,3 +179,28 @@ def test_no_step_before_every_row_was_reset(tiny_world):
     envs.reset(options={"reset_mask": np.array([True, False])})
     with pytest.raises(gym.error.ResetNeeded):
         envs.step(envs.action_space.sample())
+
+
+@pytest.mark.parametrize("control", [name for name in CONTROLS if name != "latent"])
+def test_a_control_goes_around_its_own_kind_of_environment(decoded_world, control):
+    control = CONTROLS[control]
+    single, batch = FlamEnv(world=decoded_world), FlamVectorEnv(2, world=decoded_world)
+    of_singles = gym.vector.SyncVectorEnv([lambda: single])
+    rooms = "are for single environments, those of flam_env.envs.vector for vectors"
+    for faces, env, message in (
+        (flam_env, batch, rf"expected a FLAM environment, got .*FlamVectorEnv.*{rooms}"),
+        (vector, single, rf"expected a FLAM vector environment, got .*FlamEnv.*{rooms}"),
+        (vector, of_singles, r"latent actions \(K, A\) in \[-3, 3\], got SyncVectorEnv"),
+        (vector, vector.DiscreteLatentActions(batch), r"got .* with MultiDiscrete"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            control(faces, env)
+
+
+@pytest.mark.parametrize("actions", [np.zeros(3, int), np.array([0, 3]), np.array([-1, 0]), np.zeros(2), [True, False]])
+def test_choices_that_do_not_exist_are_refused(tiny_world, actions):
+    envs = vector.DiscreteLatentActions(vector.SteerSlot(FlamVectorEnv(2, world=tiny_world), 0), choices=3)
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match=r"expected integers in \[0, 3\) of shape \(2,\)"):
+        envs.step(actions)
+    assert envs.unwrapped.scene.steps.tolist() == [0, 0]

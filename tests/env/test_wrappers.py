@@ -38,15 +38,22 @@ def test_others_replay_their_own_actions_and_then_rest(recorder):
         assert info["others"] == ("replay" if t < len(replay) else "zero")
 
 
-def test_others_draw_real_actions_or_rest(recorder, tiny_world):
-    for others in ("data", "zero"):
+def test_others_draw_real_actions_or_those_of_the_prior_or_rest(recorder, tiny_world):
+    bank = tiny_world.starts.bank.numpy().clip(-3, 3)[:, 1:]
+    for others in ("data", "prior", "zero"):
         env = SteerSlot(recorder, slot=0, others=others)
         env.reset(seed=0)
         *_, info = env.step(np.zeros(5, np.float32))
         rest = others_of(recorder.last, 0)
-        bank = tiny_world.starts.bank.numpy().clip(-3, 3)[:, 1:]
-        assert (bank == rest).all((1, 2)).any() if others == "data" else not rest.any()
+        assert (bank == rest).all((1, 2)).any() == (others == "data")
+        assert rest.any() == (others != "zero") and (abs(rest) <= 3).all()
         assert info["others"] == others
+
+
+def test_nothing_moves_before_the_first_reset(recorder):
+    for others in ("data", "zero"):
+        with pytest.raises(gym.error.ResetNeeded):
+            SteerSlot(recorder, slot=0, others=others).step(np.zeros(5, np.float32))
 
 
 def test_steering_replayed_actions_is_replaying(tiny_world):

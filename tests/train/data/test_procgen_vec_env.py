@@ -106,6 +106,10 @@ def test_the_end_of_time_is_a_truncation(fast):
     assert all(info["TimeLimit.truncated"] for info in infos)
 
 
+def test_films_run_at_the_speed_of_the_game(fast):
+    assert fast("bigfish", 1).metadata == {"render_modes": ["rgb_array"], "render_fps": 15}
+
+
 def test_reset_begins_new_episodes(fast):
     env = fast("leaper", 3)
     first = env.reset()

@@ -1,0 +1,222 @@
+"""Who moves what: batched functions that the environment, the vector environment and the SB3 face share.
+
+An agent moves all slots by their latent actions, one slot, what the actions of the real game move, or a few choices.
+Where it does not move all of them, something else moves the others.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Protocol, get_args
+
+import numpy as np
+import torch
+from gymnasium import Space
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from gymnasium.vector import VectorEnv
+from torch import Tensor
+
+from flam_env.acting import Source, latent_action_space, read_actions, sample_actions, slot_action_space, slot_count
+from flam_env.dream import Dream
+from flam_env.units import BOUND
+from flam_env.validation import check_integer
+from flam_env.world import World
+
+Others = Literal["replay", "prior", "data", "zero"]
+_DRAWN_FROM: dict[Others, Source] = {"prior": "prior", "data": "bank"}
+
+
+class Scene(NamedTuple):
+    """What a control sees of B episodes before a step.
+
+    dream: the world on its device; slots: float32 (B, K, S) there; clips: int (B,), the bundled start of each episode
+    or -1; steps: int (B,), taken in each; active: bool (B,), False where the coming step only begins the next episode;
+    generators: the random stream of each.
+    """
+
+    dream: Dream
+    slots: Tensor
+    clips: np.ndarray
+    steps: np.ndarray
+    active: np.ndarray
+    generators: Sequence[np.random.Generator]
+
+
+class Move(NamedTuple):
+    """Latent actions of all slots, float32 (B, K, A), and what the infos of the step say, by name, (B,) each."""
+
+    actions: np.ndarray
+    infos: dict[str, np.ndarray]
+
+
+class Control(Protocol):
+    """Turns the actions of B agents, as `read` has them, into latent actions of all slots."""
+
+    @property
+    def action_space(self) -> Space:
+        """Of one agent."""
+
+    def __call__(self, actions: np.ndarray, scene: Scene) -> Move:
+        """The latent actions of all slots; draws from the generators of active episodes only."""
+
+
+def find_world(env: Any, face: type, steered: bool = False) -> World:
+    """The world of a FLAM environment whose actions are still the latent ones, so that a control can go around it.
+
+    Args:
+        env: an environment.
+        face: the class that it must be inside, a single or a vector environment.
+        steered: whether its action is that of one slot (A,) instead of all (K, A).
+
+    Raises:
+        ValueError: another kind of environment, or another wrapper has changed its actions.
+    """
+    vector = issubclass(face, VectorEnv)
+    if vector != isinstance(env, VectorEnv):
+        wanted = "a FLAM vector environment" if vector else "a FLAM environment"
+        rooms = "the wrappers of flam_env are for single environments, those of flam_env.envs.vector for vectors"
+        raise ValueError(f"expected {wanted}, got {env!r}; {rooms}")
+    space = env.single_action_space if vector else getattr(env, "action_space", None)
+    if isinstance(getattr(env, "unwrapped", None), face):
+        world = env.unwrapped.world
+        if space == (slot_action_space(world) if steered else latent_action_space(world)):
+            return world
+    wanted = "(A,) of SteerSlot" if steered else "(K, A)"
+    raise ValueError(
+        f"expected a FLAM environment with latent actions {wanted} in [-{BOUND:g}, {BOUND:g}], got {env} with {space}; "
+        "put other wrappers of actions around this one"
+    )
+
+
+def read(actions: Any, space: Space, batch: tuple[int, ...] = ()) -> np.ndarray:
+    """What agents gave: float32 latent actions, perhaps outside the box, or integer choices, (*batch, *space.shape).
+
+    Args:
+        actions: of one agent, or of as many as `batch` says.
+        space: the action space of one agent: Box, Discrete or MultiDiscrete.
+        batch: () for one agent, else (B,).
+
+    Raises:
+        ValueError: another shape or kind of numbers, a number that is not finite, or a choice that does not exist.
+    """
+    shape = batch + (space.shape or ())
+    if isinstance(space, Box):
+        return read_actions(actions, shape)
+    assert isinstance(space, Discrete | MultiDiscrete), space
+    given, tops = np.asarray(actions), space.nvec if isinstance(space, MultiDiscrete) else space.n
+    if given.shape != shape or given.dtype.kind not in "iu" or (given < 0).any() or (given >= tops).any():
+        raise ValueError(f"expected integers in [0, {np.max(tops)}) of shape {shape}, got {actions!r}")
+    return given
+
+
+def other_actions(others: Others, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """What moves the slots that nobody steers.
+
+    Args:
+        others: "replay" for the start clip's own inferred actions while they last, and then zero; "prior" for actions
+            drawn from the prior of the world; "data" for actions drawn from the bank of real ones; "zero" for rest.
+        scene: B episodes; where one is not active, its slots rest.
+
+    Returns:
+        Latent actions float32 (B, K, A) inside the box, and what each row got, str (B,) as objects.
+
+    Raises:
+        ValueError: another way, or a world whose actions are not continuous.
+    """
+    check_others(others)
+    world = scene.dream.world
+    actions = np.zeros((len(scene.steps), *check_continuous(world).shape), np.float32)
+    sources = np.full(len(actions), "zero", object)
+    rows = np.flatnonzero(scene.active)
+    if others == "replay":
+        # Action t leads from frame t to frame t + 1; the first one to be taken leads from the last context frame.
+        at = scene.steps + world.settings.context - 1
+        rows = np.flatnonzero(scene.active & (scene.clips >= 0) & (at < world.starts.actions.shape[1]))
+        actions[rows] = world.starts.actions.numpy()[scene.clips[rows], at[rows]].clip(-BOUND, BOUND)
+        sources[rows] = "replay"
+    elif others != "zero" and len(rows):
+        actions[rows] = sample_actions(world, [scene.generators[row] for row in rows], _DRAWN_FROM[others])
+        sources[rows] = others
+    return actions, sources
+
+
+def check_others(others: Others) -> Others:
+    """What was given, if it is a way to move the slots that nobody steers.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if others not in get_args(Others):
+        raise ValueError(f"expected others to be one of {get_args(Others)}, got {others!r}")
+    return others
+
+
+class SlotControl:
+    """Gives each agent one slot: latent actions (A,); something else moves the others, see `other_actions`.
+
+    Raises:
+        ValueError: no such slot or way, or a world whose actions are not continuous.
+    """
+
+    def __init__(self, world: World, slot: int, others: Others = "replay"):
+        check_continuous(world)
+        self.slot = check_integer(slot, "slot", 0, slot_count(world) - 1)
+        self.others = check_others(others)
+        self.action_space = slot_action_space(world)
+
+    def __call__(self, actions: np.ndarray, scene: Scene) -> Move:
+        """Latent actions (B, A) of the steered slot -> those of all slots."""
+        return _steer([self.slot], actions[:, None], self.others, scene)
+
+
+class RealActionControl:
+    """Gives each agent the actions of the real game, as the world's action decoder learned them.
+
+    Raises:
+        ValueError: a world without an action decoder or whose actions are not continuous, no such slots or way.
+    """
+
+    def __init__(self, world: World, others: Others = "replay", slots: Sequence[int] | None = None):
+        check_continuous(world)
+        if world.encoder is None or world.decoder is None:
+            raise ValueError(
+                "expected a world with an action decoder, got one without; learn it from a few labels with "
+                "`flam-train decoder`, or steer latent actions with SteerSlot"
+            )
+        self.slots = _check_slots([world.controlled_slot] if slots is None else slots, world)
+        self.others = check_others(others)
+        self.known = world.encoder.known.cpu().numpy()
+        self.action_space = Discrete(world.encoder.config.actions)
+
+    def __call__(self, actions: np.ndarray, scene: Scene) -> Move:
+        """Real actions int (B,) -> latent actions of all slots; infos say whether the real one is known."""
+        move = _steer(self.slots, self.encode(actions, scene), self.others, scene)
+        return Move(move.actions, move.infos | {"known_action": self.known[actions]})
+
+    @torch.inference_mode()
+    def encode(self, actions: np.ndarray, scene: Scene) -> np.ndarray:
+        """Real actions int (B,) -> the latent actions float32 (B, len(slots), A) that stand for them here."""
+        encoder: Any = scene.dream.heads["encoder"]
+        slots = scene.slots[:, self.slots]
+        wanted = torch.from_numpy(actions.astype(np.int64)).to(slots.device)[:, None].expand(-1, len(self.slots))
+        return encoder.encode(slots, wanted).cpu().numpy()
+
+
+def check_continuous(world: World) -> Box:
+    """The box of a world's latent actions; raises ValueError where they are no vectors."""
+    if isinstance(space := latent_action_space(world), Box):
+        return space
+    raise ValueError(
+        f"expected a world with continuous latent actions, got one with actions {space}; take those as they are"
+    )
+
+
+def _check_slots(slots: Sequence[Any], world: World) -> list[int]:
+    if not isinstance(slots, list | tuple | range | np.ndarray) or not len(slots):
+        raise ValueError(f"expected slots to be a list of at least one slot, got {slots!r}")
+    return [check_integer(slot, "slot", 0, slot_count(world) - 1) for slot in slots]
+
+
+def _steer(slots: list[int], latent_actions: np.ndarray, others: Others, scene: Scene) -> Move:
+    """These slots take latent actions (B, len(slots), A), others move the rest."""
+    actions, sources = other_actions(others, scene)
+    actions[:, slots] = latent_actions
+    return Move(actions, {"others": sources})
