@@ -8,7 +8,7 @@ what is read back.
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -89,10 +89,10 @@ def save_network(path: Path, network: nn.Module, **header: Any) -> None:
         **header: further JSON-able entries of the header, e.g. what the network was trained on.
 
     Raises:
-        ValueError: a weight is not finite, or is not what would be read back (`round_as_stored`).
+        ValueError: a weight is not finite, or too large for half precision.
     """
-    check_storable(network, path)
     weights = {name: _stored(tensor) for name, tensor in network.state_dict().items()}
+    check_finite(weights, path)
     metadata = {"format": FORMAT, "version": VERSION, "kind": type(network).__name__}
     metadata |= {"config": json.dumps(_config_of(network)), "header": json.dumps(header)}
     write_atomically(Path(path), save(weights, metadata))
@@ -141,7 +141,7 @@ def load_registered(path: Path, kinds: Kinds) -> tuple[nn.Module, dict[str, Any]
                 "export it again"
             )
     network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    check_finite(network, path)
+    check_finite(weights, path)
     return network.eval().requires_grad_(False), header
 
 
@@ -156,7 +156,7 @@ def round_as_stored(network: Network) -> Network:
 
 def check_storable(network: nn.Module, origin: object) -> None:
     """Raises ValueError unless a network computes the same, and finite numbers, once it is read back from its file."""
-    check_finite(network, origin)
+    check_finite(network.state_dict(), origin)
     for name, tensor in network.state_dict().items():
         if tensor.is_floating_point() and not torch.equal(tensor, tensor.half().to(tensor.dtype)):
             largest = tensor.abs().max().item()
@@ -166,9 +166,9 @@ def check_storable(network: nn.Module, origin: object) -> None:
             )
 
 
-def check_finite(network: nn.Module, origin: object) -> None:
-    """Raises ValueError if a weight of a network is NaN or infinite."""
-    for name, tensor in network.state_dict().items():
+def check_finite(weights: Mapping[str, Tensor], origin: object) -> None:
+    """Raises ValueError if a weight is NaN or infinite."""
+    for name, tensor in weights.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise ValueError(
                 f"{origin}: expected finite weights, got NaN or infinite ones in {name}; the training diverged, or "

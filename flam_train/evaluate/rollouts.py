@@ -79,9 +79,9 @@ class Inferred(NamedTuple):
 @torch.inference_mode()
 def infer_actions(dream: Dream, tokens: Tensor) -> Inferred:
     """The actions of clips of tokens (B, T, N); of a model that infers none, zeros that carry nothing."""
-    nothing = torch.zeros(tokens[:, 1:].shape[:2], device=dream.device)
+    nothing = torch.zeros(tokens[:, 1:].shape[:2], device=tokens.device)
     if not dream.model.actions.inferred:
-        return Inferred(dream.model.actions.zeros(*nothing.shape, device=dream.device), nothing, nothing)
+        return Inferred(dream.model.actions.zeros(*nothing.shape, device=tokens.device), nothing, nothing)
     posterior = dream.model.infer(dream.model.observe(tokens))
     lost = nothing
     if isinstance(posterior, LatentActions):
@@ -172,6 +172,7 @@ def rollout_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, np.nd
     table: dict[str, list[Tensor]] = {}
     for rolled in roll_methods(dream, clips, seed):
         actions, nats, lost = rolled.inferred
+        actions = actions[:, -rolled.true.shape[1] :]
         row = {"nats": nats, "nats_lost": lost, "inside_box": (clip_to_box(actions) == actions).float().flatten(1)}
         for name, predicted in rolled.methods.items():
             row |= {f"{name}_psnr": _psnr(predicted, rolled.true), f"{name}_ssim": _ssim(predicted, rolled.true)}

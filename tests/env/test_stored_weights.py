@@ -10,7 +10,6 @@ from safetensors.torch import save_file
 
 from flam_env import Labeller, load_world, save_world
 from flam_env.checkpoint import (
-    check_storable,
     fingerprint,
     load_network,
     read_tensors,
@@ -40,14 +39,15 @@ def test_networks_that_compute_alike_have_one_fingerprint_and_others_have_not(tm
     assert fingerprint(again) == fingerprint(first)
 
 
-def test_only_what_will_be_read_back_is_written(tmp_path):
-    network = tokenizer()
+def test_a_world_whose_files_would_compute_something_else_is_not_written(tiny_world, tmp_path):
+    """Its starts and units were measured with weights that nobody will read back."""
+    model = copy.deepcopy(tiny_world.model)
     with torch.no_grad():
-        network.to_code.weight.mul_(1 + 2e-5)
+        model.aggregator.head.weight.mul_(1 + 2e-5)
     with pytest.raises(ValueError, match=r"expected weights as a file holds them.*round_as_stored before anything"):
-        save_network(tmp_path / "network.safetensors", network)
+        save_world(tmp_path, replace(tiny_world, model=model))
     assert not list(tmp_path.iterdir())
-    check_storable(round_as_stored(network), "here")
+    save_world(tmp_path, replace(tiny_world, model=round_as_stored(model)))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e6])
@@ -56,7 +56,7 @@ def test_weights_that_a_file_cannot_hold_are_not_written(value, tmp_path):
     with torch.no_grad():
         network.to_code.bias[1] = value
     with pytest.raises(ValueError, match=r"expected finite weights, got NaN or infinite ones in to_code\.bias"):
-        save_network(tmp_path / "network.safetensors", round_as_stored(network))
+        save_network(tmp_path / "network.safetensors", network)
     assert not list(tmp_path.iterdir())
 
 

@@ -189,7 +189,7 @@ def test_actions_outside_the_box_are_clipped_as_the_environment_would():
     clips = drifting(2, 4)
     clips.frames[:, :3], clips.frames[:, 3] = 0, 255
     dream = PixelDream(oracle=True)
-    dream.world.units = ActionUnits(**(vars(dream.world.units) | {"scale": (50.0,) * dream.world.units.dim}))
+    dream.units.scale.fill_(50.0)
     scores = rollout_scores(dream, clips)
     # From black, 3 * 50 = 150 of the 255 that lead to white: not exact, but nearer than black.
     assert scores["prediction_psnr"][:, 1] == pytest.approx([-20 * np.log10(105 / 255)] * 2, abs=0.01)

@@ -9,6 +9,7 @@ import pytest
 
 from flam_env import Labeller, load_world, read_video
 from flam_env.action_decoder import ActionDecoder, ActionDecoderConfig
+from flam_env.checkpoint import round_as_stored
 from flam_env.frames import resize_frames
 from flam_env.world import save_world
 from flam_train.cli import main
@@ -228,7 +229,7 @@ def test_a_minari_dataset_has_every_pixel_and_label(minari, collected, tiny_chec
 
 def test_a_minari_dataset_has_the_real_actions_that_a_decoder_told(minari, clips, tiny_world, tmp_path):
     config = ActionDecoderConfig(slots=6, slot_dim=tiny_world.model.config.dim, latent_dim=5, actions=4)
-    save_world(tmp_path / "decoded", replace(tiny_world, decoder=ActionDecoder(config)))
+    save_world(tmp_path / "decoded", replace(tiny_world, heads={"decoder": round_as_stored(ActionDecoder(config))}))
     store = label(clips, world=str(tmp_path / "decoded"), out=tmp_path / "out", minari="noise/labelled-v0")
     for found, record in zip(minari.load_dataset("noise/labelled-v0"), store.episodes("train"), strict=True):
         labels = store.read(record).labels
