@@ -22,7 +22,8 @@ except ImportError as error:
 
 LOCK = ".lock"
 LEASE = 120.0
-PATIENCE = 0.5  # seconds: long enough to take over what a crash has left
+PATIENCE, SILENCE = 0.5, 5.0
+"""Seconds in which a lock that a crash has left is taken over; and in which nobody is told that there is waiting."""
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
@@ -72,7 +73,7 @@ def _acquire(path: Path, wait: bool) -> BaseFileLock:
 
 def _take(lock: BaseFileLock, path: Path, wait: bool) -> None:
     try:
-        lock.acquire(timeout=PATIENCE)
+        lock.acquire(timeout=SILENCE if wait else PATIENCE, poll_interval=0.02)
     except Timeout:
         if not wait:
             raise FolderInUseError(

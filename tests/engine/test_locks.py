@@ -95,9 +95,10 @@ def test_a_lock_is_free_at_once_when_its_holder_has_crashed(kind, hold, tmp_path
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_who_waits_goes_on_when_the_lock_is_free_and_says_for_whom(kind, hold, tmp_path, capfd):
+def test_who_waits_goes_on_when_the_lock_is_free_and_says_for_whom(kind, hold, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(locks, "SILENCE", 0.3)
     first = hold(tmp_path / "run", kind)
-    ending = "import sys, time; time.sleep(1.5); sys.stdout.write('x')"
+    ending = "import sys, time; time.sleep(1); sys.stdout.write('x')"
     process = subprocess.Popen([sys.executable, "-c", ending], stdout=first.stdin)
     with folder_lock(tmp_path / "run", wait=True):
         assert first.wait(5) == 0
