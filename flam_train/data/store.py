@@ -57,6 +57,10 @@ class EpisodeStore:
         self.settings = settings
         self._records: dict[Path, EpisodeRecord] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process: all but the records, which are read anew there."""
+        return self.__dict__ | {"_records": {}}
+
     @property
     def splits(self) -> tuple[str, ...]:
         """Names of the splits, in a fixed order."""
