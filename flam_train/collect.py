@@ -4,7 +4,6 @@ Episode `index` of an agent in a split is the same whatever the number of proces
 the set of episodes.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +15,7 @@ from flam_train.data.procgen import GAMES
 from flam_train.data.schedule import Schedule, Stream, quotas
 from flam_train.data.sources import AGENTS, ProcgenRecorder, Recorder, RoomRecorder
 from flam_train.data.store import SPLITS, EpisodeStore
+from flam_train.engine.processes import available_cores
 
 ROOM = RoomConfig()
 
@@ -66,7 +66,7 @@ def collect(
     store = EpisodeStore.create(out, source=recorder.source, size=size, settings=settings)
     wanted = quotas(frames, recorder.random_share, recorder.expert)
     schedule = Schedule(wanted=wanted, longest=recorder.longest, done=_recorded(store))
-    work_off(Job(recorder=recorder, store=store, seed=seed), schedule, workers or len(os.sched_getaffinity(0)))
+    work_off(Job(recorder=recorder, store=store, seed=seed), schedule, workers or available_cores())
     return store
 
 

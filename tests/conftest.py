@@ -1,6 +1,8 @@
 """Fixtures for all tests: a world with random weights, in which no two sizes are equal."""
 
+import contextlib
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -93,3 +95,19 @@ def run_example():
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def full_disk():
+    """A context in which files may have so many bytes, as if the disk were full."""
+
+    @contextlib.contextmanager
+    def limit(size: int):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit

@@ -4,16 +4,20 @@ What a simulator knows of the scene, if anything, lies in the group `truth`, one
 from the frames, if it did, in the group `labels`.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from flam_train.store.hdf5 import HDF5Writer, import_h5py, open_hdf5
 
 FORMAT = "flam-episodes"
 CHUNK_FRAMES = 16
 ATTRIBUTES = ("agent", "level_seed", "terminated")
 LABELS = ("latent_actions", "actions", "action_probabilities")
-_ADVICE = "delete the file and collect again (a resumed collection makes the same episode anew)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,44 +106,46 @@ def _check_labels(labels: EpisodeLabels, transitions: int) -> None:
             )
 
 
-def open_episode(path: Path):
-    """Opens an episode file for reading, or says what is wrong with it."""
-    h5py = import_h5py()
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(
-            f"expected a whole HDF5 episode, got {path}, which cannot be read ({error}); {_ADVICE}"
-        ) from error
-    missing = [key for key in ("frames", "actions", "rewards") if not isinstance(file.get(key), h5py.Dataset)]
-    missing += ["a group truth"] if isinstance(file.get("truth"), h5py.Dataset) else []
-    if "labels" in file and not ("world" in file["labels"].attrs and "labels/latent_actions" in file):
-        missing += ["whole labels"]
-    missing += [key for key in ATTRIBUTES if key not in file.attrs]
-    if file.attrs.get("format") != FORMAT or missing:
-        file.close()
-        raise ValueError(
-            f"expected an episode in format {FORMAT}, got {path} without {missing or 'the mark'}; {_ADVICE}"
-        )
-    return file
+@contextlib.contextmanager
+def open_episode(path: Path) -> Iterator[Any]:
+    """Opens an episode file for reading while the context is open, or says what is wrong with it.
+
+    Raises:
+        OSError: the system does not let it be read.
+        ValueError: it is damaged or foreign.
+    """
+    dataset = import_h5py().Dataset
+    with open_hdf5(path) as file:
+        missing = [key for key in ("frames", "actions", "rewards") if not isinstance(file.get(key), dataset)]
+        missing += ["a group truth"] if isinstance(file.get("truth"), dataset) else []
+        if "labels" in file and not ("world" in file["labels"].attrs and "labels/latent_actions" in file):
+            missing += ["whole labels"]
+        missing += [key for key in ATTRIBUTES if key not in file.attrs]
+        if file.attrs.get("format") != FORMAT or missing:
+            raise ValueError(
+                f"expected an episode in format {FORMAT}, got {path} without {missing or 'the mark'}; "
+                "it is not of this store, move it elsewhere"
+            )
+        yield file
 
 
 def read_episode(path: Path, frames: slice = slice(None)) -> Episode:
     """Reads a whole file, or of its frames only a part.
 
     Raises:
-        ValueError: the file is truncated or foreign.
+        OSError: the system does not let the file be read.
+        ValueError: the file is damaged or foreign.
     """
     with open_episode(path) as file:
         return Episode(
-            frames=read_values(file, "frames", path, frames),
-            actions=read_values(file, "actions", path),
-            rewards=read_values(file, "rewards", path),
+            frames=file["frames"][frames],
+            actions=file["actions"][:],
+            rewards=file["rewards"][:],
             level_seed=int(file.attrs["level_seed"]),
             agent=str(file.attrs["agent"]),
             terminated=bool(file.attrs["terminated"]),
-            truth={name: read_values(file, f"truth/{name}", path) for name in file.get("truth", ())},
-            labels=_read_labels(file, path),
+            truth={name: file["truth"][name][:] for name in file.get("truth", ())},
+            labels=_read_labels(file),
         )
 
 
@@ -148,32 +154,26 @@ def labelling_world(file) -> str | None:
     return str(file["labels"].attrs["world"]) if "labels" in file else None
 
 
-def _read_labels(file, path: Path) -> EpisodeLabels | None:
+def _read_labels(file) -> EpisodeLabels | None:
     world = labelling_world(file)
     if world is None:
         return None
-    there = {name: read_values(file, f"labels/{name}", path) for name in LABELS if f"labels/{name}" in file}
+    there = {name: file["labels"][name][:] for name in LABELS if name in file["labels"]}
     return EpisodeLabels(world=world, **there)
 
 
-def read_values(file, key: str, path: Path, part: slice = slice(None)) -> np.ndarray:
-    """Reads a part of one array of an open file, or says that the file is damaged."""
-    try:
-        return file[key][part]
-    except OSError as error:
-        raise ValueError(f"expected readable {key}, got a damaged file {path} ({error}); {_ADVICE}") from error
-
-
-class EpisodeWriter:
+class EpisodeWriter(HDF5Writer):
     """Writes one file whose frames come in pieces, so that memory does not grow with their number.
 
-    A context manager. The file is an episode once `finish` was called.
+    A context manager. The file is an episode once `finish` was called, as `finished` says.
     """
 
+    finished = False
+
     def __init__(self, path: Path, size: int):
-        self._file = import_h5py().File(path, "w")
+        super().__init__(path)
         shape = (size, size, 3)
-        self._frames = self._file.create_dataset(
+        self._frames = self.file.create_dataset(
             "frames",
             (0, *shape),
             np.uint8,
@@ -183,17 +183,16 @@ class EpisodeWriter:
             compression_opts=4,
         )
 
-    def __enter__(self) -> "EpisodeWriter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
     def append(self, frames: np.ndarray) -> None:
-        """Adds frames uint8 (t, size, size, 3)."""
+        """Adds frames uint8 (t, size, size, 3).
+
+        Raises:
+            OSError: the disk is full, or the like.
+        """
         before = len(self._frames)
         self._frames.resize(before + len(frames), axis=0)
         self._frames[before:] = frames
+        self.check()
 
     def finish(self, episode: Episode) -> None:
         """Adds all else; the frames of the episode that is given are not looked at.
@@ -202,24 +201,16 @@ class EpisodeWriter:
             ValueError: shapes or dtypes do not fit the frames that were added.
         """
         check_episode(replace(episode, frames=self._frames), self._frames.shape[1])
-        self._file.create_dataset("actions", data=episode.actions)
-        self._file.create_dataset("rewards", data=episode.rewards)
+        self.file.create_dataset("actions", data=episode.actions)
+        self.file.create_dataset("rewards", data=episode.rewards)
         for name, array in episode.truth.items():
-            self._file.create_dataset(f"truth/{name}", data=array)
+            self.file.create_dataset(f"truth/{name}", data=array)
         if episode.labels is not None:
             for name in LABELS:
                 if (array := getattr(episode.labels, name)) is not None:
-                    self._file.create_dataset(f"labels/{name}", data=array)
-            self._file["labels"].attrs["world"] = episode.labels.world
+                    self.file.create_dataset(f"labels/{name}", data=array)
+            self.file["labels"].attrs["world"] = episode.labels.world
         for key in ATTRIBUTES:
-            self._file.attrs[key] = getattr(episode, key)
-        self._file.attrs["format"] = FORMAT
-
-
-def import_h5py():
-    """Imports h5py, or says how to install it."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError("episodes are kept in HDF5; install h5py with: pip install 'flam-env[train]'") from error
-    return h5py
+            self.file.attrs[key] = getattr(episode, key)
+        self.file.attrs["format"] = FORMAT
+        self.finished = True

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from flam_env.validation import check_integer
-from flam_train.data.episode import open_episode, read_values
+from flam_train.data.episode import open_episode
 from flam_train.data.procgen import ACTION_CLASS
 from flam_train.data.store import EpisodeStore
 
@@ -139,7 +139,7 @@ def all_labels(store: EpisodeStore, split: str, *, actions: int) -> LabelledTran
 def _read_actions(store: EpisodeStore, split: str, actions: int) -> Iterator[np.ndarray]:
     for record in store.episodes(split):
         with open_episode(record.path) as file:
-            taken = read_values(file, "actions", record.path)
+            taken = file["actions"][:]
         if taken.shape[1:] == (0,):
             taken = np.full(len(taken), UNKNOWN)
         _check_actions(taken, record.frames, actions, record.path)

@@ -3,8 +3,11 @@
 Minari stores images of height x width x 3 as JPEG. Channels go first here, which it stores as they are.
 """
 
+import errno
 import re
+import shutil
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +25,9 @@ def check_minari(name: str) -> None:
         ImportError: Minari is not installed.
     """
     minari = _import_minari()
-    if not re.fullmatch(r"([\w-]+/)*[\w-]+-v\d+", name):
+    if not re.fullmatch(r"([\w-][\w/-]*[\w-]/)?[\w-]+-v\d+", name):
         raise ValueError(f"expected a name of a Minari dataset such as bigfish/labelled-v0, got {name!r}")
-    if name in minari.list_local_datasets():
+    if minari.storage.get_dataset_path(name).exists():
         raise ValueError(
             f"expected the name of a new Minari dataset, got {name!r}, which exists (a run that was killed may have "
             f"left it unfinished); take another name, or remove it with `minari delete {name}`"
@@ -46,13 +49,16 @@ def export_minari(store: EpisodeStore, name: str, world: str) -> None:
 
     Raises:
         ValueError: as for `check_minari`, or the store has no labelled transition.
+        OSError: the disk has no room for it.
         ImportError: Minari is not installed.
     """
     check_minari(name)
     minari = _import_minari()
+    path = minari.storage.get_dataset_path(name)
     records = [record for split in SPLITS for record in store.episodes(split) if record.frames > 1]
     episodes = ((record, episode) for record in records if (episode := store.read(record)).labels is not None)
     dataset, metadata = None, []
+    _check_room(path, 3 * store.size**2 * sum(record.frames for record in records))
     try:
         for record, episode in episodes:
             if dataset is None:
@@ -65,9 +71,20 @@ def export_minari(store: EpisodeStore, name: str, world: str) -> None:
             )
         dataset.storage.update_episode_metadata(metadata)
     except BaseException:
-        if dataset is not None:
-            minari.delete_dataset(name)
+        shutil.rmtree(path, ignore_errors=True)
         raise
+
+
+def _check_room(path: Path, size: int) -> None:
+    """Better now: HDF5 in the hands of Minari crashes on a full disk."""
+    there = next(folder for folder in path.parents if folder.exists())
+    free = shutil.disk_usage(there).free
+    if free < 1.2 * size:
+        raise OSError(
+            errno.ENOSPC,
+            f"a Minari dataset of {size / 2**20:,.0f} MB has no room; make some and run it again",
+            str(there),
+        )
 
 
 def _empty_dataset(minari: Any, name: str, store: EpisodeStore, episode: Episode, world: str) -> Any:

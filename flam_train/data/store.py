@@ -12,12 +12,13 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from flam_env.worlds.files import is_vacant, replacing, sweep
 from flam_train.data.episode import (
     Episode,
     EpisodeWriter,
@@ -25,9 +26,9 @@ from flam_train.data.episode import (
     labelling_world,
     open_episode,
     read_episode,
-    read_values,
 )
-from flam_train.data.store_header import TEMPORARY, read_header, write_header
+from flam_train.data.store_header import read_header, write_header
+from flam_train.engine.locks import folder_lock
 
 __all__ = ["SPLITS", "Episode", "EpisodeRecord", "EpisodeStore"]
 
@@ -56,6 +57,10 @@ class EpisodeStore:
         self.settings = settings
         self._records: dict[Path, EpisodeRecord] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process: all but the records, which are read anew there."""
+        return self.__dict__ | {"_records": {}}
+
     @property
     def splits(self) -> tuple[str, ...]:
         """Names of the splits, in a fixed order."""
@@ -76,21 +81,15 @@ class EpisodeStore:
         """
         root = Path(root)
         wanted = {"source": source, "size": size, "settings": json.loads(json.dumps(settings))}
-        if (root / "store.json").exists():
-            found = read_header(root)
-            for key in wanted:
-                if found[key] != wanted[key]:
-                    raise ValueError(
-                        f"expected a store with {key} {wanted[key]} in {root}, got {key} {found[key]}; "
-                        "use another folder, or repeat the arguments of the first run to resume it"
-                    )
-        elif root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise ValueError(
-                f"expected an absent or empty folder, got {root}, which holds something else; name another folder"
-            )
-        else:
-            root.mkdir(parents=True, exist_ok=True)
-            write_header(root, wanted)
+        if not (root / "store.json").exists():
+            _begin(root, wanted)
+        found = read_header(root)
+        for key in wanted:
+            if found[key] != wanted[key]:
+                raise ValueError(
+                    f"expected a store with {key} {wanted[key]} in {root}, got {key} {found[key]}; "
+                    "use another folder, or repeat the arguments of the first run to resume it"
+                )
         store = cls(root, **wanted)
         store.sweep()
         return store
@@ -113,10 +112,8 @@ class EpisodeStore:
 
     def sweep(self) -> None:
         """Deletes what writers left half-written that are no longer alive."""
-        for stale in self.root.glob(f"**/*{TEMPORARY}"):
-            writer = re.search(rf"\.(\d+){re.escape(TEMPORARY)}$", stale.name)
-            if writer and not _alive(int(writer[1])):
-                stale.unlink(missing_ok=True)
+        for folder in (self.root, *filter(Path.is_dir, self.root.iterdir())):
+            sweep(folder)
 
     def episodes(self, split: str) -> list[EpisodeRecord]:
         """All finished episodes of one split, sorted by file name; files seen before are not opened again.
@@ -129,7 +126,7 @@ class EpisodeStore:
         names = sorted(name for name in os.listdir(folder) if name.endswith(".h5")) if folder.is_dir() else []
         for name in names:
             if folder / name not in self._records:
-                self._records[folder / name] = self._inspect(folder / name, split)
+                self._records[folder / name] = self._inspect(folder / name, split, folder / name)
         return [self._records[folder / name] for name in names]
 
     def frames(self, split: str) -> int:
@@ -160,7 +157,7 @@ class EpisodeStore:
                 f"got start {start}, stop {stop}; ask for frames that exist"
             )
         with open_episode(record.path) as file:
-            return read_values(file, "frames", record.path, slice(start, stop))
+            return file["frames"][start:stop]
 
     def write(self, split: str, episode: Episode, *, name: str | None = None) -> EpisodeRecord:
         """Adds one episode; it appears whole or not at all.
@@ -175,7 +172,9 @@ class EpisodeStore:
         """
         self._check_split(split)
         check_episode(episode, self.size)
-        name = name or _free_name(self.root / split, episode.agent)
+        if name is None:
+            with folder_lock(self.root / split, wait=True, name=".naming"):  # else two writers take one number
+                return self.write(split, episode, name=_free_name(self.root / split, episode.agent))
         with self.adding(split, name) as writer:
             writer.append(episode.frames)
             writer.finish(episode)
@@ -192,23 +191,21 @@ class EpisodeStore:
         if not _EPISODE_ID.fullmatch(name):
             raise ValueError(f"expected a name or agent of letters, digits, - and _, got {name!r}; rename it")
         path = self.root / split / f"{name}.h5"
-        path.parent.mkdir(exist_ok=True)
-        temporary = path.with_name(f"{path.stem}.{os.getpid()}{TEMPORARY}")
-        try:
+        with replacing(path) as temporary:
             with EpisodeWriter(temporary, self.size) as writer:
                 yield writer
-            record = replace(self._inspect(temporary, split), path=path)
-            os.replace(temporary, path)
-            self._records[path] = record
-        finally:
-            temporary.unlink(missing_ok=True)
+            if not writer.finished:
+                raise ValueError(f"expected a finished episode, got the unfinished {path}; end with writer.finish")
+            record = self._inspect(temporary, split, path)
+        self._records[path] = record
 
     def _check_split(self, split: str) -> None:
         if split not in SPLITS:
             raise ValueError(f"expected a split out of {', '.join(SPLITS)}, got {split!r}; name one of them")
 
-    def _inspect(self, path: Path, split: str) -> EpisodeRecord:
-        with open_episode(path) as file:
+    def _inspect(self, there: Path, split: str, path: Path) -> EpisodeRecord:
+        """The record of a file, as it will be under its final path."""
+        with open_episode(there) as file:
             shape = file["frames"].shape
             if shape[1:] != (self.size, self.size, 3):
                 raise ValueError(
@@ -237,11 +234,13 @@ def _free_name(folder: Path, agent: str) -> str:
     return f"{agent}-{number:06d}"
 
 
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's, hence alive
-        pass
-    return True
+def _begin(root: Path, header: dict[str, Any]) -> None:
+    """Makes an absent or empty folder a store, unless another process has just done so."""
+    if is_vacant(root):
+        with folder_lock(root, wait=True, name=".beginning"):
+            if is_vacant(root):
+                write_header(root, header)
+    if not (root / "store.json").exists():
+        raise ValueError(
+            f"expected an absent or empty folder, got {root}, which holds something else; name another folder"
+        )

@@ -1,15 +1,13 @@
 """store.json, which says what an episode store holds: format, version, source, frame size, settings."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from flam_env.worlds.files import write_atomically
 from flam_train.data.episode import FORMAT
 
 VERSION = 1
-TEMPORARY = ".partial"
-"""How the names of files end that are still being written."""
 
 
 def read_header(root: Path) -> dict[str, Any]:
@@ -43,7 +41,5 @@ def read_header(root: Path) -> dict[str, Any]:
 
 def write_header(root: Path, header: dict[str, Any]) -> None:
     """Writes source, size and settings; the file appears whole or not at all."""
-    temporary = root / f"store.json.{os.getpid()}{TEMPORARY}"
     text = json.dumps({"format": FORMAT, "version": VERSION, **header}, indent=2)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, root / "store.json")
+    write_atomically(root / "store.json", f"{text}\n".encode())

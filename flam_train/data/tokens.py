@@ -5,8 +5,6 @@ those episodes: tokens of another tokenizer, or of a store that has changed sinc
 """
 
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +16,9 @@ from torch import Tensor
 from flam_env.checkpoint import fingerprint
 from flam_env.frames import to_float
 from flam_env.models.tokenizer import Tokenizer
+from flam_env.worlds.files import replacing
 from flam_train.data.store import EpisodeRecord, EpisodeStore
+from flam_train.engine.locks import folder_lock
 
 try:
     from tqdm import tqdm
@@ -26,6 +26,7 @@ except ImportError as error:
     raise ImportError("encoding needs tqdm: pip install 'flam-env[train]'") from error
 
 CHUNK = 256  # frames encoded at once
+TOKEN = np.dtype(np.uint16)
 
 Records = dict[str, list[EpisodeRecord]]
 
@@ -77,56 +78,58 @@ def token_cache(store: EpisodeStore, tokenizer: Tokenizer, device: torch.device 
         split: [[r.path.name, r.frames, r.agent, r.level_seed] for r in episodes] for split, episodes in records.items()
     }
     root = store.root / "tokens" / fingerprint(tokenizer)
-    if not _is_current(root, index):
-        _encode(store, records, tokenizer.to(device).eval(), root, index)
-    return {split: _open(root, split, episodes) for split, episodes in index.items()}
+    if (found := _read(root, index)) is not None:
+        return found
+    with folder_lock(root.parent, wait=True, name=f".{root.name}"):  # one process encodes, the others read
+        if (found := _read(root, index)) is None:
+            _encode(store, records, tokenizer.to(device).eval(), root, index)
+            found = _read(root, index)
+    assert found is not None
+    return found
 
 
-def _is_current(root: Path, index: dict[str, list]) -> bool:
-    """Whether a whole cache of these episodes is there; what a crash or a disk left damaged is made anew."""
+def _read(root: Path, index: dict[str, list]) -> dict[str, TokenSplit] | None:
+    """The cache of these episodes, if all of it is there; what a crash or a disk left damaged is made anew."""
     try:
-        found = json.loads((root / "index.json").read_text())
-        lengths = {split: len(np.load(root / f"{split}.npy", mmap_mode="r")) for split in index}
+        before = (root / "index.json").read_text()
+        tokens = {split: np.load(root / f"{split}.npy", mmap_mode="r") for split in index}
+        changed = before != (root / "index.json").read_text()  # by who puts another cache in its place
+        if changed or json.loads(before) != index:
+            return None
     except (OSError, ValueError, EOFError):  # no such file, no JSON, no whole array
-        return False
-    return found == index and lengths == {split: sum(n for _, n, *_ in rows) for split, rows in index.items()}
+        return None
+    splits = {split: _split(tokens[split], episodes) for split, episodes in index.items()}
+    return splits if all(len(split.tokens) == split.bounds[-1] for split in splits.values()) else None
 
 
-def _open(root: Path, split: str, episodes: list[list]) -> TokenSplit:
+def _split(tokens: np.ndarray, episodes: list[list]) -> TokenSplit:
     bounds = np.cumsum([0, *(frames for _, frames, *_ in episodes)])
-    agents = tuple(agent for _, _, agent, _ in episodes)
-    return TokenSplit(np.load(root / f"{split}.npy", mmap_mode="r"), bounds, agents)
+    return TokenSplit(tokens, bounds, tuple(agent for _, _, agent, _ in episodes))
 
 
 def _encode(store: EpisodeStore, records: Records, tokenizer: Tokenizer, root: Path, index: dict[str, list]) -> None:
-    """Writes all splits into a temporary folder, then puts it in place of what is there."""
-    temporary = root.with_name(f".{root.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    """Writes all splits, then puts them in place of what is there."""
     total = sum(record.frames for episodes in records.values() for record in episodes)
-    try:
+    with replacing(root) as temporary:
+        temporary.mkdir()
         with tqdm(total=total, desc="tokens", unit=" frames", disable=None) as bar, torch.inference_mode():
             for split, episodes in records.items():
                 _encode_split(store, episodes, tokenizer, temporary / f"{split}.npy", bar)
         (temporary / "index.json").write_text(json.dumps(index))
-        if not _is_current(root, index):  # else another process was faster
-            shutil.rmtree(root, ignore_errors=True)
-            os.replace(temporary, root)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _encode_split(
     store: EpisodeStore, episodes: list[EpisodeRecord], tokenizer: Tokenizer, path: Path, bar: tqdm
 ) -> None:
+    """Writes one array bit by bit: not through a memory map, since a full disk kills the process that fills one."""
     device = next(tokenizer.parameters()).device
     shape = (sum(record.frames for record in episodes), tokenizer.config.grid**2)
-    tokens = np.lib.format.open_memmap(path, "w+", np.uint16, shape)
-    at = 0
-    for record in episodes:
-        for start in range(0, record.frames, CHUNK):
-            frames = store.read_frames(record, start, min(start + CHUNK, record.frames))
-            tokens[at : at + len(frames)] = tokenizer.encode(to_float(frames, device)).cpu().numpy()
-            at += len(frames)
-            bar.update(len(frames))
-    tokens.flush()
+    header = {"descr": np.lib.format.dtype_to_descr(TOKEN), "fortran_order": False, "shape": shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for record in episodes:
+            for start in range(0, record.frames, CHUNK):
+                frames = store.read_frames(record, start, min(start + CHUNK, record.frames))
+                tokens = tokenizer.encode(to_float(frames, device)).cpu().numpy()
+                file.write(tokens.astype(TOKEN).tobytes())
+                bar.update(len(frames))

@@ -2,11 +2,12 @@
 
 import json
 import math
-import os
 import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from flam_env.worlds.files import write_atomically
 
 try:
     from torch.utils.tensorboard import SummaryWriter
@@ -37,7 +38,7 @@ class RunLog:
         if not active:
             return
         kept = _read_lines(out / METRICS_NAME, step)
-        _rewrite(out / METRICS_NAME, kept)
+        write_atomically(out / METRICS_NAME, "".join(json.dumps(line) + "\n" for line in kept).encode())
         self._file = (out / METRICS_NAME).open("a")
         self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
         quick = 0.5 if sys.stderr.isatty() else 30.0
@@ -114,9 +115,3 @@ def _read_lines(path: Path, step: int) -> list[dict[str, Any]]:
         if line["step"] <= step:
             lines.append(line)
     return lines
-
-
-def _rewrite(path: Path, lines: list[dict[str, Any]]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    os.replace(temporary, path)

@@ -5,16 +5,16 @@ The file holds tensors and JSON, never pickles, so a file from a stranger can be
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from flam_env.worlds.files import write_atomically
 from flam_train.engine.stopping import BestSoFar
 
 FORMAT = "flam-resume-1"
@@ -85,22 +85,23 @@ class RunState:
             return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
     def save(self, path: Path, record: dict[str, Any]) -> None:
-        """Writes the state and the run's record under a temporary name, then renames it to `path`."""
+        """Writes the state and the run's record; where that fails, what was saved before stays.
+
+        Raises:
+            OSError: the disk is full, or the like.
+        """
         tensors = {name: value.detach().cpu().contiguous().clone() for name, value in self._tensors().items()}
         header = {"step": self.step, "seconds": self.seconds, "record": record}
         header |= {"best": self.best.header()} if self.best else {}
         metadata = {"format": FORMAT, "run": json.dumps(header)}
-        temporary = path.with_name(path.name + ".tmp")
-        save_file(tensors, temporary, metadata=metadata)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_atomically(path, save(tensors, metadata))
 
     def load(self, path: Path) -> None:
         """Restores what `save` wrote, in place.
 
         Raises:
-            ValueError: if the file cannot be read, or does not fit the model.
+            OSError: the system does not let the file be read.
+            ValueError: the file is damaged, or does not fit the model.
         """
         header = read_header(path)
         with _opened(path) as file:
@@ -156,6 +157,7 @@ def read_header(path: Path) -> ResumeHeader:
     """Reads step, training seconds and record of a saved run without its tensors.
 
     Raises:
+        OSError: the system does not let the file be read.
         ValueError: if the file is damaged or not a resume file of this version.
     """
     with _opened(path) as file:
@@ -163,7 +165,7 @@ def read_header(path: Path) -> ResumeHeader:
     if metadata.get("format") != FORMAT:
         raise ValueError(
             f"{path}: expected a resume file of format {FORMAT!r}, got {metadata.get('format')!r}; "
-            "choose another output folder, or delete the file to start over"
+            "choose another output folder, or use the release of flam-env that wrote it"
         )
     return ResumeHeader(**json.loads(metadata["run"]))
 
@@ -200,13 +202,14 @@ def require_trainable(model: nn.Module) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
+    path.open("rb").close()  # tells what the system has against it, all of which is "no such file" to safetensors
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             yield file
-    except (SafetensorError, OSError) as error:
+    except SafetensorError as error:
         raise ValueError(
             f"{path}: expected a whole safetensors file, got a damaged or foreign one ({error}); "
-            "restore a copy of it, or delete it to start over"
+            "restore a copy of it, or choose another output folder to start over"
         ) from error
 
 

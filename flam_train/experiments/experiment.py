@@ -14,10 +14,10 @@ from typing import Any
 from flam_env.checkpoint import write_atomically
 from flam_train.cli import Positional, run_command
 from flam_train.collect import collect
+from flam_train.engine.processes import logged, side_by_side
 from flam_train.evaluate.evaluate import Metric, evaluate
 from flam_train.experiments.runs import EXPERIMENTS, FRAMES, SIZE, Run
 from flam_train.presets import ROOMS
-from flam_train.side_by_side import logged, side_by_side
 from flam_train.tokenizer import FILE as TOKENIZER_FILE
 from flam_train.tokenizer import tokenizer
 from flam_train.world_model import world_model

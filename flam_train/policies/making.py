@@ -14,13 +14,13 @@ from flam_train.clone import FILE, SIMULATORS, new_model, save_policy
 from flam_train.data.policy import Demonstrator, load_policy
 from flam_train.data.procgen_vec_env import ProcgenVecEnv
 from flam_train.data.store import EpisodeStore
+from flam_train.engine.processes import logged
 from flam_train.evaluate.levels import LevelScores, play_and_close
 from flam_train.policies.arms import arm_demonstrations, held_out_demonstrations
 from flam_train.policies.players import DemonstratorPlayer, RandomPlayer
 from flam_train.policies.pseudo_labels import label_path, read_pseudo_labels
 from flam_train.policies.runs import CLONING, PLAYERS, PSEUDO, Run
 from flam_train.policies.study import Study
-from flam_train.side_by_side import logged
 
 EPISODES, JUDGED_EPISODES = 7, 2
 """Of each simulator: 112 on levels of the test split in the end, 32 on levels of the val split to choose weights."""

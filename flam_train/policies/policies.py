@@ -16,11 +16,11 @@ from flam_train.data.policy import load_policy
 from flam_train.data.procgen import GAMES
 from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig
+from flam_train.engine.processes import side_by_side
 from flam_train.policies.making import make_policy
 from flam_train.policies.pseudo_labels import make_pseudo_labels
 from flam_train.policies.runs import FIT, PSEUDO, RUNS
 from flam_train.policies.study import Study
-from flam_train.side_by_side import side_by_side
 
 
 def policies(

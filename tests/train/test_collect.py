@@ -56,10 +56,9 @@ def test_a_killed_collection_resumes_to_the_same_content(collected, tmp_path):
     process.wait()
     survived = contents(out)
     assert 2 <= len(survived) < len(contents(collected.root))
-    (out / "train" / "random-000099.99999999.partial").write_bytes(b"half an episode")
     collect_random(out)
     assert contents(out) == contents(collected.root)
-    assert not list(out.glob("**/*.partial"))
+    assert not list(out.glob("**/.flam-*"))
 
 
 def test_a_collection_can_be_extended_and_finished_ones_cost_nothing(tmp_path):
@@ -145,9 +144,9 @@ def test_a_failing_worker_stops_the_collection_and_says_why(tmp_path):
     settings = collect_settings(tmp_path / "reference")
     store = EpisodeStore.create(tmp_path / "store", source="procgen/bigfish", size=64, settings=settings)
     (store.root / "train").write_text("a file where a folder belongs")
-    with pytest.raises(ChildProcessError, match="FileExistsError"):
+    with pytest.raises(FileExistsError):
         collect_random(store.root, frames=100, workers=1)
-    assert not list(store.root.glob("**/*.partial"))
+    assert not list(store.root.glob("**/.flam-*"))
 
 
 def collect_settings(root):

@@ -1,0 +1,115 @@
+"""Worker processes, each on one core: whatever ends them or the process that started them, nothing hangs or stays."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+try:
+    from tqdm import tqdm
+except ImportError as error:
+    raise ImportError("worker processes need tqdm: pip install 'flam-env[train]'") from error
+
+LOG = "log.txt"
+
+
+@contextlib.contextmanager
+def worker_processes(workers: int, *, tasks_each: int | None = None) -> Iterator[ProcessPoolExecutor]:
+    """Yields a pool of processes, which end with the context, and when this process is gone.
+
+    If the context ends with an error, as Ctrl-C, they are asked to end as by SIGTERM. What is raised in one comes out
+    of its future as it was, with the traceback of the worker as its cause.
+
+    Args:
+        workers: how many at once.
+        tasks_each: how many tasks a process does before another takes its place.
+
+    Raises:
+        ChildProcessError: one of them was killed.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    leash, hold = spawn.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, spawn, _begin, (leash,), max_tasks_per_child=tasks_each)
+    try:
+        yield pool
+        pool.shutdown()
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            "a worker process ended without an answer, as one does that is killed where memory is short; "
+            "run the same command again to resume"
+        ) from error
+    finally:
+        hold.close()
+        pool.shutdown(cancel_futures=True)
+        leash.close()
+
+
+def side_by_side(jobs: Mapping[str, Callable[[], Any]], workers: int, title: str) -> None:
+    """Does long jobs, which can be pickled, in the order of the mapping, each in a process of its own.
+
+    Args:
+        jobs: by name.
+        workers: how many at once; 0 for one per core.
+        title: of the progress bar.
+
+    Raises:
+        ChildProcessError: a job failed or was killed; the others are ended.
+    """
+    with (
+        worker_processes(workers or available_cores(), tasks_each=1) as pool,
+        tqdm(total=len(jobs), desc=title, unit="run") as progress,
+    ):
+        names = {pool.submit(job): name for name, job in jobs.items()}
+        for future in as_completed(names):
+            error = future.exception()
+            if error is not None and not isinstance(error, BrokenProcessPool):
+                raise ChildProcessError(
+                    f"{names[future]} failed, {type(error).__name__}: {error}; see also {LOG} in its folder"
+                ) from error
+            future.result()
+            progress.update()
+
+
+@contextlib.contextmanager
+def logged(out: Path) -> Iterator[None]:
+    """Sends what is printed to the log of a folder, which is made; also what error ends the context."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / LOG).open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        try:
+            yield
+        except BaseException:
+            traceback.print_exc()
+            raise
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _begin(leash: Connection) -> None:
+    """Prepares a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the one that started us ends us
+    os.environ["OMP_NUM_THREADS"] = "1"  # for torch, if it is yet to come
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    threading.Thread(target=_end_with, args=(leash,), daemon=True).start()
+
+
+def _end_with(leash: Connection) -> None:
+    """Ends this process once the other end of the leash is let go, or gone."""
+    with contextlib.suppress(EOFError, OSError):
+        leash.recv()
+    while True:  # a training run takes the first as a request, and ends with a checkpoint
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
