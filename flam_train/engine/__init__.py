@@ -1,7 +1,7 @@
 """The one training loop of the project, and what it is told."""
 
 from flam_train.engine.batches import Batch, DrawBatch
-from flam_train.engine.fit import FitResult, fit, is_finished
+from flam_train.engine.loop import FitResult, fit, is_finished
 from flam_train.engine.plan import FitConfig, Loss, Progress, learning_rate
 from flam_train.engine.stopping import EarlyStopping
 from flam_train.engine.window import NonFiniteLossError
