@@ -26,6 +26,7 @@ from flam_train.data.policy import Policy, PolicyConfig, load_policy
 from flam_train.data.procgen import check_game, import_simulator
 from flam_train.data.visits import VisitConfig, print_test_scores, val_scores, visit
 from flam_train.engine import FitConfig, Progress
+from flam_train.engine.precision import training_device, used_precision
 from flam_train.policy_fit import fit_policy
 from flam_train.run_folder import open_run
 
@@ -118,6 +119,10 @@ class _Run:
         planner = asdict(PRESETS[game])
         taught = {key: value for key, value in asdict(dagger).items() if key != "rounds"}
         decided = {"game": game, "seed": seed, "dagger": taught, "fit": asdict(training), "planner": planner}
+        decided["precision"] = {
+            "fit": used_precision(training.precision, training_device()),
+            "look_ahead": used_precision("auto", torch.device("cpu")),
+        }
         self.record = open_run(out, decided)
 
     def round(self, number: int) -> None:

@@ -22,6 +22,7 @@ from flam_train.data.procgen import check_game, import_simulator
 from flam_train.data.store import EpisodeStore
 from flam_train.data.visits import print_test_scores, val_scores
 from flam_train.engine import FitConfig
+from flam_train.engine.precision import training_device, used_precision
 from flam_train.imitation import IMITATION, imitate
 from flam_train.run_folder import open_run
 from flam_train.stages import STAGE, Stage, StageConfig, demonstrator_of
@@ -74,8 +75,9 @@ def reinforce(
             f"make them with `flam-train collect {game} --native --random-share 0`"
         )
     out, imitation = Path(out), replace(imitation, seed=seed)
-    decided = {"game": game, "seed": seed, "imitated": store.identity()}
-    record = open_run(out, decided | {"imitation": asdict(imitation), "config": asdict(config)})
+    decided = {"game": game, "seed": seed, "imitated": store.identity(), "imitation": asdict(imitation)}
+    decided |= {"config": asdict(config), "precision": used_precision("auto", training_device())}
+    record = open_run(out, decided)
     imitator = _imitator(game, store, imitation, out / "imitation")
     for number in range(stages):
         folder = out / f"stage-{number:02d}"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from flam_env.checkpoint import parse_json, write_atomically
+from flam_train.engine.identity import as_json, require_same
 
 FILE = "run.json"
 
@@ -22,16 +23,10 @@ def open_run(out: Path, record: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: the folder holds something else, or a run with another record.
     """
-    path, record = Path(out) / FILE, json.loads(json.dumps(record))
+    path, record = Path(out) / FILE, as_json(record)
     if not path.exists():
         if path.parent.exists() and (not path.parent.is_dir() or any(path.parent.iterdir())):
             raise ValueError(f"expected an absent or empty folder, got {out}; name another folder")
         write_atomically(path, json.dumps(record, indent=2).encode())
-    found = parse_json(path.read_bytes(), path)
-    for key, wanted in record.items():
-        if found.get(key) != wanted:
-            raise ValueError(
-                f"expected a run with {key} {wanted} in {out}, got {found.get(key)}; name another folder, "
-                "or repeat the arguments of the first run to resume it"
-            )
+    require_same(parse_json(path.read_bytes(), path), record, where=out)
     return record

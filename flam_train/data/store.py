@@ -7,7 +7,6 @@ In a store whose settings name a `world`, all labels are of that world, and in o
 Every file is written under a temporary name and renamed, so a killed process loses at most the episode in flight.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -28,10 +27,12 @@ from flam_train.data.episode import (
     read_values,
 )
 from flam_train.data.store_header import TEMPORARY, read_header, write_header
+from flam_train.engine.identity import as_json, require_same
 
 __all__ = ["SPLITS", "Episode", "EpisodeRecord", "EpisodeStore"]
 
 SPLITS = ("train", "val", "test")
+ADVICE = "use another folder, or the same settings to resume"
 _EPISODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -75,15 +76,9 @@ class EpisodeStore:
             ValueError: the folder holds something else, or a store with another source, size or settings.
         """
         root = Path(root)
-        wanted = {"source": source, "size": size, "settings": json.loads(json.dumps(settings))}
+        wanted: dict[str, Any] = {"source": source, "size": size, "settings": as_json(settings)}
         if (root / "store.json").exists():
-            found = read_header(root)
-            for key in wanted:
-                if found[key] != wanted[key]:
-                    raise ValueError(
-                        f"expected a store with {key} {wanted[key]} in {root}, got {key} {found[key]}; "
-                        "use another folder, or repeat the arguments of the first run to resume it"
-                    )
+            require_same(read_header(root), wanted, where=root, kind="a store", advice=ADVICE)
         elif root.exists() and (not root.is_dir() or any(root.iterdir())):
             raise ValueError(
                 f"expected an absent or empty folder, got {root}, which holds something else; name another folder"

@@ -4,11 +4,10 @@ Batches and noise of a step depend on nothing but (seed, step, process), so a ru
 gives the same numbers, bit for bit, as one that ran through (on a CPU; GPU kernels may reorder sums).
 """
 
-import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from flam_train.engine.batches import Batch, BatchFeed, DrawBatch, Stream, step_seed
+from flam_train.engine.identity import RESUME_ADVICE, as_json, require_same
 from flam_train.engine.log import METRICS_NAME, RunLog, last_metrics
 from flam_train.engine.objective import Objective
 from flam_train.engine.plan import (
@@ -30,8 +30,9 @@ from flam_train.engine.plan import (
     optimizers,
     progress_of,
 )
+from flam_train.engine.precision import used_precision
 from flam_train.engine.signals import Interrupts
-from flam_train.engine.state import RunState, read_header, require_same_run, require_trainable
+from flam_train.engine.state import RunState, read_header, require_trainable
 from flam_train.engine.stopping import BestSoFar, EarlyStopping
 from flam_train.engine.window import Window
 
@@ -42,6 +43,8 @@ except ImportError as error:
 
 
 RESUME_NAME = "resume.safetensors"
+MAY_DIFFER = frozenset({"fit.steps", "fit.minutes", "fit.log_every", "fit.checkpoint_minutes"})
+"""Keys of a run's record that a resumed run may set differently."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,21 +147,24 @@ class _Run:
         # Over gloo, agreeing on time and signals never waits for the GPU; the timeout outlasts evaluations.
         shared = self.processes > 1
         self.control = dist.new_group(backend="gloo", timeout=timedelta(days=1)) if shared else None
-        self.objective = self.accelerator.prepare(Objective(model, loss, config, self.device))
+        self.precision = used_precision(config.precision, self.device)
+        objective = Objective(model, loss, compiled=config.compile, bf16=self.precision == "bf16")
+        self.objective = self.accelerator.prepare(objective)
         self.model, self.optimizers = model, optimizers(model, config, self.device)
         self.state = RunState(model, self.optimizers, average=config.ema > 0, best=best)
         self.window = Window(out / RESUME_NAME)
 
     def open(self, identity: dict[str, Any], product: Path | None) -> None:
         """Resumes what the folder holds, or starts a run there by writing the checkpoint of step 0."""
-        record = {"fit": asdict(self.config), "identity": identity, "processes": self.processes}
+        used = replace(self.config, precision=self.precision)
+        record = {"fit": asdict(used), "identity": identity, "processes": self.processes}
         record |= {"stopping": asdict(self.best.stopping)} if self.best else {}
-        self.record = json.loads(json.dumps(record))
+        self.record = as_json(record)
         path = self.out / RESUME_NAME
         resumed = path.exists()
         self.accelerator.wait_for_everyone()
         if resumed:
-            require_same_run(path, read_header(path).record, self.record)
+            self._require_same(read_header(path).record)
             self.state.load(path)
         elif (self.out / METRICS_NAME).exists():
             raise ValueError(
@@ -174,6 +180,14 @@ class _Run:
             self.out.mkdir(parents=True, exist_ok=True)
             self.state.save(path, self.record)
         self.saved_at = time.perf_counter()
+
+    def _require_same(self, saved: dict[str, Any]) -> None:
+        """A finished run may be asked for in another precision: nothing is computed in it."""
+        there, advice = saved.get("fit", {}).get("precision"), RESUME_ADVICE
+        if self.config.precision == "auto" and there != self.precision:
+            advice = f"{advice}: precision auto is {self.precision} on this machine"
+        free = MAY_DIFFER | {"fit.precision"} if is_finished(self.out, self.config) else MAY_DIFFER
+        require_same(saved, self.record, where=self.out, may_differ=free, advice=advice)
 
     def train(self, batches: DrawBatch, evaluate: Evaluate | None, evaluate_every: int) -> FitResult:
         """Steps until the run is done, then returns its result; returns at once if it is done already."""

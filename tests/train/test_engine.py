@@ -142,7 +142,9 @@ def test_loss_that_is_not_finite_stops_with_the_checkpoint_intact(tmp_path, what
 def test_folder_with_another_run_is_refused(tmp_path):
     fit(toy(), error, draw, config(steps=5), tmp_path / "run", identity={"data": {"hash": "a"}})
     before = (tmp_path / "run/resume.safetensors").read_bytes()
-    with pytest.raises(ValueError, match=r"differs in learning_rate 0.02 there, 0.5 here, identity.data.hash a there"):
+    with pytest.raises(
+        ValueError, match=r"differs in fit.learning_rate 0.02 there, 0.5 here, identity.data.hash a the"
+    ):
         changed = config(steps=9, learning_rate=0.5)
         fit(toy(), error, draw, changed, tmp_path / "run", identity={"data": {"hash": "b"}})
     with pytest.raises(ValueError, match="expected the weights of this Linear"):
@@ -289,6 +291,27 @@ def test_automatic_precision_is_bf16_where_the_processor_has_instructions_for_it
 
     fit(toy(), watch, draw, config(steps=2, precision="auto"), tmp_path)
     assert kinds == {torch.bfloat16 if expected else torch.float32}
+
+
+@pytest.fixture
+def processor(monkeypatch):
+    """Says which instructions the processor has."""
+    return lambda **known: monkeypatch.setattr("torch.cpu.get_capabilities", lambda: known)
+
+
+def test_a_run_records_the_precision_that_it_really_has_and_goes_on_in_no_other(tmp_path, processor):
+    processor(amx_bf16=True)
+    fit(toy(), error, draw, config(steps=5), tmp_path)
+    assert read_header(tmp_path / "resume.safetensors").record["fit"]["precision"] == "bf16"
+    before = (tmp_path / "resume.safetensors").read_bytes()
+    processor()
+    with pytest.raises(ValueError, match=r"fit.precision bf16 there, fp32 here; .*: precision auto is fp32 on this"):
+        fit(toy(), error, draw, config(steps=9), tmp_path)
+    assert (tmp_path / "resume.safetensors").read_bytes() == before
+    assert not fit(toy(), error, draw, config(steps=5), tmp_path).trained, "nothing is computed in a finished run"
+    assert fit(toy(), error, draw, config(steps=9, precision="bf16"), tmp_path).step == 9
+    processor(avx512_bf16=True)
+    assert fit(toy(), error, draw, config(steps=12), tmp_path).step == 12
 
 
 def test_log_goes_to_tensorboard_and_the_frame_rate_counts_frames(tmp_path):

@@ -136,9 +136,12 @@ def test_what_is_out_of_range_is_refused_and_leaves_no_folder(planned, tmp_path,
     assert not (tmp_path / "run").exists()
 
 
-def test_another_run_is_refused(planned, played):
-    with pytest.raises(ValueError, match=r"expected a run with seed 1 .* got 0; name another folder"):
+def test_another_run_is_refused(planned, played, monkeypatch):
+    with pytest.raises(ValueError, match=r"got a run that differs in .*seed 0 there, 1 here.*another output folder"):
         play(planned, played.parent, seed=1)
+    monkeypatch.setattr("flam_train.reinforce.used_precision", lambda *_: "another")
+    with pytest.raises(ValueError, match=r"differs in precision \w+ there, another here"):
+        play(planned, played.parent)
 
 
 @pytest.mark.parametrize("change", [{"rollouts": 0}, {"batch_size": 1}, {"discount": 1.5}, {"learning_rate": 0.0}])
