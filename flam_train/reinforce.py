@@ -11,7 +11,7 @@ run that was interrupted goes on as if nothing had happened.
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -22,9 +22,9 @@ from flam_train.data.procgen import check_game, import_simulator
 from flam_train.data.store import EpisodeStore
 from flam_train.data.visits import print_test_scores, val_scores
 from flam_train.engine import FitConfig
+from flam_train.engine.folder import open_run
 from flam_train.engine.precision import training_device, used_precision
 from flam_train.imitation import IMITATION, imitate
-from flam_train.run_folder import open_run
 from flam_train.stages import STAGE, Stage, StageConfig, demonstrator_of
 
 FILE, SCORES = "policy.safetensors", "scores.json"
@@ -75,22 +75,22 @@ def reinforce(
             f"make them with `flam-train collect {game} --native --random-share 0`"
         )
     out, imitation = Path(out), replace(imitation, seed=seed)
-    decided = {"game": game, "seed": seed, "imitated": store.identity(), "imitation": asdict(imitation)}
+    decided: dict[str, Any] = {"game": game, "seed": seed, "imitated": store.identity(), "imitation": asdict(imitation)}
     decided |= {"config": asdict(config), "precision": used_precision("auto", training_device())}
-    record = open_run(out, decided)
-    imitator = _imitator(game, store, imitation, out / "imitation")
-    for number in range(stages):
-        folder = out / f"stage-{number:02d}"
-        if not (folder / SCORES).exists():
-            stage = Stage(game, config, number, seed=seed + 10_000 * number)
-            stage.play(imitator if number == 0 else out / f"stage-{number - 1:02d}", folder)
-            learned = demonstrator_of(folder, temperature)
-            scores = {"stage": number, "steps": (number + 1) * config.steps, "temperature": temperature}
-            scores |= val_scores(learned, episodes=config.scored, seed=seed)
-            print(f"{game}: " + ", ".join(f"{key} {value:.4g}" for key, value in scores.items()))
-            write_atomically(folder / SCORES, json.dumps(scores).encode())
-    policy = demonstrator_of(out / f"stage-{stages - 1:02d}", temperature)
-    save_network(out / FILE, round_as_stored(policy), **record, stages=stages)
+    with open_run(out, decided):
+        imitator = _imitator(game, store, imitation, out / "imitation")
+        for number in range(stages):
+            folder = out / f"stage-{number:02d}"
+            if not (folder / SCORES).exists():
+                stage = Stage(game, config, number, seed=seed + 10_000 * number)
+                stage.play(imitator if number == 0 else out / f"stage-{number - 1:02d}", folder)
+                learned = demonstrator_of(folder, temperature)
+                scores = {"stage": number, "steps": (number + 1) * config.steps, "temperature": temperature}
+                scores |= val_scores(learned, episodes=config.scored, seed=seed)
+                print(f"{game}: " + ", ".join(f"{key} {value:.4g}" for key, value in scores.items()))
+                write_atomically(folder / SCORES, json.dumps(scores).encode())
+        policy = demonstrator_of(out / f"stage-{stages - 1:02d}", temperature)
+        save_network(out / FILE, round_as_stored(policy), **decided, stages=stages)
     print_test_scores(policy, episodes=episodes, seed=seed)
     return out / FILE
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flam_train.engine.batches import Batch, DrawBatch
-    from flam_train.engine.loop import FitResult, fit, is_finished
+    from flam_train.engine.folder import is_finished
+    from flam_train.engine.loop import FitResult, fit
     from flam_train.engine.plan import FitConfig, Loss, Progress, learning_rate
     from flam_train.engine.stopping import EarlyStopping
     from flam_train.engine.window import NonFiniteLossError
@@ -29,7 +30,8 @@ __all__ = [
 
 _MODULES = {
     "batches": ("Batch", "DrawBatch"),
-    "loop": ("FitResult", "fit", "is_finished"),
+    "folder": ("is_finished",),
+    "loop": ("FitResult", "fit"),
     "plan": ("FitConfig", "Loss", "Progress", "learning_rate"),
     "stopping": ("EarlyStopping",),
     "window": ("NonFiniteLossError",),

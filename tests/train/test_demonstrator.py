@@ -12,6 +12,7 @@ from flam_train.data.procgen import GAMES, distinct_actions, open_simulators
 from flam_train.data.visits import VisitConfig, score
 from flam_train.demonstrator import FILE, DaggerConfig, demonstrator
 from flam_train.engine import FitConfig
+from flam_train.engine.locks import folder_lock
 from flam_train.engine.precision import uses_bf16
 from flam_train.variations import MIRRORS, mirrored_actions, varied
 
@@ -64,6 +65,8 @@ def test_another_run_or_a_foreign_folder_is_refused(taught, tmp_path, monkeypatc
     other = {} if uses_bf16("auto", torch.device("cpu")) else {"amx_bf16": True}
     with monkeypatch.context() as patch, pytest.raises(ValueError, match=r"differs in precision\.look_ahead \w+ there"):
         patch.setattr("torch.cpu.get_capabilities", lambda: other)
+        teach(taught.parent)
+    with folder_lock(taught.parent), pytest.raises(ValueError, match="expected a folder that nobody else writes into"):
         teach(taught.parent)
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(ValueError, match="absent or empty folder"):
