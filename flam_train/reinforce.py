@@ -35,6 +35,7 @@ def reinforce(
     *,
     imitated: Path,
     out: Path,
+    pairs: int = 200_000,
     stages: int = 8,
     temperature: float = 0.7,
     seed: int = 0,
@@ -48,6 +49,7 @@ def reinforce(
         game: which game.
         imitated: store of the planner's episodes with native pictures, which the policy imitates first.
         out: folder of the run. A run that was interrupted goes on after its last whole stage, to the same policy.
+        pairs: of frame and action to imitate at most, the first of the store; 200 000 take 2.5 GB of memory.
         stages: of playing and learning, each with new games; a finished run goes on if more are asked for.
         temperature: at which the policy that is written draws its actions. It learns at 1, and plays better below.
         seed: decides everything.
@@ -63,10 +65,10 @@ def reinforce(
         ImportError: an optional package is missing.
     """
     import_simulator()
-    if stages < 1 or episodes < 1 or temperature <= 0:
+    if min(stages, episodes, pairs) < 1 or temperature <= 0:
         raise ValueError(
-            f"expected stages and episodes >= 1 and temperature > 0, got {stages}, {episodes} and {temperature}; "
-            "change these"
+            f"expected stages, episodes and pairs >= 1 and temperature > 0, got {stages}, {episodes}, {pairs} and "
+            f"{temperature}; change these"
         )
     store = EpisodeStore.open(imitated)
     if store.source != f"procgen/{check_game(game)}" or not store.settings.get("native"):
@@ -76,9 +78,9 @@ def reinforce(
         )
     out, imitation = Path(out), replace(imitation, seed=seed)
     decided: dict[str, Any] = {"game": game, "seed": seed, "imitated": store.identity(), "imitation": asdict(imitation)}
-    decided |= {"config": asdict(config), "precision": used_precision("auto", training_device())}
+    decided |= {"pairs": pairs, "config": asdict(config), "precision": used_precision("auto", training_device())}
     with open_run(out, decided):
-        imitator = _imitator(game, store, imitation, out / "imitation")
+        imitator = _imitator(game, store, imitation, out / "imitation", pairs)
         for number in range(stages):
             folder = out / f"stage-{number:02d}"
             if not (folder / SCORES).exists():
@@ -95,10 +97,10 @@ def reinforce(
     return out / FILE
 
 
-def _imitator(game: str, store: EpisodeStore, training: FitConfig, out: Path) -> Policy:
+def _imitator(game: str, store: EpisodeStore, training: FitConfig, out: Path, pairs: int) -> Policy:
     if not (out / FILE).exists():
         torch.manual_seed(training.seed)
-        policy = imitate(Policy(PolicyConfig(game=game)), store, training, out)
+        policy = imitate(Policy(PolicyConfig(game=game)), store, training, out, pairs=pairs)
         save_network(out / FILE, round_as_stored(policy))
     return load_policy(out / FILE, game)
 
