@@ -25,15 +25,14 @@ train-tiny: $(VENV)/installed-dev
 	$(RUN)/flam-train evaluate $(TINY) data/tiny --clips 64
 	$(RUN)/flam-train demo $(TINY) --out demo-tiny
 
-# How the worlds of flam_env/pretrained/bigfish and starpilot are made: under 100 minutes each on two cores.
+# How the worlds of flam_env/pretrained/bigfish and starpilot are made: about 100 minutes each on two cores.
 WORLDS := flam_env/pretrained
-EACH_CORE := OMP_NUM_THREADS=1 $(RUN)/torchrun --nproc-per-node 2 -m
+EACH_CORE := OMP_NUM_THREADS=1 $(RUN)/torchrun --nproc-per-node 2 -m flam_train
 world-bigfish world-starpilot: world-%: $(VENV)/installed-dev
 	$(RUN)/flam-train collect $* --frames 200000 --out data/$*
 	$(RUN)/flam-train tokenizer data/$* --out runs/$*
-	$(EACH_CORE) flam_train.world_model data/$* --out runs/$* --fit-config.minutes 44 --fit-config.compile
-	$(EACH_CORE) flam_train.scheduled_sampling runs/$* data/$* --out runs/$*-steady \
-		--fit-config.minutes 25 --fit-config.compile
+	$(EACH_CORE) world-model data/$* --out runs/$* --fit-config.compile
+	$(EACH_CORE) scheduled-sampling runs/$* data/$* --out runs/$*-steady --fit-config.compile
 	$(RUN)/flam-train evaluate runs/$*-steady data/$*
 	mkdir -p $(WORLDS)/$*
 	rm -f $(WORLDS)/$*/decoder.*

@@ -37,7 +37,7 @@ VARIANTS: dict[str, tuple[dict, dict, dict]] = {
     "per level, twice the slots": (LEVEL | {"slots": 16}, {}, {}),
 }
 MODEL = replace(SMALL.world_model, slots=8, dim=64, layers=1, iterations=1)
-FIT = replace(SMALL.world_model_fit, minutes=4, batch_size=8, ema=0.99)
+FIT = replace(SMALL.world_model_fit, steps=0, minutes=4, batch_size=8, ema=0.99)
 SHOWN = ("rollout_psnr", "recon_psnr", "accuracy_changed", "accuracy_still", "nats_per_frame", "active_slots")
 
 

@@ -30,7 +30,7 @@ VARIANTS = {
     "IMPALA, 4 px, 256 tokens": TokenizerConfig(architecture="impala", patch_size=4, levels=FOUR),
     "patch, 4 px, 256 tokens": TokenizerConfig(architecture="patch", patch_size=4, levels=FOUR),
 }
-TOKENIZER_FIT, WORLD_MODEL_FIT = replace(SMALL.tokenizer_fit, minutes=3), replace(FIT, minutes=3)
+TOKENIZER_FIT, WORLD_MODEL_FIT = replace(SMALL.tokenizer_fit, steps=0, minutes=3), replace(FIT, minutes=3)
 SHOWN = ("recon_psnr", "token_churn", "tokens_used", "rollout_psnr", "accuracy_changed", "nats_per_frame")
 WATCHED_CLIPS, CLIP_FRAMES = 64, 18
 

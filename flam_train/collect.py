@@ -5,19 +5,39 @@ the set of episodes.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+
+from tyro.conf import arg
 
 from flam_train.cli import OmitArgPrefixes, Positional, run_command
 from flam_train.data.crew import Job, work_off
 from flam_train.data.episode import import_h5py
-from flam_train.data.multigrid import RoomConfig
+from flam_train.data.multigrid import Colours, RoomConfig
 from flam_train.data.procgen import GAMES
 from flam_train.data.schedule import Schedule, Stream, quotas
 from flam_train.data.sources import AGENTS, ProcgenRecorder, Recorder, RoomRecorder
 from flam_train.data.store import SPLITS, EpisodeStore
 from flam_train.engine.processes import available_cores
 
-ROOM = RoomConfig()
+
+def room_of(
+    agents: int | None = None,
+    tied: tuple[int, ...] | None = None,
+    colours: Colours | None = None,
+    cells: int | None = None,
+) -> RoomConfig | None:
+    """The room that options name, if there is one.
+
+    Args:
+        agents: multigrid only: 2 to 16 agents, 4 by default.
+        tied: multigrid only: agents, counted from 0, that always take the same action: `--tied 0,1`; none by default.
+        colours: multigrid only: agent i has a colour of its own (by default), all share one colour, or colours are
+            drawn anew for each episode.
+        cells: multigrid only: height and width of the room in cells, walls included, 8 by default.
+    """
+    options = {"agents": agents, "tied": tied, "colours": colours, "cells": cells}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    return RoomConfig(**given) if given else None
 
 
 def collect(
@@ -31,7 +51,7 @@ def collect(
     max_episode_frames: int | None = None,
     demonstrator: Path | None = None,
     native: bool = False,
-    room: Annotated[RoomConfig, OmitArgPrefixes] = ROOM,
+    room: Annotated[RoomConfig | None, OmitArgPrefixes, arg(constructor=room_of)] = None,
 ) -> EpisodeStore:
     """Collects episodes of a Procgen game or a MultiGrid room, split 80/10/10; run again to resume or to extend.
 
@@ -51,7 +71,7 @@ def collect(
             of the planner.
         native: games only: keep the simulator's own 64-pixel pictures, which policies of the plain game see, in place
             of its 512-pixel render, averaged down.
-        room: multigrid only: who is in the room.
+        room: multigrid only: who is in the room, by default what `RoomConfig` says.
 
     Raises:
         ValueError: an argument is out of range or of another source, or the folder holds something else.
@@ -77,7 +97,7 @@ def _recorder(
     max_episode_frames: int | None,
     demonstrator: Path | None,
     native: bool,
-    room: RoomConfig,
+    room: RoomConfig | None,
 ) -> Recorder:
     """The source of a name, if the options belong to it."""
     if game == "multigrid":
@@ -91,10 +111,12 @@ def _recorder(
                 f"expected --demonstrator and --native for games of Procgen only, got {demonstrator} and {native} for "
                 "multigrid; leave them out"
             )
-        return RoomRecorder(room=room, size=size, longest=100 if max_episode_frames is None else max_episode_frames)
+        return RoomRecorder(
+            room=room or RoomConfig(), size=size, longest=100 if max_episode_frames is None else max_episode_frames
+        )
     if game not in GAMES:
         raise ValueError(f"expected {', '.join(GAMES)} or multigrid, got {game!r}; name one of them")
-    if room != ROOM:
+    if room is not None:
         raise ValueError(
             f"expected --agents, --tied, --colours and --cells for multigrid only, got {room} for {game}; "
             "leave them out"

@@ -26,8 +26,9 @@ from flam_train.data.policy import Policy, PolicyConfig, load_policy
 from flam_train.data.procgen import check_game, import_simulator
 from flam_train.data.visits import VisitConfig, print_test_scores, val_scores, visit
 from flam_train.engine import FitConfig, Progress
+from flam_train.engine.folder import open_run
+from flam_train.engine.precision import training_device, used_precision
 from flam_train.policy_fit import fit_policy
-from flam_train.run_folder import open_run
 
 FILE = "policy.safetensors"
 STATES, SCORES = "states.h5", "scores.json"  # of a round
@@ -101,13 +102,14 @@ def demonstrator(
     if episodes < 1:
         raise ValueError(f"expected episodes >= 1, got {episodes}; change it")
     run = _Run(check_game(game), Path(out), seed, dagger, training)
-    for number in range(dagger.rounds):
-        run.round(number)
-    policy = run.last_policy(last_training)
-    fitted = {"rounds": dagger.rounds, "last_fit": asdict(last_training)}
-    save_network(Path(out) / FILE, round_as_stored(policy), **run.record, **fitted)
+    with open_run(run.out, run.record):
+        for number in range(dagger.rounds):
+            run.round(number)
+        policy = run.last_policy(last_training)
+        fitted = {"rounds": dagger.rounds, "last_fit": asdict(last_training)}
+        save_network(run.out / FILE, round_as_stored(policy), **run.record, **fitted)
     print_test_scores(policy, episodes=episodes, seed=seed)
-    return Path(out) / FILE
+    return run.out / FILE
 
 
 class _Run:
@@ -118,7 +120,11 @@ class _Run:
         planner = asdict(PRESETS[game])
         taught = {key: value for key, value in asdict(dagger).items() if key != "rounds"}
         decided = {"game": game, "seed": seed, "dagger": taught, "fit": asdict(training), "planner": planner}
-        self.record = open_run(out, decided)
+        decided["precision"] = {
+            "fit": used_precision(training.precision, training_device()),
+            "look_ahead": used_precision("auto", torch.device("cpu")),
+        }
+        self.record = decided
 
     def round(self, number: int) -> None:
         """Plays and labels, fits, scores: what of this is done already is not done again."""

@@ -21,7 +21,7 @@ from flam_train.policy_fit import fit_policy
 IMITATION = FitConfig(steps=3000, batch_size=128, learning_rate=1e-3, warmup_steps=50, decay_share=0.5, ema=0.995)
 
 
-def imitate(policy: Policy, store: EpisodeStore, config: FitConfig, out: Path) -> Policy:
+def imitate(policy: Policy, store: EpisodeStore, config: FitConfig, out: Path, *, pairs: int = 200_000) -> Policy:
     """Fits a policy to what the planner did in the train split of a store.
 
     Args:
@@ -29,15 +29,17 @@ def imitate(policy: Policy, store: EpisodeStore, config: FitConfig, out: Path) -
         store: of the simulator's native pictures, which the policy sees.
         config: budget and optimiser.
         out: folder of the run, which is resumed.
+        pairs: of frame and action to imitate at most, the first of the store; 200 000 take 2.5 GB of memory.
 
     Raises:
         ValueError: the planner did not play there, or `out` holds another run.
     """
-    game, pairs = policy.config.game, read_demonstrations(store, "train")
-    chosen = np.array(ACTION_CLASS[game])[pairs.acts]
+    game, shown = policy.config.game, read_demonstrations(store, "train", pairs=pairs)
+    chosen = np.array(ACTION_CLASS[game])[shown.acts]
     actions = torch.from_numpy(np.searchsorted(distinct_actions(game), chosen))
-    frames, values = torch.from_numpy(pairs.obs), one_hot(actions, len(distinct_actions(game))).float()
-    return fit_policy(policy, frames, values, _unlikelihood, config, out, identity={"demonstrations": store.identity()})
+    frames, values = torch.from_numpy(shown.obs), one_hot(actions, len(distinct_actions(game))).float()
+    identity = {"demonstrations": store.identity(), "pairs": len(shown)}
+    return fit_policy(policy, frames, values, _unlikelihood, config, out, identity=identity)
 
 
 def _unlikelihood(policy: nn.Module, batch: Any, _: Progress) -> tuple[Tensor, dict[str, Tensor]]:

@@ -11,7 +11,7 @@ run that was interrupted goes on as if nothing had happened.
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -22,8 +22,9 @@ from flam_train.data.procgen import check_game, import_simulator
 from flam_train.data.store import EpisodeStore
 from flam_train.data.visits import print_test_scores, val_scores
 from flam_train.engine import FitConfig
+from flam_train.engine.folder import open_run
+from flam_train.engine.precision import training_device, used_precision
 from flam_train.imitation import IMITATION, imitate
-from flam_train.run_folder import open_run
 from flam_train.stages import STAGE, Stage, StageConfig, demonstrator_of
 
 FILE, SCORES = "policy.safetensors", "scores.json"
@@ -34,6 +35,7 @@ def reinforce(
     *,
     imitated: Path,
     out: Path,
+    pairs: int = 200_000,
     stages: int = 8,
     temperature: float = 0.7,
     seed: int = 0,
@@ -47,6 +49,7 @@ def reinforce(
         game: which game.
         imitated: store of the planner's episodes with native pictures, which the policy imitates first.
         out: folder of the run. A run that was interrupted goes on after its last whole stage, to the same policy.
+        pairs: of frame and action to imitate at most, the first of the store; 200 000 take 2.5 GB of memory.
         stages: of playing and learning, each with new games; a finished run goes on if more are asked for.
         temperature: at which the policy that is written draws its actions. It learns at 1, and plays better below.
         seed: decides everything.
@@ -62,10 +65,10 @@ def reinforce(
         ImportError: an optional package is missing.
     """
     import_simulator()
-    if stages < 1 or episodes < 1 or temperature <= 0:
+    if min(stages, episodes, pairs) < 1 or temperature <= 0:
         raise ValueError(
-            f"expected stages and episodes >= 1 and temperature > 0, got {stages}, {episodes} and {temperature}; "
-            "change these"
+            f"expected stages, episodes and pairs >= 1 and temperature > 0, got {stages}, {episodes}, {pairs} and "
+            f"{temperature}; change these"
         )
     store = EpisodeStore.open(imitated)
     if store.source != f"procgen/{check_game(game)}" or not store.settings.get("native"):
@@ -74,29 +77,30 @@ def reinforce(
             f"make them with `flam-train collect {game} --native --random-share 0`"
         )
     out, imitation = Path(out), replace(imitation, seed=seed)
-    decided = {"game": game, "seed": seed, "imitated": store.identity()}
-    record = open_run(out, decided | {"imitation": asdict(imitation), "config": asdict(config)})
-    imitator = _imitator(game, store, imitation, out / "imitation")
-    for number in range(stages):
-        folder = out / f"stage-{number:02d}"
-        if not (folder / SCORES).exists():
-            stage = Stage(game, config, number, seed=seed + 10_000 * number)
-            stage.play(imitator if number == 0 else out / f"stage-{number - 1:02d}", folder)
-            learned = demonstrator_of(folder, temperature)
-            scores = {"stage": number, "steps": (number + 1) * config.steps, "temperature": temperature}
-            scores |= val_scores(learned, episodes=config.scored, seed=seed)
-            print(f"{game}: " + ", ".join(f"{key} {value:.4g}" for key, value in scores.items()))
-            write_atomically(folder / SCORES, json.dumps(scores).encode())
-    policy = demonstrator_of(out / f"stage-{stages - 1:02d}", temperature)
-    save_network(out / FILE, round_as_stored(policy), **record, stages=stages)
+    decided: dict[str, Any] = {"game": game, "seed": seed, "imitated": store.identity(), "imitation": asdict(imitation)}
+    decided |= {"pairs": pairs, "config": asdict(config), "precision": used_precision("auto", training_device())}
+    with open_run(out, decided):
+        imitator = _imitator(game, store, imitation, out / "imitation", pairs)
+        for number in range(stages):
+            folder = out / f"stage-{number:02d}"
+            if not (folder / SCORES).exists():
+                stage = Stage(game, config, number, seed=seed + 10_000 * number)
+                stage.play(imitator if number == 0 else out / f"stage-{number - 1:02d}", folder)
+                learned = demonstrator_of(folder, temperature)
+                scores = {"stage": number, "steps": (number + 1) * config.steps, "temperature": temperature}
+                scores |= val_scores(learned, episodes=config.scored, seed=seed)
+                print(f"{game}: " + ", ".join(f"{key} {value:.4g}" for key, value in scores.items()))
+                write_atomically(folder / SCORES, json.dumps(scores).encode())
+        policy = demonstrator_of(out / f"stage-{stages - 1:02d}", temperature)
+        save_network(out / FILE, round_as_stored(policy), **decided, stages=stages)
     print_test_scores(policy, episodes=episodes, seed=seed)
     return out / FILE
 
 
-def _imitator(game: str, store: EpisodeStore, training: FitConfig, out: Path) -> Policy:
+def _imitator(game: str, store: EpisodeStore, training: FitConfig, out: Path, pairs: int) -> Policy:
     if not (out / FILE).exists():
         torch.manual_seed(training.seed)
-        policy = imitate(Policy(PolicyConfig(game=game)), store, training, out)
+        policy = imitate(Policy(PolicyConfig(game=game)), store, training, out, pairs=pairs)
         save_network(out / FILE, round_as_stored(policy))
     return load_policy(out / FILE, game)
 

@@ -1,5 +1,6 @@
 """Pairs of observation and action, as arrays: what a policy is cloned from, wherever they come from."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,9 @@ def read_demonstrations(
             last one is cut: what labelling so many frames of video would give.
         labels: actions as they were, or as `flam-train label` took them; it tells none for the last frame.
 
+    Warns:
+        UserWarning: episodes at the end are left out, as there are more pairs.
+
     Raises:
         ValueError: there is no such episode, actions are unknown or of several agents, nobody told pseudo labels, or
             `pairs` is below 1.
@@ -84,6 +88,12 @@ def read_demonstrations(
         raise ValueError(
             f"{store.root}: expected episodes of {agent or 'anybody'} in split {split!r} and pairs >= 1, got "
             f"{len(records)} episodes and {pairs} pairs; collect some, or name another agent"
+        )
+    if pairs < total and not spread:
+        warnings.warn(
+            f"{store.root}: taking the first {pairs:,} of {total:,} pairs in split {split!r}; ask for more `pairs` to "
+            "take all",
+            stacklevel=3,
         )
     rows = np.linspace(0, total, min(pairs, total), endpoint=False).astype(np.int64)
     rows = rows if spread else np.arange(min(pairs, total))

@@ -7,7 +7,6 @@ In a store whose settings name a `world`, all labels are of that world, and in o
 Every file is written under a temporary name and renamed, so a killed process loses at most the episode in flight.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -28,11 +27,13 @@ from flam_train.data.episode import (
     read_episode,
 )
 from flam_train.data.store_header import read_header, write_header
+from flam_train.engine.identity import as_json, require_same
 from flam_train.engine.locks import folder_lock
 
 __all__ = ["SPLITS", "Episode", "EpisodeRecord", "EpisodeStore"]
 
 SPLITS = ("train", "val", "test")
+ADVICE = "use another folder, or the same settings to resume"
 _EPISODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -80,16 +81,10 @@ class EpisodeStore:
             ValueError: the folder holds something else, or a store with another source, size or settings.
         """
         root = Path(root)
-        wanted = {"source": source, "size": size, "settings": json.loads(json.dumps(settings))}
+        wanted: dict[str, Any] = {"source": source, "size": size, "settings": as_json(settings)}
         if not (root / "store.json").exists():
             _begin(root, wanted)
-        found = read_header(root)
-        for key in wanted:
-            if found[key] != wanted[key]:
-                raise ValueError(
-                    f"expected a store with {key} {wanted[key]} in {root}, got {key} {found[key]}; "
-                    "use another folder, or repeat the arguments of the first run to resume it"
-                )
+        require_same(read_header(root), wanted, where=root, kind="a store", advice=ADVICE)
         store = cls(root, **wanted)
         store.sweep()
         return store

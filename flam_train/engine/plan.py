@@ -15,7 +15,7 @@ class FitConfig:
     """How a network is fitted."""
 
     steps: int = 0
-    """optimiser steps; give either these or `minutes`"""
+    """optimiser steps, unless there are `minutes`"""
     batch_size: int
     """examples per step, over all processes together"""
     learning_rate: float
@@ -43,12 +43,14 @@ class FitConfig:
     log_every: int = 50
     """steps per log line; a loss that is not finite is noticed there"""
     minutes: float = 0.0
-    """if above 0, schedule and end follow the time spent on training, evaluation not counted"""
+    """if above 0, schedule and end follow the time spent on training, evaluation not counted, in place of `steps`: the
+    same seed then gives other numbers on another machine"""
 
     def __post_init__(self):
         bounds = {
-            "steps or minutes (one of them 0, the other above)": min(self.steps, self.minutes) == 0
-            and max(self.steps, self.minutes) > 0,
+            "steps": self.steps >= 0,
+            "minutes": self.minutes >= 0,
+            "steps or minutes (one of them above 0)": max(self.steps, self.minutes) > 0,
             "batch_size": self.batch_size > 0,
             "learning_rate": self.learning_rate > 0,
             "warmup_steps": self.warmup_steps >= 0,
@@ -60,7 +62,6 @@ class FitConfig:
             "seed": self.seed >= 0,
             "checkpoint_minutes": self.checkpoint_minutes >= 0,
             "log_every": self.log_every > 0,
-            "minutes": self.minutes >= 0,
         }
         wrong = [name for name, holds in bounds.items() if not holds]
         if wrong:

@@ -1,8 +1,20 @@
 """Which precision matrix products are to have on a machine."""
 
+from typing import Literal
+
 import torch
 
 BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
+
+
+def used_precision(precision: str, device: torch.device) -> Literal["fp32", "bf16"]:
+    """What "fp32", "bf16" or "auto" means on this device: what a run records, as "auto" is not the same everywhere."""
+    return "bf16" if uses_bf16(precision, device) else "fp32"
+
+
+def training_device() -> torch.device:
+    """Where `fit` trains: the accelerator of this machine, or the CPU."""
+    return torch.accelerator.current_accelerator() or torch.device("cpu")
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:

@@ -18,8 +18,6 @@ from flam_env.worlds.files import write_atomically
 from flam_train.engine.stopping import BestSoFar
 
 FORMAT = "flam-resume-1"
-MAY_CHANGE = frozenset({"fit.steps", "fit.minutes", "fit.log_every", "fit.checkpoint_minutes"})
-"""Keys of a run's record that a resumed run may set differently."""
 
 
 class ResumeHeader(NamedTuple):
@@ -170,24 +168,6 @@ def read_header(path: Path) -> ResumeHeader:
     return ResumeHeader(**json.loads(metadata["run"]))
 
 
-def require_same_run(path: Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Compares a saved run's record with the record of the run that was asked for.
-
-    Raises:
-        ValueError: naming every key that differs and may not (see `MAY_CHANGE`).
-    """
-    old, new = dict(_flat(saved)), dict(_flat(asked))
-    keys = sorted(key for key in old | new if key not in MAY_CHANGE and old.get(key) != new.get(key))
-    if keys:
-        listing = ", ".join(
-            f"{key.removeprefix('fit.')} {old.get(key, 'absent')} there, {new.get(key, 'absent')} here" for key in keys
-        )
-        raise ValueError(
-            f"{path.parent}: expected an empty folder or a run with this config, got a run that differs in "
-            f"{listing}; choose another output folder, or use the same settings to resume"
-        )
-
-
 def require_trainable(model: nn.Module) -> None:
     """Raises ValueError unless the model is a plain one with fp32 weights to train."""
     named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
@@ -211,12 +191,3 @@ def _opened(path: Path) -> Iterator[Any]:
             f"{path}: expected a whole safetensors file, got a damaged or foreign one ({error}); "
             "restore a copy of it, or choose another output folder to start over"
         ) from error
-
-
-def _flat(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields ("a.b", value) for the leaves of nested dicts."""
-    for key, value in record.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

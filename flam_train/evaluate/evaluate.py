@@ -4,7 +4,7 @@ import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from flam_train.cli import Positional
 from flam_train.data.store import EpisodeStore
 from flam_train.evaluate.clips import Clips, draw_clips
 from flam_train.evaluate.factorization import check_measures, factorization_scores
-from flam_train.evaluate.report import format_report
+from flam_train.evaluate.report import added_to, check_addition, format_report
 from flam_train.evaluate.rollouts import rollout_scores
 from flam_train.evaluate.rooms import holds_rooms
 from flam_train.evaluate.steering import steering_scores
@@ -40,13 +40,14 @@ def evaluate(
     device: str = "auto",
     out: Path | None = None,
 ) -> dict:
-    """Scores a world on held-out clips and writes a report.
+    """Scores a world on held-out clips and writes a report; single metrics are added to one of the same evaluation.
 
     Args:
         world: name of a bundled world or directory of one's own.
         data: a store that the world was not trained on, or the held-out splits of the one that it was.
         metrics: what to score: pixels, long dreams, or how rooms are factorized, whose truth is known: dci, actions,
-            exactness, independence. By default pixels and dreams, and for rooms everything.
+            exactness, independence. By default pixels and dreams, and for rooms everything. Those that are named are
+            added to the report that is there, if it is of the same world, data, clips, horizon and seed.
         split: which levels.
         clips: how many clips, from random places.
         horizon: predicted frames.
@@ -59,13 +60,14 @@ def evaluate(
 
     Raises:
         FileNotFoundError: no such world.
-        ValueError: frames of another size, too short, nothing to score, or metrics that the store does not allow.
+        ValueError: frames of another size, too short, nothing to score, metrics that the store does not allow, or that
+            would be added to the report of another evaluation.
         ImportError: a metric needs a package that is missing.
     """
     if clips < 1 or horizon < 1:
         raise ValueError(f"expected clips >= 1 and horizon >= 1, got {clips} and {horizon}")
     directory, store = find_world(world), EpisodeStore.open(data)
-    metrics = metrics or (get_args(Metric) if holds_rooms(store) else OF_ANY_VIDEO)
+    adds, metrics = bool(metrics), metrics or (get_args(Metric) if holds_rooms(store) else OF_ANY_VIDEO)
     measures = [metric for metric in get_args(Metric) if metric in metrics and metric not in OF_ANY_VIDEO]
     check_measures(store, measures)
     dream = Dream(load_world(directory), device)
@@ -73,9 +75,9 @@ def evaluate(
     if store.size != size:
         raise ValueError(f"{data}: expected frames of {size} px, the world's size, got {store.size} px")
     drawn = draw_clips(store, split, clips, dream.world.settings.context + horizon, seed)
-    report = {
+    report: dict[str, Any] = {
         "world": {"tokenizer": fingerprint(dream.tokenizer), "model": fingerprint(dream.model)},
-        "data": {"source": store.source, "split": split, "settings": store.settings},
+        "data": {"source": store.source, "split": split, "frames": store.frames(split), "settings": store.settings},
         "clips": drawn.count,
         "context": dream.world.settings.context,
         "horizon": horizon,
@@ -83,6 +85,10 @@ def evaluate(
         "seed": seed,
         "machine": {"device": str(dream.device), "processor": platform.machine(), "torch": version("torch")},
     }
+    path = out or (Path() if directory.is_relative_to(PRETRAINED) else directory)
+    path = path / "report.json" if path.is_dir() else path
+    if adds:
+        check_addition(path, report)
     every = slice(None, None, max(drawn.count // FEW_CLIPS, 1))
     few = Clips(drawn.frames[every], drawn.agents[every])
     if "pixels" in metrics:
@@ -92,8 +98,7 @@ def evaluate(
     if measures:
         length = dream.world.settings.context + horizon
         report["factorization"] = factorization_scores(dream, store, split, clips, length, measures, seed)
-    path = out or (Path() if directory.is_relative_to(PRETRAINED) else directory)
-    path = path / "report.json" if path.is_dir() else path
+    report = added_to(path, report) if adds else report
     write_atomically(path, json.dumps(report, indent=1).encode())
     print(format_report(report))
     return report

@@ -4,6 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from flam_train.engine.identity import require_same
+
+EVALUATION = ("world", "data", "clips", "context", "horizon", "size", "seed")
+"""Parts of a report that say what was evaluated; the others, beside the machine, are scores."""
+
 METHODS = {
     "prediction": "prediction, inferred actions",
     "sampled": "prediction, sampled actions",
@@ -65,6 +70,34 @@ def _dream_lines(report: dict[str, Any]) -> list[str]:
 def _measure_lines(report: dict[str, Any]) -> list[str]:
     lines = ["| measure | value |", "| --- | --- |"]
     return lines + [f"| {name.replace('_', ' ')} | {value:.4g} |" for name, value in report["measures"].items()]
+
+
+def check_addition(path: Path, report: dict[str, Any]) -> None:
+    """Refuses a report file of another evaluation, whose scores would be lost or mixed with others.
+
+    Args:
+        path: of the file; there need not be one.
+        report: what is to be added.
+
+    Raises:
+        ValueError: the file is damaged, or of another evaluation.
+    """
+    if path.exists():
+        there, here = ({part: found.get(part) for part in EVALUATION} for found in (read_report(path), report))
+        advice = "name another file with --out, or score everything anew without --metrics"
+        require_same(there, here, where=path, kind="a report", advice=advice)
+
+
+def added_to(path: Path, report: dict[str, Any]) -> dict[str, Any]:
+    """What a report file holds, if there is one, and what a report of the same evaluation says besides or anew.
+
+    Raises:
+        ValueError: the file is damaged, or of another evaluation.
+    """
+    check_addition(path, report)
+    there = read_report(path) if path.exists() else {}
+    groups = there.get("factorization", {}) | report.get("factorization", {})
+    return there | report | ({"factorization": groups} if groups else {})
 
 
 def read_report(path: Path) -> dict[str, Any]:

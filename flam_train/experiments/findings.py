@@ -1,6 +1,5 @@
 """What the report file of a run says, as numbers by name."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import combinations
@@ -9,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from flam_train.engine.identity import require_same
 from flam_train.evaluate.dci import pair_name
 from flam_train.evaluate.report import read_report
 from flam_train.experiments.runs import EXPERIMENTS, Run
@@ -70,34 +70,22 @@ def read_finding(path: Path, run: Run | None) -> Finding:
     if run is None:
         raise ValueError(f"{path}: expected the report of a run that an experiment has, got another file; move it away")
     try:
-        differences = _differences(report, run)
+        there = _settings_there(report)
         finding = Finding(_numbers(report), report["run"]["curve"])
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise ValueError(
             f"{path}: expected what `flam-train experiment` reports of a run, got a file without it ({error!r}); "
             "delete it and run the experiment again"
         ) from error
-    if differences:
-        raise ValueError(
-            f"{path}: expected the report of {run.name} as experiments have it, got {', '.join(differences)}; "
-            "delete it and run the experiment again"
-        )
+    here = {"name": run.name} | {part: asdict(getattr(run, part)) for part in ("model", "loss", "fit", "room")}
+    advice = "delete it and run the experiment again"
+    require_same(there, here, where=path, kind=f"a report of {run.name}", advice=advice, shared_only=True)
     return finding
 
 
-def _differences(report: Mapping[str, Any], run: Run) -> list[str]:
-    """Where a report's settings are not those of the run of its name; a setting that one of them lacks is none."""
-    if report["run"]["name"] != run.name:
-        return [f"the name {report['run']['name']}"]
-    there = {part: report["run"][part] for part in ("model", "loss", "fit")}
-    there["room"] = report["data"]["settings"]["room"]
-    here = json.loads(json.dumps({part: asdict(getattr(run, part)) for part in there}))
-    return [
-        f"{part} {name} {value} instead of {here[part][name]}"
-        for part, settings in there.items()
-        for name, value in settings.items()
-        if name in here[part] and here[part][name] != value
-    ]
+def _settings_there(report: Mapping[str, Any]) -> dict[str, Any]:
+    parts = {part: dict(report["run"][part]) for part in ("model", "loss", "fit")}
+    return {"name": report["run"]["name"], "room": dict(report["data"]["settings"]["room"])} | parts
 
 
 def _numbers(report: Mapping[str, Any]) -> dict[str, float]:

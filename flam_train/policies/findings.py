@@ -1,16 +1,19 @@
 """What the report files of the policies of a game say, by arm."""
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from flam_train.engine.identity import require_same
 from flam_train.evaluate.report import read_report
 from flam_train.policies.runs import RUNS, Run
+
+RUN_KEYS = ("arm", "labels", "seed")
+"""Settings that tell one run of a study from another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,28 +79,29 @@ def read_arms(folder: Path) -> dict[tuple[str, int | None], ArmScores]:
 
 def _read(path: Path, run: Run) -> Mapping[str, Any]:
     report = read_report(path)
-    there = {name: report.get("settings", {}).get(name) for name in ("arm", "labels", "seed")}
-    if there != {"arm": run.arm, "labels": run.labels, "seed": run.seed} or "levels" not in report:
-        raise ValueError(f"{path}: expected the report of {run.name}, got one of {there}; delete it and run it again")
+    there = {name: report.get("settings", {}).get(name) for name in RUN_KEYS}
+    kind, advice = f"a report of {run.name}", "delete it and run it again"
+    require_same(there, asdict(run), where=path, kind=kind, advice=advice)
+    if "levels" not in report:
+        raise ValueError(f"{path}: expected {kind}, got a file without the levels that were played; {advice}")
     return report
 
 
 def _check_alike(folder: Path, reports: Mapping[Run, Mapping[str, Any]]) -> None:
     """A comparison is one only if all had the same demonstrations, network and budget."""
-    shared: dict[str, list[str]] = {}
-    for run, report in reports.items():
-        settings = {key: value for key, value in report["settings"].items() if key not in ("arm", "labels", "seed")}
-        settings["fit"] = {key: value for key, value in settings["fit"].items() if key != "seed"}
-        shared.setdefault(json.dumps(settings, sort_keys=True), []).append(run.name)
+    first, *others = reports
+    for run in others:
+        require_same(
+            reports[run]["settings"],
+            reports[first]["settings"],
+            where=folder / f"{run.name}.json",
+            kind="a report",
+            may_differ={*RUN_KEYS, "fit.seed"},
+            advice=f"a table compares like with like: delete {run.name} or {first.name}, and run it again",
+        )
     told = [
         report["pseudo_labels"] for run, report in reports.items() if run.arm == "flam" and "pseudo_labels" in report
     ]
     worlds = {labels["world"] for labels in told}
     if len(worlds) > 1:
         raise ValueError(f"{folder}: expected pseudo labels of one world, got {sorted(worlds)}; delete those of others")
-    if len(shared) > 1:
-        groups = "; ".join(", ".join(names) for names in shared.values())
-        raise ValueError(
-            f"{folder}: expected runs with the same data, network and budget, got several: {groups}; "
-            "delete those of one kind and run them again"
-        )

@@ -16,6 +16,7 @@ from flam_train.data.policy import load_policy
 from flam_train.data.procgen import GAMES
 from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig
+from flam_train.engine.identity import require_same
 from flam_train.engine.processes import side_by_side
 from flam_train.policies.making import make_policy
 from flam_train.policies.pseudo_labels import make_pseudo_labels
@@ -83,13 +84,15 @@ def _checked_store(study: Study, arms: tuple[str, ...]) -> EpisodeStore:
     store = EpisodeStore.open(study.data)
     if store.source != f"procgen/{study.game}":
         raise ValueError(f"{study.data}: expected demonstrations of {study.game}, got {store.source}; name its store")
-    player, filmed = fingerprint(load_policy(study.demonstrator, study.game)), store.settings
-    if (filmed.get("demonstrator"), filmed.get("random_share")) != (player, 0):
-        raise ValueError(
-            f"{study.data}: expected episodes of the demonstrator {study.demonstrator} ({player}) alone, got "
-            f"{filmed.get('demonstrator')} with a random share of {filmed.get('random_share')}; make them with "
-            f"`flam-train collect {study.game} --native --random-share 0 --demonstrator {study.demonstrator}`"
-        )
+    player = fingerprint(load_policy(study.demonstrator, study.game))
+    require_same(
+        {key: store.settings.get(key) for key in ("demonstrator", "random_share")},
+        {"demonstrator": player, "random_share": 0},
+        where=study.data,
+        kind="a store",
+        advice=f"`flam-train collect {study.game} --native --random-share 0 --demonstrator {study.demonstrator}` "
+        "makes one of the demonstrator alone",
+    )
     return store
 
 

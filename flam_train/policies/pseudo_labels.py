@@ -20,6 +20,7 @@ from flam_train.action_learning import action_scores, all_logits
 from flam_train.data.labelled import LabelledTransitions, action_classes, all_labels, draw_labels
 from flam_train.data.store import EpisodeStore
 from flam_train.data.tokens import token_cache
+from flam_train.engine.identity import require_same
 from flam_train.few_labels import LEARNING
 from flam_train.labelled_models import DecoderSize, LabelLearning, frame_pairs, learn_decoder, learn_supervised
 from flam_train.policies.runs import Run
@@ -94,11 +95,13 @@ def _world_seen(run: Run, labeller: Labeller) -> str:
 
 def _check_made_from(path: Path, world: str, transitions: int) -> None:
     told = read_pseudo_labels(path)
-    if (told.world, len(told.probabilities)) != (world, transitions):
-        raise ValueError(
-            f"{path}: expected pseudo labels of {transitions} transitions made with the world {world!r}, got "
-            f"{len(told.probabilities)} made with {told.world!r}; move away what was made from others, with its runs"
-        )
+    require_same(
+        {"world": told.world, "transitions": len(told.probabilities)},
+        {"world": world, "transitions": transitions},
+        where=path,
+        kind="a file of pseudo labels",
+        advice="move away what was made from others, with its runs",
+    )
 
 
 def _watched(store: EpisodeStore, labeller: Labeller, at: np.ndarray) -> View:

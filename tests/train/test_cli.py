@@ -15,6 +15,8 @@ from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
 from flam_train import allocator, cli
 from flam_train.cli import COMMANDS, main, run_command
 from flam_train.data.store import EpisodeStore
+from flam_train.engine import FitConfig
+from flam_train.engine.state import read_header
 from flam_train.presets import PRESETS
 
 
@@ -235,7 +237,9 @@ def test_no_command_lists_all(capsys):
             main(arguments)
         out, err = capsys.readouterr()
         assert left.value.code == 0 and err == ""
-        assert all(f"flam-train {name} --help" in out for name in COMMANDS)
+        lines = [line.split() for line in out.splitlines() if line.startswith("  ")]
+        assert sorted(COMMANDS) == sorted(name for name, *_ in lines), "one line for each"
+        assert all(len(words) > 2 for words in lines) and max(map(len, out.splitlines())) <= 120
 
 
 def test_a_preset_sets_defaults_and_options_change_them(store, tmp_path):
@@ -246,6 +250,21 @@ def test_a_preset_sets_defaults_and_options_change_them(store, tmp_path):
     tiny = vars(PRESETS["tiny"].tokenizer)
     assert vars(network.config) == tiny | {"image_size": 32, "width": 20}
     assert tiny["blocks"] != TokenizerConfig().blocks, "the test shows nothing if the preset is the default"
+
+
+def test_presets_train_by_steps_whatever_the_machine():
+    budgets = [fit for preset in PRESETS.values() for fit in vars(preset).values() if isinstance(fit, FitConfig)]
+    assert len(budgets) == 5 * len(PRESETS)
+    assert all(fit.steps > 0 and fit.minutes == 0 for fit in budgets)
+
+
+@pytest.mark.parametrize("given", [["--minutes", "0.001"], ["--fit-config.minutes", "0.001"]])
+def test_minutes_take_the_place_of_steps(store, tmp_path, given):
+    smaller = ["--model.image-size", "32", "--model.width", "4", "--fit-config.batch-size", "3", "--preset", "tiny"]
+    main(["tokenizer", str(store.root), "--out", str(tmp_path), *smaller, *given])
+    done = read_header(tmp_path / "training" / "tokenizer" / "resume.safetensors")
+    assert done.step < PRESETS["tiny"].tokenizer_fit.steps and done.seconds >= 0.06
+    assert done.record["fit"]["minutes"] == 0.001
 
 
 def test_evaluate_demo_and_dreams_write_where_they_are_told(store, trained, tmp_path, capsys):
@@ -280,6 +299,17 @@ def test_a_report_goes_into_a_folder_that_is_there(store, trained, tmp_path):
     assert set(contents(tmp_path)) == {"report.json"}
 
 
+@pytest.mark.parametrize("flags, variable, shown", [("", "", 0), ("", "0", 0), ("", "1", 1), ("--traceback", "", 1)])
+def test_a_traceback_is_shown_to_whoever_asks_for_it(tmp_path, monkeypatch, capsys, flags, variable, shown):
+    monkeypatch.setenv("FLAM_TRACEBACK", variable)
+    for arguments in ([*flags.split(), "demo", "nowhere"], ["demo", *flags.split(), "nowhere"]):
+        with pytest.raises(SystemExit) as left:
+            main(arguments)
+        err = capsys.readouterr().err
+        assert left.value.code == 2 and err.count("Traceback (most recent call last)") == shown
+        assert err.count("in find_world") == shown and err.splitlines()[-1].startswith("flam-train demo: expected a")
+
+
 def test_an_interrupted_command_says_so_in_one_line(store, monkeypatch, tmp_path, capsys):
     def interrupted(*arguments, **named):
         raise KeyboardInterrupt
@@ -289,6 +319,15 @@ def test_an_interrupted_command_says_so_in_one_line(store, monkeypatch, tmp_path
         main(["tokenizer", str(store.root), "--out", str(tmp_path / "run"), "--model.image-size", "32"])
     assert left.value.code == 130
     assert capsys.readouterr().err.splitlines()[-1] == "flam-train tokenizer: interrupted"
+
+
+def test_torchrun_starts_every_command(tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1", "-m", "flam_train"]
+    command = [*launch, "tokenizer", str(tmp_path / "my data"), "--out", str(tmp_path / "run")]
+    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    said = [line for line in done.stderr.splitlines() if line.startswith("flam-train")]
+    assert done.returncode and len(said) == 1 and f"got {tmp_path}/my data, which is no folder" in said[0]
 
 
 def test_a_module_is_a_command_too(tmp_path):

@@ -12,6 +12,8 @@ from flam_train.data.procgen import GAMES, distinct_actions, open_simulators
 from flam_train.data.visits import VisitConfig, score
 from flam_train.demonstrator import FILE, DaggerConfig, demonstrator
 from flam_train.engine import FitConfig
+from flam_train.engine.locks import folder_lock
+from flam_train.engine.precision import uses_bf16
 from flam_train.variations import MIRRORS, mirrored_actions, varied
 
 pytest.importorskip("procgen")
@@ -57,9 +59,15 @@ def test_an_interrupted_run_resumes_to_the_same_policy(taught, tmp_path, monkeyp
         assert fingerprint(load_policy(teach(out), "bigfish")) == fingerprint(load_policy(taught, "bigfish"))
 
 
-def test_another_run_or_a_foreign_folder_is_refused(taught, tmp_path):
-    with pytest.raises(ValueError, match=r"expected a run with seed 1 .* got 0; name another folder"):
+def test_another_run_or_a_foreign_folder_is_refused(taught, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"got a run that differs in .*seed 0 there, 1 here.*another output folder"):
         teach(taught.parent, seed=1)
+    other = {} if uses_bf16("auto", torch.device("cpu")) else {"amx_bf16": True}
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match=r"differs in precision\.look_ahead \w+ there"):
+        patch.setattr("torch.cpu.get_capabilities", lambda: other)
+        teach(taught.parent)
+    with folder_lock(taught.parent), pytest.raises(ValueError, match="expected a folder that nobody else writes into"):
+        teach(taught.parent)
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(ValueError, match="absent or empty folder"):
         teach(tmp_path)

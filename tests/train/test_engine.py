@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from flam_train.engine import EarlyStopping, FitConfig, NonFiniteLossError, Progress, fit, is_finished, learning_rate
+from flam_train.engine.locks import FolderInUseError, folder_lock
 from flam_train.engine.log import last_metrics
 from flam_train.engine.plan import ema_decay, is_decayed
 from flam_train.engine.state import read_header
@@ -142,7 +143,9 @@ def test_loss_that_is_not_finite_stops_with_the_checkpoint_intact(tmp_path, what
 def test_folder_with_another_run_is_refused(tmp_path):
     fit(toy(), error, draw, config(steps=5), tmp_path / "run", identity={"data": {"hash": "a"}})
     before = (tmp_path / "run/resume.safetensors").read_bytes()
-    with pytest.raises(ValueError, match=r"differs in learning_rate 0.02 there, 0.5 here, identity.data.hash a there"):
+    with pytest.raises(
+        ValueError, match=r"differs in fit.learning_rate 0.02 there, 0.5 here, identity.data.hash a the"
+    ):
         changed = config(steps=9, learning_rate=0.5)
         fit(toy(), error, draw, changed, tmp_path / "run", identity={"data": {"hash": "b"}})
     with pytest.raises(ValueError, match="expected the weights of this Linear"):
@@ -291,6 +294,27 @@ def test_automatic_precision_is_bf16_where_the_processor_has_instructions_for_it
     assert kinds == {torch.bfloat16 if expected else torch.float32}
 
 
+@pytest.fixture
+def processor(monkeypatch):
+    """Says which instructions the processor has."""
+    return lambda **known: monkeypatch.setattr("torch.cpu.get_capabilities", lambda: known)
+
+
+def test_a_run_records_the_precision_that_it_really_has_and_goes_on_in_no_other(tmp_path, processor):
+    processor(amx_bf16=True)
+    fit(toy(), error, draw, config(steps=5), tmp_path)
+    assert read_header(tmp_path / "resume.safetensors").record["fit"]["precision"] == "bf16"
+    before = (tmp_path / "resume.safetensors").read_bytes()
+    processor()
+    with pytest.raises(ValueError, match=r"fit.precision bf16 there, fp32 here; .*: precision auto is fp32 on this"):
+        fit(toy(), error, draw, config(steps=9), tmp_path)
+    assert (tmp_path / "resume.safetensors").read_bytes() == before
+    assert not fit(toy(), error, draw, config(steps=5), tmp_path).trained, "nothing is computed in a finished run"
+    assert fit(toy(), error, draw, config(steps=9, precision="bf16"), tmp_path).step == 9
+    processor(avx512_bf16=True)
+    assert fit(toy(), error, draw, config(steps=12), tmp_path).step == 12
+
+
 def test_log_goes_to_tensorboard_and_the_frame_rate_counts_frames(tmp_path):
     result = fit(toy(), error, draw, config(), tmp_path, frames_per_batch=8 * 17)
     times = [0.0] + [row["time"] for row in lines(tmp_path, drop=())]
@@ -337,10 +361,11 @@ def test_models_and_terms_that_cannot_be_trained_are_refused(tmp_path):
             fit(toy(), lambda *args, t=terms: (error(*args)[0], t), draw, config(), tmp_path / "c")
 
 
-def test_two_processes_share_the_batch_and_end_with_the_same_weights(tmp_path):
+def test_two_processes_share_the_batch_and_the_lock_and_end_with_the_same_weights(tmp_path):
     out = tmp_path / "run"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    both = subprocess.run([*launch, __file__, str(out), "shared"], capture_output=True, text=True)
+    with folder_lock(tmp_path / "taken"):
+        both = subprocess.run([*launch, __file__, str(out), "shared"], capture_output=True, text=True)
     assert both.returncode == 0, both.stderr
     weights = [load_file(tmp_path / f"weights{rank}.safetensors") for rank in "01"]
     assert same_tensors(*weights) and not same_tensors(weights[0], toy().state_dict())
@@ -348,6 +373,30 @@ def test_two_processes_share_the_batch_and_end_with_the_same_weights(tmp_path):
     assert {row["size"] for row in lines(out) if "size" in row} == {4}
     with pytest.raises(ValueError, match="processes 2 there, 1 here"):
         fit(toy(), error, draw, config(), out)
+
+
+def test_a_second_run_in_a_folder_is_refused_by_name_and_the_first_is_whole(tmp_path):
+    seen = []
+
+    def intrude(model):
+        with pytest.raises(FolderInUseError, match=rf"{tmp_path}.*in use by process {os.getpid()} on") as refused:
+            fit(toy(), error, draw, config(), tmp_path)
+        seen.append(refused)
+        return {"zero": 0.0}
+
+    whole = fit(toy(), error, draw, config(), tmp_path, evaluate=intrude, evaluate_every=20)
+    assert len(seen) == 3 and whole.step == 60
+    assert [row["step"] for row in lines(tmp_path) if "loss" in row] == list(range(5, 61, 5))
+    assert {path.name for path in tmp_path.iterdir()} == {"resume.safetensors", "metrics.jsonl", "tensorboard"}
+
+
+@pytest.mark.parametrize("left", ["metrics.jsonl", "product"])
+def test_a_refusal_makes_no_folder(tmp_path, left):
+    product = tmp_path / "product"
+    (tmp_path / left).write_text("mine")
+    with pytest.raises(ValueError, match="choose another output folder"):
+        fit(toy(), error, draw, config(), tmp_path if left == "metrics.jsonl" else tmp_path / "new", product=product)
+    assert [path.name for path in tmp_path.iterdir()] == [left]
 
 
 def far_from_step(best: int, seen: list):
@@ -406,7 +455,9 @@ def test_early_stopping_needs_an_evaluation_and_patience_that_is_a_number_of_loo
 
 
 def train_as_script(out: Path, mode: str) -> None:
-    """`killed`: dies of SIGKILL on the way; `shared`: one of several processes, which saves its weights."""
+    """`killed`: dies of SIGKILL on the way; `shared`: one of several processes, which saves its weights,
+    after all were refused a folder that somebody else writes into.
+    """
     torch.set_num_threads(1)
     if mode == "killed":
         source = dies_at(38, signal.SIGKILL)
@@ -416,6 +467,8 @@ def train_as_script(out: Path, mode: str) -> None:
         loss, _ = error(model, batch, progress)
         return loss, {"size": torch.tensor(len(batch["x"]))}
 
+    with pytest.raises(FolderInUseError, match="in use by process"):
+        fit(toy(), counted, draw, config(), out.parent / "taken")
     result = fit(toy(), counted, draw, config(), out, evaluate=weight_sum)
     save_file(result.ema, out.parent / f"weights{os.environ['RANK']}.safetensors")
 

@@ -1,6 +1,8 @@
 """Measures against a second library and against cases with a known answer."""
 
 import json
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +18,7 @@ from flam_env.units import ActionUnits, UnitConversion
 from flam_train.evaluate.clips import Clips, draw_clips
 from flam_train.evaluate.evaluate import evaluate
 from flam_train.evaluate.pixels import frame_psnr, frame_ssim
-from flam_train.evaluate.report import METHODS, format_report, read_report
+from flam_train.evaluate.report import EVALUATION, METHODS, added_to, format_report, read_report
 from flam_train.evaluate.rollouts import rollout_scores
 from flam_train.evaluate.steering import steering_scores
 from flam_train.evaluate.tokens import token_scores
@@ -457,6 +459,33 @@ def test_evaluating_other_sizes_or_nothing_is_refused(make_store, store, trained
         with pytest.raises(ValueError, match="expected clips >= 1 and horizon >= 1, got "):
             evaluate(str(trained), store.root, out=tmp_path / "report.json", **wrong)
     assert not (tmp_path / "report.json").exists()
+
+
+def test_single_metrics_are_added_to_the_report_that_is_there(report, store, trained, tmp_path):
+    same = {"clips": 11, "horizon": 13, "seed": 2, "out": tmp_path / "report.json"}
+    alone = evaluate(str(trained), store.root, metrics=("pixels",), **same)
+    assert "dreams" not in alone
+    whole = evaluate(str(trained), store.root, metrics=("dreams",), **same)
+    assert whole == report[0] == read_report(tmp_path / "report.json")
+
+
+def test_single_metrics_are_not_added_to_the_report_of_another_evaluation(report, store, trained, tmp_path):
+    path = shutil.copy(report[1], tmp_path)
+    for change in ({"seed": 3}, {"clips": 10}, {"split": "val"}):
+        asked = {"clips": 11, "horizon": 13, "seed": 2, "out": Path(path)} | change
+        with pytest.raises(ValueError, match=rf"got a report that differs in .*{next(iter(change))} .*with --out"):
+            evaluate(str(trained), store.root, metrics=("pixels",), **asked)
+    assert read_report(Path(path)) == report[0]
+    evaluate(str(trained), store.root, clips=2, horizon=3, out=Path(path))
+    assert read_report(Path(path))["clips"] == 2, "scoring everything makes a new report"
+
+
+def test_groups_of_factorization_come_together(tmp_path):
+    facts = {part: 1 for part in EVALUATION}
+    before = facts | {"factorization": {"dci": {"disentanglement": 0.9}, "actions": {"accuracy": 0.1}}}
+    (tmp_path / "report.json").write_text(json.dumps(before))
+    both = added_to(tmp_path / "report.json", facts | {"factorization": {"actions": {"accuracy": 0.5}}})
+    assert both["factorization"] == {"dci": {"disentanglement": 0.9}, "actions": {"accuracy": 0.5}}
 
 
 def test_a_report_that_is_not_there_is_named(tmp_path):

@@ -156,9 +156,7 @@ def test_labels_of_another_world_need_another_folder(clips, tiny_checkpoint, tin
     save_world(tmp_path / "other", other)
     label(clips[:1], world=str(tiny_checkpoint), out=out)
     before = files(out)
-    with pytest.raises(
-        ValueError, match=f"expected a store with settings .*{other.fingerprint()}.* use another folder"
-    ):
+    with pytest.raises(ValueError, match=f"settings.world .* there, {other.fingerprint()} here; use another folder"):
         label(clips[1:], world=str(tmp_path / "other"), out=out)
     assert files(out) == before
 

@@ -1,4 +1,5 @@
 import json
+import warnings
 from dataclasses import replace
 from typing import ClassVar
 
@@ -114,6 +115,15 @@ def test_imitation_learns_what_the_planner_did(planned, tmp_path):
     assert (told == done).mean() > np.bincount(done).max() / len(done) + 0.1
 
 
+def test_imitation_that_leaves_pairs_out_says_so(planned, tmp_path):
+    store = EpisodeStore.open(planned)
+    said = rf"taking the first 5 of {store.frames('train')} pairs in split 'train'; ask for more `pairs`"
+    with pytest.warns(UserWarning, match=said):
+        imitate(imitator(), store, FIT, tmp_path / "some", pairs=5)
+    with warnings.catch_warnings(action="error", category=UserWarning):
+        imitate(imitator(), store, FIT, tmp_path / "all", pairs=store.frames("train"))
+
+
 def test_other_pictures_or_another_game_are_not_imitated(planned, tmp_path):
     collect("starpilot", tmp_path / "small", frames=20, random_share=0.0, max_episode_frames=4, workers=1)
     for game, folder in (("starpilot", tmp_path / "small"), ("bigfish", planned)):
@@ -126,8 +136,12 @@ def test_other_pictures_or_another_game_are_not_imitated(planned, tmp_path):
     ("changes", "message"),
     [
         ({"game": "coinrun"}, "expected a game out of bigfish, leaper, starpilot, got 'coinrun'"),
-        ({"temperature": 0.0}, "expected stages and episodes >= 1 and temperature > 0, got 2, 2 and 0.0"),
-        ({"stages": 0}, "expected stages and episodes >= 1 and temperature > 0, got 0, 2"),
+        (
+            {"temperature": 0.0},
+            "expected stages, episodes and pairs >= 1 and temperature > 0, got 2, 2, 200000",
+        ),
+        ({"stages": 0}, "expected stages, episodes and pairs >= 1 and temperature > 0, got 0, 2"),
+        ({"pairs": 0}, "expected stages, episodes and pairs >= 1 and temperature > 0, got 2, 2, 0"),
     ],
 )
 def test_what_is_out_of_range_is_refused_and_leaves_no_folder(planned, tmp_path, changes, message):
@@ -136,9 +150,12 @@ def test_what_is_out_of_range_is_refused_and_leaves_no_folder(planned, tmp_path,
     assert not (tmp_path / "run").exists()
 
 
-def test_another_run_is_refused(planned, played):
-    with pytest.raises(ValueError, match=r"expected a run with seed 1 .* got 0; name another folder"):
+def test_another_run_is_refused(planned, played, monkeypatch):
+    with pytest.raises(ValueError, match=r"got a run that differs in .*seed 0 there, 1 here.*another output folder"):
         play(planned, played.parent, seed=1)
+    monkeypatch.setattr("flam_train.reinforce.used_precision", lambda *_: "another")
+    with pytest.raises(ValueError, match=r"differs in precision \w+ there, another here"):
+        play(planned, played.parent)
 
 
 @pytest.mark.parametrize("change", [{"rollouts": 0}, {"batch_size": 1}, {"discount": 1.5}, {"learning_rate": 0.0}])

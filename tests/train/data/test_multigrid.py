@@ -315,6 +315,7 @@ def test_impossible_sizes_and_actions_are_refused():
     ("arguments", "message"),
     [
         ({"game": "bigfish", "room": RoomConfig(agents=3)}, "for multigrid only, got RoomConfig.*for bigfish"),
+        ({"game": "bigfish", "room": RoomConfig()}, "for multigrid only, got RoomConfig.*for bigfish"),
         ({"game": "multigrid", "random_share": 0.3}, "for games of Procgen only, got 0.3"),
         ({"game": "multigrid", "size": 65}, "multiple of 8 cells"),
         ({"game": "multigrid", "max_episode_frames": 0}, "max_episode_frames >= 1"),
@@ -324,6 +325,16 @@ def test_impossible_sizes_and_actions_are_refused():
 def test_options_that_do_not_fit_the_source_are_refused_and_leave_no_folder(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         collect(**{"out": tmp_path / "store", **arguments})
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    "option", [["--agents", "4"], ["--tied"], ["--tied", "0,1"], ["--colours", "distinct"], ["--cells", "8"]]
+)
+def test_options_of_a_room_are_refused_for_a_game_even_where_they_are_the_default(tmp_path, capsys, option):
+    with pytest.raises(SystemExit):
+        main(["collect", "bigfish", "--out", str(tmp_path / "store"), *option])
+    assert "expected --agents, --tied, --colours and --cells for multigrid only" in capsys.readouterr().err
     assert not (tmp_path / "store").exists()
 
 

@@ -76,7 +76,7 @@ def test_a_failed_write_leaves_nothing(store, monkeypatch):
 @pytest.mark.parametrize("change", [{"source": "video"}, {"size": 16}, {"settings": {"seed": 4}}])
 def test_a_store_made_otherwise_is_refused(store, change):
     arguments = {"source": "procgen/bigfish", "size": 8, "settings": SETTINGS, **change}
-    with pytest.raises(ValueError, match=f"expected a store with {next(iter(change))}.*another folder"):
+    with pytest.raises(ValueError, match=f"a store that differs in {next(iter(change))}.*another folder"):
         EpisodeStore.create(store.root, **arguments)
 
 

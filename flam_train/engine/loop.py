@@ -4,11 +4,10 @@ Batches and noise of a step depend on nothing but (seed, step, process), so a ru
 gives the same numbers, bit for bit, as one that ran through (on a CPU; GPU kernels may reorder sums).
 """
 
-import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from flam_train.engine.batches import Batch, BatchFeed, DrawBatch, Stream, step_seed
-from flam_train.engine.log import METRICS_NAME, RunLog, last_metrics
+from flam_train.engine.folder import RESUME_NAME, alone_in, check_folder
+from flam_train.engine.identity import as_json
+from flam_train.engine.log import RunLog, last_metrics
 from flam_train.engine.objective import Objective
 from flam_train.engine.plan import (
     Evaluate,
@@ -30,8 +31,9 @@ from flam_train.engine.plan import (
     optimizers,
     progress_of,
 )
+from flam_train.engine.precision import used_precision
 from flam_train.engine.signals import Interrupts
-from flam_train.engine.state import RunState, read_header, require_same_run, require_trainable
+from flam_train.engine.state import RunState, require_trainable
 from flam_train.engine.stopping import BestSoFar, EarlyStopping
 from flam_train.engine.window import Window
 
@@ -39,9 +41,6 @@ try:
     from accelerate import Accelerator
 except ImportError as error:
     raise ImportError("training needs accelerate: pip install 'flam-env[train]'") from error
-
-
-RESUME_NAME = "resume.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,26 +103,20 @@ def fit(
         stopping: lets a metric of `evaluate` end the run and choose the weights that are the result.
 
     Raises:
-        ValueError: if `out` holds another run or a damaged file, if `product` came from elsewhere, if the batch size
-            does not divide, or if evaluations that do not exist are to stop the run.
+        ValueError: if `out` holds another run or a damaged file, if another process trains there, if `product` came
+            from elsewhere, if the batch size does not divide, or if evaluations that do not exist are to stop the run.
         NonFiniteLossError: if the loss or gradient is NaN or infinite; the last checkpoint stays as it was.
     """
     if stopping and not evaluate:
         raise ValueError(f"expected an evaluation that tells {stopping.metric!r}, got none; give `evaluate`")
     best = BestSoFar(stopping) if stopping else None
     run = _Run(model, loss, config, Path(out), frames_per_batch or config.batch_size, best)
-    run.open(dict(identity or {}), product)
-    return run.train(batches, evaluate, evaluate_every)
-
-
-def is_finished(out: Path, config: FitConfig) -> bool:
-    """Whether `out` holds a run to which this config has nothing to add."""
-    path = Path(out) / RESUME_NAME
-    if not path.exists():
-        return False
-    header = read_header(path)
-    stopped = header.best is not None and header.best["stopped"]
-    return stopped or progress_of(config, header.step, header.seconds).share >= 1
+    record = run.record(dict(identity or {}))
+    check_folder(run.out, config, record, product)  # before it is made, and again when nobody else can change it
+    with alone_in(run.out, main=run.main, control=run.control):
+        check_folder(run.out, config, record, product)
+        run.open(record)
+        return run.train(batches, evaluate, evaluate_every)
 
 
 class _Run:
@@ -144,35 +137,28 @@ class _Run:
         # Over gloo, agreeing on time and signals never waits for the GPU; the timeout outlasts evaluations.
         shared = self.processes > 1
         self.control = dist.new_group(backend="gloo", timeout=timedelta(days=1)) if shared else None
-        self.objective = self.accelerator.prepare(Objective(model, loss, config, self.device))
+        self.precision = used_precision(config.precision, self.device)
+        objective = Objective(model, loss, compiled=config.compile, bf16=self.precision == "bf16")
+        self.objective = self.accelerator.prepare(objective)
         self.model, self.optimizers = model, optimizers(model, config, self.device)
         self.state = RunState(model, self.optimizers, average=config.ema > 0, best=best)
         self.window = Window(out / RESUME_NAME)
 
-    def open(self, identity: dict[str, Any], product: Path | None) -> None:
+    def record(self, identity: dict[str, Any]) -> dict[str, Any]:
+        """What decides the run; its precision is the one that is used, as "auto" is not the same everywhere."""
+        used = replace(self.config, precision=self.precision)
+        record = {"fit": asdict(used), "identity": identity, "processes": self.processes}
+        return as_json(record | ({"stopping": asdict(self.best.stopping)} if self.best else {}))
+
+    def open(self, record: dict[str, Any]) -> None:
         """Resumes what the folder holds, or starts a run there by writing the checkpoint of step 0."""
-        record = {"fit": asdict(self.config), "identity": identity, "processes": self.processes}
-        record |= {"stopping": asdict(self.best.stopping)} if self.best else {}
-        self.record = json.loads(json.dumps(record))
-        path = self.out / RESUME_NAME
+        self._record, path = record, self.out / RESUME_NAME
         resumed = path.exists()
         self.accelerator.wait_for_everyone()
         if resumed:
-            require_same_run(path, read_header(path).record, self.record)
             self.state.load(path)
-        elif (self.out / METRICS_NAME).exists():
-            raise ValueError(
-                f"{self.out}: expected an empty folder or a run, got {METRICS_NAME} without {RESUME_NAME}; "
-                f"choose another output folder, or delete {METRICS_NAME} to start over"
-            )
-        elif product and product.exists():
-            raise ValueError(
-                f"{product}: expected no such file or the run that made it, got a file without its run in {self.out}; "
-                "choose another output folder"
-            )
         elif self.main:
-            self.out.mkdir(parents=True, exist_ok=True)
-            self.state.save(path, self.record)
+            self.state.save(path, record)
         self.saved_at = time.perf_counter()
 
     def train(self, batches: DrawBatch, evaluate: Evaluate | None, evaluate_every: int) -> FitResult:
@@ -279,7 +265,7 @@ class _Run:
     def _checkpoint(self, log: RunLog) -> None:
         if self.main:
             log.flush()
-            self.state.save(self.out / RESUME_NAME, self.record)
+            self.state.save(self.out / RESUME_NAME, self._record)
         self.saved_at = time.perf_counter()
 
     def _ends(self) -> bool:
