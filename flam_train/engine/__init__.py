@@ -1,6 +1,7 @@
 """The one training loop of the project, and what it is told."""
 
 from flam_train.engine.batches import Batch, DrawBatch
+from flam_train.engine.devices import training_device
 from flam_train.engine.fit import FitResult, fit, is_finished
 from flam_train.engine.plan import FitConfig, Loss, Progress, learning_rate
 from flam_train.engine.stopping import EarlyStopping
@@ -18,4 +19,5 @@ __all__ = [
     "fit",
     "is_finished",
     "learning_rate",
+    "training_device",
 ]
