@@ -18,7 +18,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from flam_train.engine.batches import Batch, BatchFeed, DrawBatch, Stream, step_seed
-from flam_train.engine.devices import training_device
 from flam_train.engine.log import METRICS_NAME, RunLog, last_metrics
 from flam_train.engine.objective import Objective
 from flam_train.engine.plan import (
@@ -133,7 +132,8 @@ class _Run:
     def __init__(self, model: nn.Module, loss: Loss, config: FitConfig, out: Path, frames: int, best: BestSoFar | None):
         require_trainable(model)
         self.config, self.out, self.frames, self.best = config, out, frames, best
-        self.accelerator = Accelerator(mixed_precision="no", cpu=training_device().type == "cpu")
+        # Without cpu=True, accelerate overlooks torchrun's other processes on a machine without a GPU.
+        self.accelerator = Accelerator(mixed_precision="no", cpu=not torch.accelerator.is_available())
         self.device, self.rank = self.accelerator.device, self.accelerator.process_index
         self.processes, self.main = self.accelerator.num_processes, self.accelerator.is_main_process
         if config.batch_size % self.processes:
