@@ -34,7 +34,7 @@ def lawful_world(tiny_world):
     torch.manual_seed(0)
     sizes = {"slots": MODEL.slots, "slot_dim": MODEL.dim, "latent_dim": tiny_world.units.dim, "actions": 4, "width": 8}
     decoder = ActionDecoder(ActionDecoderConfig(**sizes)).eval().requires_grad_(False)
-    return replace(tiny_world, laws=Laws(unseen_tokens=(3, 141), permanence=True), decoder=decoder)
+    return replace(tiny_world, laws=Laws(unseen_tokens=(3, 141), permanence=True), heads={"decoder": decoder})
 
 
 @pytest.fixture
@@ -63,9 +63,8 @@ def numbers(state: DreamState) -> list[torch.Tensor]:
 
 def scores(dream: Dream, state: DreamState, actions: torch.Tensor) -> torch.Tensor:
     """How likely each next token is, before the likeliest is taken: (B, N, tokens), on the CPU."""
-    inside = dream.world.units.to_model(actions.to(dream.device))
-    now = (part[:, None] for part in (state.tokens, state.features, state.slots, inside))
-    return dream.model.predict(*now)[:, 0].cpu()
+    inside = dream.units.to_model(actions.to(dream.device))
+    return dream.model.step(state.frame, inside[:, None])[:, 0].cpu()
 
 
 # --- what is asked for ------------------------------------------------------------------------------------------------
@@ -93,7 +92,7 @@ def test_every_face_runs_on_the_gpu_where_there_is_one(tiny_world, face):
 
 def test_a_world_stays_where_it_is(lawful_world, device):
     Dream(lawful_world, device)
-    for network in (lawful_world.tokenizer, lawful_world.model, lawful_world.decoder):
+    for network in (lawful_world.tokenizer, lawful_world.model, *lawful_world.heads.values()):
         assert {part.device.type for part in (*network.parameters(), *network.buffers())} == {"cpu"}
 
 
@@ -195,10 +194,9 @@ def test_a_model_makes_nothing_on_another_device_and_waits_for_no_number(frames,
     tokens = torch.zeros(3, frames, config.patches, dtype=torch.long, device="meta")
     seen = model.observe(tokens)
     again = model.observe(tokens[:, :1], seen.history)
-    latent_actions = torch.zeros(3, 1, config.slots, config.latent_dim, device="meta")
-    output = model.predict(tokens[:, :1], model.embed(tokens[:, :1]), again.values, latent_actions)
-    assert model.next_tokens(output).device.type == "meta"
-    assert {part.device.type for part in (seen.values, seen.masks, *again.history)} == {"meta"}
+    inferred = model.infer(seen.followed_by(again)).mode
+    following = model.next_tokens(model.step(again, inferred[:, -1:]))
+    assert {part.device.type for part in tensors((seen, again, following))} == {"meta"}
 
 
 @pytest.mark.gpu
@@ -219,9 +217,9 @@ def test_tables_that_are_made_once_follow_a_model_wherever_it_is_copied(device):
     model = FactoredWorldModel(MODEL).eval()
     tokens = torch.randint(100, (2, 12, MODEL.patches))
     with torch.no_grad():
-        expected = model.observe(tokens).values
+        expected = model.observe(tokens).slots
         copied = copy.deepcopy(model).to(device)
-        torch.testing.assert_close(copied.observe(tokens.to(device)).values.cpu(), expected, **CLOSE)
-        torch.testing.assert_close(copied.to("cpu").observe(tokens).values, expected, atol=0, rtol=0)
+        torch.testing.assert_close(copied.observe(tokens.to(device)).slots.cpu(), expected, **CLOSE)
+        torch.testing.assert_close(copied.to("cpu").observe(tokens).slots, expected, atol=0, rtol=0)
     assert copied.state_dict().keys() == model.state_dict().keys()
     assert not {name for name in model.state_dict() if "times" in name or "table" in name}

@@ -131,9 +131,9 @@ def test_what_attention_in_time_needs_is_made_once_for_clips_of_usual_length(mon
     first = model.observe(tokens[:, :PREPARED])
     last = model.observe(tokens[:, PREPARED:], first.history)
     assert not made
-    whole = model.observe(tokens).values
+    whole = model.observe(tokens).slots
     assert len(made) == 1, "a longer clip makes its own"
-    torch.testing.assert_close(torch.cat([first.values, last.values], 1), whole, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(torch.cat([first.slots, last.slots], 1), whole, atol=1e-5, rtol=1e-4)
 
 
 def test_prediction_of_one_step_equals_that_step_of_the_whole_pass(target):

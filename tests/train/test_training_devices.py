@@ -12,7 +12,7 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
-from flam_env.action_decoder import ActionDecoder, load_decoder
+from flam_env.action_decoder import ActionDecoder
 from flam_env.checkpoint import fingerprint
 from flam_env.dream import Dream
 from flam_env.frames import to_float
@@ -134,7 +134,7 @@ def test_a_loss_falls_in_either_precision_and_weights_stay_fp32(trains_there, tm
     kinds, still = set(), batches(torch.Generator().manual_seed(1), 3)
 
     def noted(network, tokens, progress):
-        kinds.add(network.factorizer.project(network.embed(tokens)).dtype)
+        kinds.add(network.factorizer.project(network.observe(tokens).features).dtype)
         return objective(network, tokens, progress)
 
     config = replace(FIT, steps=10, muon=0.0, learning_rate=1e-2, log_every=1, precision=precision)
@@ -259,11 +259,12 @@ def test_a_decoder_learns_and_is_judged_on_one_device(tiny_checkpoint, make_epis
         store.write(split, replace(make_episode(frames), actions=actions))
     settings = {"learning": LearningConfig(held_out=0.4, evaluate_every=2, patience=0), "fit_config": FIT}
     settings |= {"labels": 30, "actions": 3, "device": str(trains_there)}
-    file = decoder(str(tiny_checkpoint), store.root, out=tmp_path / "out", **settings)
+    decoder(str(tiny_checkpoint), store.root, out=tmp_path / "out", **settings)
     assert seen == {name: {trains_there.type} for name in ("encode", "observe", "decode", "supervised")}
-    world = load_world(tiny_checkpoint)
-    network, inputs = load_decoder(file, world.fingerprint()), (torch.zeros(2, 2, 6, 16), torch.zeros(2, 6, 5))
-    torch.testing.assert_close(network.probabilities(*inputs).sum(-1), torch.ones(2))
+    heads = load_world(tmp_path / "out").heads
+    inputs = torch.zeros(2, 2, 6, 16), torch.zeros(2, 6, 5)
+    torch.testing.assert_close(heads["decoder"].probabilities(*inputs).sum(-1), torch.ones(2))
+    assert set(heads) == {"decoder", "encoder"}
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------
