@@ -39,7 +39,7 @@ def watched(worlds: list[str]) -> dict[str, np.ndarray]:
         for action in starts.actions[:DREAMS, context - 1 :][:, :STEPS].clamp(-3, 3).unbind(1):
             state, _ = dream.step(state, action)
             tokens.append(state.tokens)
-        labels = Labeller(world).label(load_clips(name)[:CLIPS])
+        labels = Labeller(world, "cpu").label(load_clips(name)[:CLIPS])
         found |= {f"{name}/tokens": torch.stack(tokens).numpy(), f"{name}/latent_actions": labels.latent_actions}
         if labels.action_probabilities is not None:
             found[f"{name}/action_probabilities"] = labels.action_probabilities

@@ -31,7 +31,7 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
     Args:
         checkpoint: name of a bundled world ("bigfish") or the directory of one's own.
         world: a live world instead of a checkpoint; not through `gym.make`, whose arguments should be JSON.
-        device: where the networks run, e.g. "cpu", "cuda:1", or "auto" for a GPU where there is one.
+        device: where the networks run, e.g. "cpu" or "cuda:1"; "auto" is the GPU where there is one, else the CPU.
         horizon: steps after which an episode is truncated; default: for how long the world is known to hold.
         render_mode: None or "rgb_array".
         reward_fn: `f(frame_before, latent_action, frame_after) -> float`, or "module:function". Frames are uint8
@@ -51,7 +51,7 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
         checkpoint: str | Path | None = None,
         *,
         world: World | None = None,
-        device: str = "cpu",
+        device: str = "auto",
         horizon: int | None = None,
         render_mode: str | None = None,
         reward_fn: str | RewardFunction | None = None,

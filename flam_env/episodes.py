@@ -44,7 +44,7 @@ class Episodes:
         clipped: bool (B,), whether the last action lay outside the box.
     """
 
-    def __init__(self, count: int, world: World, judge: Judge, device: str = "cpu", horizon: int | None = None):
+    def __init__(self, count: int, world: World, judge: Judge, device: str = "auto", horizon: int | None = None):
         self.horizon = world.settings.horizon if horizon is None else check_integer(horizon, "horizon", 1)
         self.count, self.world, self.judge = count, world, judge
         self.dream = Dream(world, device)

@@ -74,7 +74,7 @@ class Labeller:
 
     Args:
         world: whose slots and latent actions.
-        device: as for `Dream`.
+        device: where the networks run, e.g. "cpu" or "cuda:1"; "auto" is the GPU where there is one, else the CPU.
 
     Raises:
         ValueError: the world is none, its model infers no latent actions, or this machine has no such device.
@@ -82,7 +82,7 @@ class Labeller:
 
     PIECE = 32
 
-    def __init__(self, world: World, device: str = "cpu"):
+    def __init__(self, world: World, device: str = "auto"):
         if not isinstance(world, World):
             raise ValueError(f"expected a live World, got {world!r}; give its name or path to Labeller.from_pretrained")
         check_infers(world.model)
@@ -90,7 +90,7 @@ class Labeller:
         self.dream = Dream(world, device)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, device: str = "cpu") -> Self:
+    def from_pretrained(cls, name: str | Path, device: str = "auto") -> Self:
         """A labeller of a bundled world (by name, e.g. "bigfish") or of one's own (by path).
 
         Raises:

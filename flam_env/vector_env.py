@@ -32,7 +32,7 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         num_envs: B, number of environments.
         checkpoint: as for FlamEnv, like all arguments that are not named here.
         world: a live world instead of a checkpoint.
-        device: where the networks run.
+        device: where the networks run, all environments on this one.
         horizon: steps after which an episode is truncated.
         max_episode_steps: a further limit, which `gymnasium.make_vec` passes on; the smaller one holds.
         render_mode: None or "rgb_array".
@@ -53,7 +53,7 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         checkpoint: str | Path | None = None,
         *,
         world: World | None = None,
-        device: str = "cpu",
+        device: str = "auto",
         horizon: int | None = None,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,

@@ -41,8 +41,9 @@ def learn_encoder(
     )
     data = {"slots": inputs[0][:, 0].float(), "latent_actions": inputs[1]}
     data |= {"attention": attention_of(decoder, inputs), "actions": torch.from_numpy(labels.actions)}
-    encoder.stands_for.copy_(torch.from_numpy(known.classes))
-    encoder.known.copy_(torch.isin(encoder.stands_for, encoder.stands_for[data["actions"]]))
+    classes = torch.from_numpy(known.classes)
+    encoder.stands_for.copy_(classes)
+    encoder.known.copy_(torch.isin(classes, classes[data["actions"]]))
     learn_from_labels(encoder, data, labels, lambda model, batch: {"loss": _error(model, batch)}, **settings)
     return round_as_stored(encoder)
 
@@ -72,17 +73,17 @@ def share_obeyed(
     Every known real action is asked for once after the beginning of each of these starts of the world, where the other
     slots do what they did.
     """
-    world, obeyed = dream.world, []
+    world, device, obeyed = dream.world, encoder.gain.device, []
     context = min(world.model.window, world.starts.tokens.shape[1] - 1)
     state = dream.reset(world.starts.tokens[starts, :context])
-    slots = state.slots.cpu()
+    slots, usual = state.slots.to(device), world.starts.actions[starts, context - 1].clamp(-BOUND, BOUND).to(device)
     for action in encoder.choices:
-        latent_actions = world.starts.actions[starts, context - 1].clamp(-BOUND, BOUND)
+        latent_actions = usual.clone()
         asked = action.expand(len(slots), len(steered))
         latent_actions[:, steered] = encoder.encode(slots[:, steered], asked)
         after, _ = dream.step(state, latent_actions)
         around = state.frame.followed_by(after.frame)
         seen = dream.units.from_model(dream.model.infer(around).mode[:, 0])
-        told = decoder(around.slots.cpu(), seen.cpu()).logits.argmax(-1)
+        told = decoder(around.slots.to(device), seen.to(device)).logits.argmax(-1)
         obeyed.append(encoder.stands_for[told] == action)
     return torch.cat(obeyed).float().mean().item()

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy, nll_loss
 
 from flam_train.data.labelled import LabelledTransitions
 from flam_train.engine import FitResult
-from flam_train.few_labels import SCORED_AT_ONCE, learn_from_labels
+from flam_train.few_labels import learn_from_labels, seen_by
 
 BINS = 10
 
@@ -35,12 +35,9 @@ def _score(network: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {"loss": cross_entropy(logits, batch["actions"]), "accuracy": right}
 
 
-@torch.no_grad()
 def all_logits(network: nn.Module, inputs: tuple[Tensor, Tensor]) -> Tensor:
-    """Logits (P, C) of inputs (P, ...) each, on the CPU."""
-    device = next(network.parameters()).device
-    pieces = zip(*(each.split(SCORED_AT_ONCE) for each in inputs), strict=True)
-    return torch.cat([_logits(network(*(each.to(device) for each in piece))).cpu() for piece in pieces])
+    """Logits (P, C) of inputs (P, ...) each, computed where the network is, returned on the CPU."""
+    return torch.cat([_logits(output).cpu() for output in seen_by(network, inputs)])
 
 
 def _logits(output: Any) -> Tensor:

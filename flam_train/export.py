@@ -53,7 +53,8 @@ def bare_world(tokenizer: Tokenizer, model: WorldModel, settings: WorldSettings)
 def finish_world(world: World, splits: dict[str, TokenSplit], units: ActionUnits | None = None, seed: int = 0) -> World:
     """The world with all that is measured: action units unless given, laws and a bank of actions on the training split.
 
-    Starts come from the validation split. Heads are left out: they read the latent actions of before.
+    Starts come from the validation split. Heads are left out: they read the latent actions of before. The model watches
+    on the device that it is on; all that is measured lies on the CPU.
 
     Raises:
         ValueError: the model's weights are not what its file will hold (`round_as_stored`).
@@ -122,7 +123,7 @@ def kept_dimensions(nats: Tensor) -> tuple[int, ...]:
 
 def _some_clips(split: TokenSplit, count: int, length: int, random: np.random.Generator) -> Tensor:
     starts = split.starts(length)
-    return split.clips(np.sort(random.choice(starts, min(count, len(starts)), replace=False)), length)
+    return split.clips(np.sort(random.choice(starts, min(count, len(starts)), replace=False)), length).long()
 
 
 @torch.inference_mode()

@@ -1,6 +1,6 @@
 """Learning from few labels: some are held out, and end training when they are told no better."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def learn_from_labels(
     identity: dict[str, Any],
     product: Path | None = None,
 ) -> FitResult:
-    """Fits a network to few labels, and leaves it with the weights that did best on those held out, on the CPU.
+    """Fits a network to few labels, and leaves it with the weights that did best on those held out, where it learned.
 
     Args:
         network: what learns.
@@ -113,5 +113,13 @@ def learn_from_labels(
         stopping=EarlyStopping(metric="loss", patience=config.patience),
     )
     network.load_state_dict(result.ema)
-    network.cpu().eval()
+    network.eval()
     return result
+
+
+@torch.no_grad()
+def seen_by(network: nn.Module, inputs: tuple[Tensor, ...]) -> Iterator[Any]:
+    """What a network makes of inputs (P, ...) each, on its own device, some of them at a time."""
+    device = next(network.parameters()).device
+    for piece in zip(*(each.split(SCORED_AT_ONCE) for each in inputs), strict=True):
+        yield network(*(each.to(device) for each in piece))

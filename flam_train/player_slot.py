@@ -5,14 +5,12 @@ import torch
 from torch import Tensor
 
 from flam_env.action_decoder import ActionDecoder
-from flam_train.few_labels import SCORED_AT_ONCE
+from flam_train.few_labels import seen_by
 
 
-@torch.no_grad()
 def attention_of(network: ActionDecoder, inputs: tuple[Tensor, Tensor]) -> Tensor:
-    """How much each slot is the player: (P, K) of slots (P, 2, K, S) and latent actions (P, K, A)."""
-    pieces = zip(*(each.split(SCORED_AT_ONCE) for each in inputs), strict=True)
-    return torch.cat([network(*piece).attention for piece in pieces])
+    """How much each slot is the player: (P, K) of slots (P, 2, K, S) and latent actions (P, K, A), on the CPU."""
+    return torch.cat([output.attention.cpu() for output in seen_by(network, inputs)])
 
 
 def share_of_episodes(attention: Tensor, episodes: np.ndarray, slot: int) -> float:

@@ -78,7 +78,10 @@ class SupervisedInverse(nn.Module):
 
 def _shifted(images: Tensor, most: int) -> Tensor:
     """Each of the images (B, C, H, W) shifted by up to so many pixels in both directions; borders are repeated."""
-    height, width = images.shape[-2:]
-    starts = torch.randint(2 * most + 1, (len(images), 2)).tolist()
+    count, channels, height, width = images.shape
+    down, right = torch.randint(2 * most + 1, (count, 2), device=images.device).unbind(1)
+    rows = down[:, None] + torch.arange(height, device=images.device)
+    columns = right[:, None] + torch.arange(width, device=images.device)
     padded = pad(images, (most,) * 4, mode="replicate")
-    return torch.stack([image[:, y : y + height, x : x + width] for image, (y, x) in zip(padded, starts, strict=True)])
+    shifted_down = padded.gather(2, rows[:, None, :, None].expand(-1, channels, -1, padded.shape[3]))
+    return shifted_down.gather(3, columns[:, None, None].expand(-1, channels, height, -1))

@@ -107,11 +107,12 @@ def tokenizer_scores(network: Tokenizer, frames: Tensor) -> dict[str, float]:
         frames: uint8 (F, H, W, 3).
     """
     device = next(network.parameters()).device
-    scores, used = [], torch.zeros(network.quantizer.size, dtype=torch.bool)
+    scores, used = [], torch.zeros(network.quantizer.size, dtype=torch.bool, device=device)
     for chunk in frames.split(256):
-        tokens = network.encode(to_float(chunk, device))
-        used[tokens.unique().cpu()] = True
-        scores.append(frame_psnr(network.decode(tokens), to_float(chunk, device)))
+        images = to_float(chunk, device)
+        tokens = network.encode(images)
+        used[tokens] = True
+        scores.append(frame_psnr(network.decode(tokens), images))
     return {"recon_psnr": torch.cat(scores).mean().item(), "tokens_used": float(used.sum())}
 
 

@@ -29,7 +29,7 @@ def watch(labeller: Labeller, split: TokenSplit, at: np.ndarray) -> tuple[Tensor
         Slots (P, 2, K, S) of these frames and of the next ones, in half precision, for a long store has many; and the
         latent actions float32 (P, K, A), in action units, that lead there; on the CPU.
     """
-    world = labeller.world
+    world, device = labeller.world, labeller.dream.device
     slots = torch.empty(len(at), 2, world.model.slots, world.model.slot_dim, dtype=torch.float16)
     latent_actions = torch.empty(len(at), *world.action_shape)
     order = np.argsort(at, kind="stable")
@@ -38,8 +38,8 @@ def watch(labeller: Labeller, split: TokenSplit, at: np.ndarray) -> tuple[Tensor
     for first, last in tqdm(episodes, desc="watching", unit=" episodes", leave=False, disable=None):
         state, stop = None, _between(ascending, first, last)[-1] + 2
         for start in range(first, stop, PIECE):
-            tokens = split.tokens[start : min(start + PIECE, stop)].astype(np.int64)
-            state, around, between = labeller.follow(state, torch.from_numpy(tokens)[None].to(labeller.dream.device))
+            tokens = torch.from_numpy(np.array(split.tokens[start : min(start + PIECE, stop)])).to(device).long()
+            state, around, between = labeller.follow(state, tokens[None])
             begin = max(first, start - 1)
             rows = order[slice(*np.searchsorted(ascending, [begin, begin + around.shape[1]]))]
             slots[rows] = around[0, at[rows] - begin].half().cpu()

@@ -16,7 +16,7 @@ from flam_train.cli import Positional, run_command
 from flam_train.collapse import warn_of_collapse
 from flam_train.data.store import EpisodeStore
 from flam_train.data.tokens import TokenSplit, token_cache
-from flam_train.engine import DrawBatch, FitConfig, Loss, Progress, fit
+from flam_train.engine import DrawBatch, FitConfig, Loss, Progress, fit, training_device
 from flam_train.evaluate.clips import draw_clips
 from flam_train.evaluate.rollouts import quick_scores
 from flam_train.evaluate.rooms import draw_room_clips, holds_rooms
@@ -89,7 +89,7 @@ def train_world(
     shown = draw_clips(store, "test", SHOWN_CLIPS, START_FRAMES)
     for split, length in (("train", CLIP_FRAMES), ("val", START_FRAMES)):  # complain now, not after the training
         draw_clips(store, split, 1, length)
-    splits = token_cache(store, world.tokenizer)
+    splits = token_cache(store, world.tokenizer, training_device())
 
     def look(averaged: WorldModel) -> dict[str, float]:
         scores = quick_scores(replace(world, model=averaged), watched)

@@ -16,6 +16,7 @@ from flam_env.models.world_model import FactoredWorldModel, WorldModelConfig
 from flam_env.units import ActionUnits, UnitConversion
 from flam_env.world import Starts, World, WorldSettings, load_world, save_world
 
+DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.gpu))
 STARTS, CLIP_FRAMES, BANK = 11, 8, 37
 TOKENIZER = TokenizerConfig(image_size=48, patch_size=4, width=20, blocks=1, levels=(4, 3, 2, 3, 2))
 MODEL = WorldModelConfig(
@@ -31,6 +32,22 @@ MODEL = WorldModelConfig(
     target="token",
 )
 SETTINGS = WorldSettings(source="random weights", context=2, horizon=13, frames_per_second=10)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` are skipped where there is no CUDA device."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+
+
+@pytest.fixture(params=DEVICES)
+def device(request, monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """Where networks run in a test: on the CPU, and again on a GPU, with convolutions in full precision."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    return torch.empty(0, device=request.param).device
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,13 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from flam_env.models.layers import FeedForward, attend, rotary
+from flam_env.models.layers import FeedForward, attend, rotary, rotary_turns
 
 # Logit of the background at the start, in units of the key's length: the sink holds what most of a frame is made of
 # before the slots have learned to look for anything.
 SINK_GAIN = 6.0
+# Frames of a clip up to which the tables of attention in time are made once.
+PREPARED = 64
 
 
 SlotHistory = tuple[Tensor, ...]
@@ -78,6 +80,52 @@ class SlotAttention(nn.Module):
         return new + keep * (slots - new)
 
 
+class Timing(NamedTuple):
+    """What attention in time needs to know of T frames and the W - 1 before them.
+
+    turns: (2, W - 1 + T, d / 2) float32, as `rotary_turns` gives them; hidden: bool (B, 1, 1, T, W - 1 + T), True where
+    a frame may not look.
+    """
+
+    turns: Tensor
+    hidden: Tensor
+
+
+class FrameTimes(nn.Module):
+    """Makes the `Timing` of clips out of tables that are made once; a clip of more than PREPARED frames gets its own.
+
+    Args:
+        window: frames that a frame sees, itself included.
+        dim: channels of an attention head.
+    """
+
+    frames: Tensor
+    turns: Tensor
+    outside: Tensor
+
+    def __init__(self, window: int, dim: int):
+        super().__init__()
+        self.window, self.dim = window, dim
+        for name, table in zip(("frames", "turns", "outside"), self._tables(PREPARED), strict=True):
+            self.register_buffer(name, table, persistent=False)
+
+    def forward(self, time: int, length: Tensor) -> Timing:
+        """Of T frames after a history of which the last `length` (B,) frames are real."""
+        frames, turns, outside = self._prepared(time) if time <= PREPARED else self._tables(time, length.device)
+        blank = frames < self.window - 1 - length[:, None, None]
+        return Timing(turns, (outside | blank)[:, None, None])
+
+    def _prepared(self, time: int) -> tuple[Tensor, Tensor, Tensor]:
+        seen = self.window - 1 + time
+        return self.frames[:seen], self.turns[:, :seen], self.outside[:time, :seen]
+
+    def _tables(self, time: int, device: torch.device | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Numbers of the frames, their rotary turns, and where each of the last T looks beyond its window."""
+        frames = torch.arange(self.window - 1 + time, device=device)
+        now = frames[self.window - 1 :, None]
+        return frames, rotary_turns(frames, self.dim), (frames > now) | (frames <= now - self.window)
+
+
 class TemporalAttention(nn.Module):
     """Each slot attends to its own last `window` frames: banded causal attention, rotary in time (equation 3)."""
 
@@ -88,35 +136,25 @@ class TemporalAttention(nn.Module):
         self.project_in = nn.Linear(dim, 3 * dim, bias=False)
         self.project_out = nn.Linear(dim, dim)
 
-    def forward(self, slots: Tensor, keys: Tensor, values: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Slots (B, T, K, S) and a history (B, W - 1, K, S) of which the last `length` (B,) frames are real.
+    def forward(self, slots: Tensor, keys: Tensor, values: Tensor, timing: Timing) -> tuple[Tensor, Tensor, Tensor]:
+        """Slots (B, T, K, S) after a history (B, W - 1, K, S).
 
         Returns:
             The residual (B, T, K, S), and keys and values (B, W - 1 + T, K, S) with those of the T frames appended.
         """
-        batch, time, count, _ = slots.shape
         query, key, value = self.project_in(self.norm(slots)).chunk(3, -1)
         keys, values = torch.cat([keys.to(key.dtype), key], 1), torch.cat([values.to(value.dtype), value], 1)
-        mask = self._mask(time, length).repeat_interleave(count, 0)[:, None]
-        positions = torch.arange(self.window - 1 + time, device=slots.device)
+        turns = timing.turns.to(key.dtype)
         attended = attend(
-            rotary(self._split(query), positions[self.window - 1 :]),
-            rotary(self._split(keys), positions),
+            rotary(self._split(query), turns[:, self.window - 1 :]),
+            rotary(self._split(keys), turns),
             self._split(values),
-            mask,
+            timing.hidden,
         )
-        residual = self.project_out(rearrange(attended, "(b k) h t d -> b t k (h d)", b=batch))
-        return residual, keys, values
+        return self.project_out(rearrange(attended, "b k h t d -> b t k (h d)")), keys, values
 
     def _split(self, x: Tensor) -> Tensor:
-        return rearrange(x, "b t k (h d) -> (b k) h t d", h=self.heads)
-
-    def _mask(self, time: int, length: Tensor) -> Tensor:
-        """True where frame t may look: (B, T, W - 1 + T)."""
-        now = torch.arange(self.window - 1, self.window - 1 + time, device=length.device)[:, None]
-        then = torch.arange(self.window - 1 + time, device=length.device)
-        band = (then <= now) & (then > now - self.window)
-        return band & (then >= self.window - 1 - length[:, None, None])
+        return rearrange(x, "b t k (h d) -> b k h t d", h=self.heads)
 
 
 class FrameFactorizer(nn.Module):
@@ -148,6 +186,7 @@ class Factorizer(FrameFactorizer):
     def __init__(self, *, dim: int, heads: int, window: int, **shared: Any):
         super().__init__(dim=dim, **shared)
         self.window = window
+        self.times = FrameTimes(window, dim // heads)
         self.temporal_attention = TemporalAttention(dim, heads, window)
 
     def empty_history(self, batch: int, device: torch.device) -> SlotHistory:
@@ -169,13 +208,13 @@ class Factorizer(FrameFactorizer):
         batch, time = features.shape[:2]
         past_keys, past_values, length = history or self.empty_history(batch, features.device)
         key, value = self.project(self.norm(rearrange(features, "b t n d -> (b t) n d"))).chunk(2, -1)
-        slots = self.slot_embedding.expand(batch * time, -1, -1)
+        slots, timing = self.slot_embedding.expand(batch * time, -1, -1), self.times(time, length)
         keys, values = [], []
         for i in range(self.iterations):
             slots, masks = self.slot_attention(slots, key, value)
             slots = rearrange(slots, "(b t) k s -> b t k s", b=batch)
-            past = past_keys[:, i], past_values[:, i], length
-            residual, new_keys, new_values = self.temporal_attention(slots, *past)
+            past = past_keys[:, i], past_values[:, i]
+            residual, new_keys, new_values = self.temporal_attention(slots, *past, timing)
             slots = rearrange(slots + residual, "b t k s -> (b t) k s")
             keys.append(new_keys[:, 1 - self.window :])
             values.append(new_values[:, 1 - self.window :])

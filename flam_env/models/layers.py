@@ -12,15 +12,15 @@ class FeedForward(nn.Sequential):
         super().__init__(nn.LayerNorm(dim), nn.Linear(dim, multiple * dim), nn.GELU(), nn.Linear(multiple * dim, dim))
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Softmax attention (..., T, d) to (..., S, d), the softmax in float32; mask (..., T, S) is True where allowed.
+def attend(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None = None) -> Tensor:
+    """Softmax attention (..., T, d) to (..., S, d), the softmax in float32; hidden (..., T, S) is True where none is.
 
     Written out because the sequences here are short (slots, a window of frames): the fused CPU kernel of
     `scaled_dot_product_attention` is several times slower backwards on many short sequences.
     """
     scores = (query @ key.transpose(-2, -1)).float() * query.shape[-1] ** -0.5
-    if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
+    if hidden is not None:
+        scores = scores.masked_fill(hidden, float("-inf"))
     return scores.softmax(-1).to(value.dtype) @ value
 
 
@@ -109,16 +109,22 @@ class CoupledAttention(PairAttention):
         return self.project_out(rearrange(attend(query, keys, values), "b h k d -> b k (h d)"))
 
 
-def rotary(x: Tensor, positions: Tensor) -> Tensor:
+def rotary_turns(positions: Tensor, dim: int) -> Tensor:
+    """Cosines and sines of the angles of `rotary` at positions (T,), of heads of `dim` channels: (2, T, dim / 2)."""
+    half = dim // 2
+    frequencies = 100.0 ** (-torch.arange(half, device=positions.device, dtype=torch.float32) / half)
+    angles = positions.float()[:, None] * frequencies
+    return torch.stack([angles.cos(), angles.sin()])
+
+
+def rotary(x: Tensor, turns: Tensor) -> Tensor:
     """Rotates pairs of channels by angles that grow with the position (RoPE).
 
     Args:
         x: (..., T, d) queries or keys of one head, d even.
-        positions: (T,) positions; only their differences matter to attention.
+        turns: (2, T, d / 2) in the dtype of x, as `rotary_turns` gives them; only differences of positions matter to
+            attention.
     """
-    half = x.shape[-1] // 2
-    frequencies = 100.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
-    angles = positions.float()[:, None] * frequencies
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    first, second = x[..., :half], x[..., half:]
+    cos, sin = turns
+    first, second = x.chunk(2, -1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)

@@ -64,8 +64,7 @@ class Tokenizer(nn.Module):
 
     def codes(self, frames: Tensor) -> Tensor:
         """Frames (B, 3, H, W) in [0, 1] -> codes (B, N, L) in [-1, 1], straight-through gradients."""
-        features = rearrange(self.encoder(frames - 0.5), "b d h w -> b (h w) d")
-        return self.quantizer(self.to_code(self.norm(features)))
+        return self.quantizer(self._unbounded_codes(frames))
 
     def decode_codes(self, codes: Tensor) -> Tensor:
         """Codes (B, N, L) -> frames (B, 3, H, W), not clamped."""
@@ -74,7 +73,7 @@ class Tokenizer(nn.Module):
 
     def encode(self, frames: Tensor) -> Tensor:
         """Frames (B, 3, H, W) in [0, 1] -> tokens (B, N) int64 in row-major order of the patches."""
-        return self.quantizer.tokens(self.codes(frames))
+        return self.quantizer.tokens(self.quantizer.bound(self._unbounded_codes(frames)))
 
     def decode(self, tokens: Tensor) -> Tensor:
         """Tokens (B, N) -> frames (B, 3, H, W) clamped to [0, 1]."""
@@ -83,6 +82,10 @@ class Tokenizer(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """The round trip of equation 1: frames (B, 3, H, W) -> reconstructions, not clamped."""
         return self.decode_codes(self.codes(frames))
+
+    def _unbounded_codes(self, frames: Tensor) -> Tensor:
+        features = rearrange(self.encoder(frames - 0.5), "b d h w -> b (h w) d")
+        return self.to_code(self.norm(features))
 
 
 def _trunks(config: TokenizerConfig) -> tuple[nn.Module, nn.Module]:

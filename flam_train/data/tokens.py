@@ -4,6 +4,7 @@ A cache lies beside the episodes it was made from, in a folder named after the f
 those episodes: tokens of another tokenizer, or of a store that has changed since, are never read.
 """
 
+import copy
 import json
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from flam_env.checkpoint import fingerprint
+from flam_env.dream import find_device
 from flam_env.frames import to_float
 from flam_env.models.tokenizer import Tokenizer
 from flam_env.worlds.files import replacing
@@ -58,21 +60,26 @@ class TokenSplit:
         return np.concatenate(starts)
 
     def clips(self, starts: np.ndarray, length: int) -> Tensor:
-        """Clips from the given starts, int64 (B, length, N)."""
-        return torch.from_numpy(self.tokens[starts[:, None] + np.arange(length)].astype(np.int64))
+        """Clips from the given starts, uint16 (B, length, N): `fit` hands them on as int64."""
+        return torch.from_numpy(self.tokens[starts[:, None] + np.arange(length)])
 
 
-def token_cache(store: EpisodeStore, tokenizer: Tokenizer, device: torch.device | str = "cpu") -> dict[str, TokenSplit]:
+def token_cache(
+    store: EpisodeStore, tokenizer: Tokenizer, device: torch.device | str = "auto"
+) -> dict[str, TokenSplit]:
     """The tokens of every split that has episodes, encoded now if the cache is not there yet.
 
+    Args:
+        store: of frames in the size of the tokenizer.
+        tokenizer: stays where it is.
+        device: where frames are encoded, as for `flam_env.Dream`.
+
     Raises:
-        ValueError: the tokenizer is for frames of another size, or has more than 65536 tokens.
+        ValueError: the tokenizer is for frames of another size, or this machine has no such device.
     """
     size = tokenizer.config.image_size
     if size != store.size:
         raise ValueError(f"{store.root}: expected frames of {size} px, the tokenizer's size, got {store.size} px")
-    if tokenizer.quantizer.size > 2**16:
-        raise ValueError(f"expected at most 65536 tokens, which fit uint16, got {tokenizer.quantizer.size}")
     records = {split: episodes for split in store.splits if (episodes := store.episodes(split))}
     index = {
         split: [[r.path.name, r.frames, r.agent, r.level_seed] for r in episodes] for split, episodes in records.items()
@@ -82,7 +89,7 @@ def token_cache(store: EpisodeStore, tokenizer: Tokenizer, device: torch.device 
         return found
     with folder_lock(root.parent, wait=True, name=f".{root.name}"):  # one process encodes, the others read
         if (found := _read(root, index)) is None:
-            _encode(store, records, tokenizer.to(device).eval(), root, index)
+            _encode(store, records, copy.deepcopy(tokenizer).to(find_device(device)).eval(), root, index)
             found = _read(root, index)
     assert found is not None
     return found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flam_train.engine.batches import Batch, DrawBatch
+    from flam_train.engine.devices import training_device
     from flam_train.engine.folder import is_finished
     from flam_train.engine.loop import FitResult, fit
     from flam_train.engine.plan import FitConfig, Loss, Progress, learning_rate
@@ -26,10 +27,12 @@ __all__ = [
     "fit",
     "is_finished",
     "learning_rate",
+    "training_device",
 ]
 
 _MODULES = {
     "batches": ("Batch", "DrawBatch"),
+    "devices": ("training_device",),
     "folder": ("is_finished",),
     "loop": ("FitResult", "fit"),
     "plan": ("FitConfig", "Loss", "Progress", "learning_rate"),

@@ -11,7 +11,11 @@ from torch import Tensor
 
 Batch = dict[str, Tensor] | Tensor
 DrawBatch = Callable[[torch.Generator, int], Batch]
-"""(generator, number of examples) -> batch on the CPU, drawn from the generator and from no other source."""
+"""(generator, number of examples) -> batch on the CPU, drawn from the generator and from no other source.
+
+A tensor of uint16, which is how tokens are stored and which torch does not compute with, arrives as int64: converted on
+the device, so that a quarter of the bytes travel.
+"""
 
 
 class Stream(IntEnum):
@@ -51,7 +55,7 @@ class BatchFeed:
         batch = self._next.result()
         self._next_step += 1
         self._next = self._pool.submit(self._drawn, self._next_step)
-        return _each(batch, lambda tensor: tensor.to(self._device, non_blocking=True))
+        return _each(batch, self._placed)
 
     def __enter__(self) -> "BatchFeed":
         return self
@@ -66,6 +70,10 @@ class BatchFeed:
         seed = step_seed(self._seed, step, self._process, Stream.BATCH)
         batch = self._draw(torch.Generator().manual_seed(seed), self._size)
         return _each(batch, Tensor.pin_memory) if self._device.type == "cuda" else batch
+
+    def _placed(self, tensor: Tensor) -> Tensor:
+        there = tensor.to(self._device, non_blocking=True)
+        return there.long() if there.dtype == torch.uint16 else there
 
 
 def _each(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:

@@ -60,17 +60,18 @@ def exactness_scores(dream: Dream, clips: RoomClips, seed: int = 0) -> dict[str,
     context, looks = dream.world.settings.context, find_looks(clips)
     table: dict[str, list[Tensor]] = {}
     for rolled, free in zip(*(roll_methods(each, clips, seed) for each in (dream, dream.without_laws())), strict=True):
-        tiles, colours = (part[rolled.rows] for part in looks)
-        positions, directions = (x[rolled.rows, context:] for x in (clips.positions, clips.directions))
+        tiles, colours = (part[rolled.rows].to(dream.device) for part in looks)
+        truth = clips.positions, clips.directions
+        positions, directions = (part[rolled.rows, context:].to(dream.device) for part in truth)
         true = true_cells(positions, directions, colours, clips.room.cells)
-        seen = {name: read_cells(rolled.methods[name].cpu(), tiles) for name in ("prediction", "recon", "copy_last")}
+        seen = {name: read_cells(rolled.methods[name], tiles) for name in ("prediction", "recon", "copy_last")}
         row = {f"{name}_right": (cells == true).all(-1).all(-1) for name, cells in seen.items()}
         row["distance"] = distances(seen["prediction"], positions, colours)
         sampled = {"sampled": rolled.methods["sampled"], "lawless": free.methods["sampled"]}
         for name, frames in (sampled | {"recon": rolled.methods["recon"]}).items():
-            row[f"{name}_whole"] = shows_whole_agents(read_cells(frames.cpu(), tiles, clear=True), colours)
+            row[f"{name}_whole"] = shows_whole_agents(read_cells(frames, tiles, clear=True), colours)
         for name, value in row.items():
-            table.setdefault(name, []).append(value.double())
+            table.setdefault(name, []).append(value.cpu().double())
     return _summary({name: torch.cat(parts) for name, parts in table.items()}, clips.room.colours != "same")
 
 
@@ -119,7 +120,7 @@ def read_cells(frames: Tensor, tiles: Tensor, clear: bool = False) -> Tensor:
     nearest = distance.min(-1)
     found = nearest.indices
     if clear:
-        apart = torch.cdist(known, known) + torch.diag(torch.full((known.shape[1],), torch.inf))
+        apart = torch.cdist(known, known) + torch.diag(known.new_full(known.shape[1:2], torch.inf))
         found = found.masked_fill(nearest.values > CLEAR * apart.amin(-1).gather(1, found), UNCLEAR)
     return found.view(cells.shape[:-1])
 
@@ -139,7 +140,7 @@ def true_cells(positions: Tensor, directions: Tensor, colours: Tensor, cells: in
     inside = cells - 2
     x, y = (positions - 1).unbind(-1)
     contents = 1 + 4 * colours[:, None] + directions
-    room = torch.full((*positions.shape[:2], inside**2), EMPTY)
+    room = positions.new_full((*positions.shape[:2], inside**2), EMPTY)
     return room.scatter(2, y * inside + x, contents).unflatten(2, (inside, inside))
 
 
@@ -154,7 +155,7 @@ def distances(seen: Tensor, positions: Tensor, colours: Tensor) -> Tensor:
     Returns:
         float32 (B, T, agents), NaN for an agent that is not seen.
     """
-    rows, columns = (torch.arange(1, side + 1) for side in seen.shape[2:])
+    rows, columns = (torch.arange(1, side + 1, device=seen.device) for side in seen.shape[2:])
     x, y = positions[..., None, None, 0], positions[..., None, None, 1]
     distance = (rows[:, None] - y).abs() + (columns - x).abs()
     shown = _colours_of(seen)[:, :, None] == colours[:, None, :, None, None]

@@ -33,7 +33,7 @@ BATCH = 64
 def roll(dream: Dream, context: Tensor, actions: Tensor) -> Tensor:
     """Dreams from context tokens (B, C, N) under actions (B, H, K, A) in units -> frames uint8 (B, H, h, w, 3)."""
     state, frames = dream.reset(context), []
-    for action in actions.unbind(1):
+    for action in actions.to(dream.device).unbind(1):
         state, frame = dream.step(state, action)
         frames.append(frame)
     return torch.stack(frames, 1)
@@ -53,7 +53,7 @@ def roll_each_slot(dream: Dream, context: Tensor, actions: Tensor, others: Tenso
         frames uint8 (K, H, h, w, 3).
     """
     slots = actions.shape[2]
-    rows, each = actions.repeat(slots, 1, 1, 1), torch.arange(slots)
+    rows, each = actions.repeat(slots, 1, 1, 1), torch.arange(slots, device=actions.device)
     rows[each, :, each] = rearrange(others.to(actions.device), "1 h k a -> k h a")
     return roll(dream, context.expand(slots, -1, -1), rows)
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from einops import repeat
 from torch import Tensor
@@ -56,17 +55,16 @@ def steering_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, floa
         a visible effect; changes: how many were tried.
     """
     slots = dream.model.actions.slots
-    inside, outside, effects = np.zeros(2), np.zeros(2), np.zeros(slots)
-    each = torch.arange(slots)
+    each, counts, effects = torch.arange(slots), [], torch.zeros(slots, dtype=torch.int64)
     for changed, before, after in steer_slots(dream, clips, seed):
         masks = _owned(dream, before)[each, each] | _owned(dream, after)[each + 1, each]
-        for pixels, mask, total in ((changed, masks, inside), (changed, ~masks, outside)):
-            total += (pixels & mask).sum().item(), mask.sum().item()
-        effects += has_effect(changed).cpu().numpy()
-    share_inside, share_outside = inside[0] / max(inside[1], 1), outside[0] / max(outside[1], 1)
+        counts.append(torch.stack([(changed & masks).sum(), masks.sum(), (changed & ~masks).sum(), (~masks).sum()]))
+        effects += has_effect(changed).cpu()
+    moved_inside, inside, moved_outside, outside = torch.stack(counts).sum(0).tolist()
+    share_inside, share_outside = moved_inside / max(inside, 1), moved_outside / max(outside, 1)
     return {
         "density_ratio": share_inside / max(share_outside, 1e-9),
-        "steerable_slots": float((effects / clips.count >= EFFECT_SHARE).sum()),
+        "steerable_slots": float((effects.double() / clips.count >= EFFECT_SHARE).sum()),
         "changes": float(clips.count * slots),
     }
 
@@ -79,10 +77,10 @@ def has_effect(changed: Tensor) -> Tensor:
 def _steer_each_slot(dream: Dream, context: Tensor, action: Tensor, random: torch.Generator) -> Steered:
     """From context tokens (1, C, N) under the action (1, K, A) and K changes of it."""
     slots = action.shape[1]
-    bank = clip_to_box(dream.world.starts.bank).to(action.device)
+    bank, each = clip_to_box(dream.world.starts.bank), torch.arange(slots)
+    drawn = bank[torch.randint(len(bank), (slots,), generator=random), each]
     rows = repeat(action, "1 k ... -> b k ...", b=slots + 1).clone()
-    each = torch.arange(slots)
-    rows[each + 1, each] = bank[torch.randint(len(bank), (slots,), generator=random), each]
+    rows[each + 1, each] = drawn.to(action.device)
     before = dream.reset(context.expand(slots + 1, -1, -1))
     after, frames = dream.step(before, rows)
     changed = ((frames[1:].int() - frames[:1].int()).abs() >= VISIBLE).any(-1)

@@ -82,7 +82,7 @@ def finish_run(run: Run, data: Path, runs: Path, reports: Path) -> None:
         world_model(data / run.store, out=out, model=run.model, fit_config=run.fit, loss=run.loss, evaluate_every=100)
         started = time.perf_counter()
         (out / "report.json").unlink(missing_ok=True)  # of an earlier try
-        report = evaluate(str(out), data / run.store, metrics=METRICS, device="cpu")
+        report = evaluate(str(out), data / run.store, metrics=METRICS)
         report["run"] = _summary(run, out) | {"evaluation_seconds": time.perf_counter() - started}
     reports.mkdir(parents=True, exist_ok=True)
     write_atomically(report_path(reports, run), json.dumps(report, indent=1).encode())

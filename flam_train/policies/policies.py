@@ -36,6 +36,7 @@ def policies(
     features: Literal["nature", "impala"] = "impala",
     fit: FitConfig = FIT,
     workers: int = 0,
+    device: str = "auto",
 ) -> None:
     """Learns from 1k and 10k labels, clones all arms with three seeds each, and lets them play unseen levels.
 
@@ -50,6 +51,7 @@ def policies(
         features: the network of all policies: IMPALA with 16, 32, 32 channels, or NatureCNN, which learns far less.
         fit: budget and optimiser of all policies.
         workers: runs side by side; 0 for one per core. Each holds all frames of the train split: 700k take 8 GB.
+        device: where the world watches: cpu, cuda or auto.
 
     Raises:
         FileNotFoundError: no such world.
@@ -70,7 +72,7 @@ def policies(
     missing = [run for run in RUNS if run.arm in (arms or {run.arm}) and not study.report(run).exists()]
     labelled = [run for run in missing if run.arm in PSEUDO]
     if labelled:
-        make_pseudo_labels(store, Labeller.from_pretrained(world or game), labelled, study.pseudo_labels)
+        make_pseudo_labels(store, Labeller.from_pretrained(world or game, device), labelled, study.pseudo_labels)
     side_by_side({run.name: partial(make_policy, run, study) for run in missing}, workers, game)
 
 

@@ -5,6 +5,9 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from flam_env.models import factorizer
+from flam_env.models.factorizer import PREPARED
+from flam_env.models.layers import rotary_turns
 from flam_env.models.world_model import FactoredWorldModel, WorldModelConfig
 from flam_train.losses import WorldModelLossConfig, world_model_loss
 
@@ -119,6 +122,18 @@ def test_a_clip_in_pieces_gives_the_slots_of_one_pass(pieces):
         parts.append(slots.slots)
         history = slots.history
     torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=1e-4)
+
+
+def test_what_attention_in_time_needs_is_made_once_for_clips_of_usual_length(monkeypatch):
+    model, made = build(), []
+    tokens = torch.randint(9, (2, PREPARED + 7, CONFIG.patches), generator=torch.Generator().manual_seed(3))
+    monkeypatch.setattr(factorizer, "rotary_turns", lambda *rest: made.append(rest) or rotary_turns(*rest))
+    first = model.observe(tokens[:, :PREPARED])
+    last = model.observe(tokens[:, PREPARED:], first.history)
+    assert not made
+    whole = model.observe(tokens).slots
+    assert len(made) == 1, "a longer clip makes its own"
+    torch.testing.assert_close(torch.cat([first.slots, last.slots], 1), whole, atol=1e-5, rtol=1e-4)
 
 
 def test_prediction_of_one_step_equals_that_step_of_the_whole_pass(target):

@@ -34,6 +34,14 @@ def test_gradient_goes_straight_through():
 
 
 @ARCHITECTURES
+def test_tokens_of_a_frame_are_those_of_its_codes(architecture):
+    network = Tokenizer(TokenizerConfig(image_size=24, patch_size=4, width=16, architecture=architecture))
+    frames = torch.rand(7, 3, 24, 24)
+    tokens = network.encode(frames)
+    assert torch.equal(tokens, network.quantizer.tokens(network.codes(frames))) and len(tokens.unique()) > 5
+
+
+@ARCHITECTURES
 def test_round_trip_has_the_shape_of_the_frame(architecture):
     network = Tokenizer(
         TokenizerConfig(image_size=24, patch_size=4, width=16, architecture=architecture, levels=(3, 5))
@@ -73,6 +81,7 @@ def test_a_frame_does_not_depend_on_its_batch(architecture):
         ({"width": -3}, "width of TokenizerConfig to be an integer of at least 1, got -3"),
         ({"levels": ()}, "2 levels"),
         ({"levels": (4, 1)}, "2 levels"),
+        ({"levels": (256, 257)}, "at most 65536 tokens, which fit uint16, got 65792"),
         ({"levels": (4, 2.5)}, r"levels of TokenizerConfig to be tuple\[int, ...\]"),
         ({"architecture": "vit"}, "architecture of TokenizerConfig to be Literal.*got 'vit'"),
     ],

@@ -348,7 +348,8 @@ def executed(monkeypatch):
     calls = []
     monkeypatch.setattr(os, "execve", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.36"))
-    monkeypatch.delenv("GLIBC_TUNABLES")
+    monkeypatch.setattr(allocator, "_gpu_computes", lambda: False)
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     return calls
 
 
@@ -367,9 +368,35 @@ def test_a_command_does_not_start_anew_twice_or_where_it_would_not_help(executed
     with monkeypatch.context() as patch:
         patch.setattr("platform.libc_ver", lambda: ("", ""))
         allocator.restart_with_huge_pages()
+    with monkeypatch.context() as patch:
+        patch.setattr(allocator, "_gpu_computes", lambda: True)
+        allocator.restart_with_huge_pages()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "orig_argv", ["python3", "-m", "flam_train", "tokenizer", "--help"])
+        allocator.restart_with_huge_pages()
     monkeypatch.setenv("GLIBC_TUNABLES", "the.user=own")
     allocator.restart_with_huge_pages()
     assert executed == []
+
+
+@pytest.mark.parametrize(
+    "files, visible, expected",
+    [
+        (["nvidia0", "nvidiactl"], None, True),
+        (["nvidia0"], "0", True),
+        (["nvidia0"], "", False),
+        (["nvidiactl"], None, False),
+        (["kfd"], None, True),
+        ([], None, False),
+    ],
+)
+def test_a_gpu_is_seen_before_torch_is_imported(tmp_path, monkeypatch, files, visible, expected):
+    for name in files:
+        (tmp_path / name).touch()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert allocator._gpu_computes(tmp_path) is expected
 
 
 def test_only_a_command_of_a_shell_starts_anew(executed, monkeypatch, capsys):

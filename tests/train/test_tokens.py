@@ -161,7 +161,8 @@ def test_clips_never_cross_an_episode():
     starts = split.starts(4)
     assert starts.tolist() == [0, 1, 8, 9, 10, 11, 12, 13]  # every place there is; episode 1 is too short
     clips = split.clips(starts, 4)
-    assert clips.shape == (8, 4, 2) and clips.dtype == torch.int64
+    assert clips.shape == (8, 4, 2) and clips.dtype == torch.uint16
+    clips = clips.long()
     assert (clips[:, :, 0] == clips[:, :1, 0]).all()
     assert (clips[:, 1:, 1] - clips[:, :-1, 1] == 1).all()
 
