@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -19,6 +20,7 @@ BASE_DEPENDENCIES = {"torch", "gymnasium", "numpy", "einops", "safetensors"}
 FORBIDDEN_ROOMS = {"utils", "util", "common", "core", "misc", "helpers", "helper", "base"}
 
 
+@cache
 def parsed(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"), str(file))
 

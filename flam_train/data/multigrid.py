@@ -100,7 +100,8 @@ def import_multigrid() -> Any:
         from gym_multigrid.core.world import World
     except ImportError as error:
         raise ImportError(
-            f"gym-multigrid is not installed ({error}); install it with: pip install 'flam-env[multigrid]'"
+            f"gym-multigrid is not installed ({error}); it needs numpy 1, and so Python 3.11 or 3.12: "
+            "pip install 'flam-env[multigrid]'"
         ) from error
     return SimpleNamespace(Agent=Agent, Grid=Grid, World=World)
 

@@ -85,7 +85,8 @@ def import_simulator() -> Any:
             from procgen import ProcgenGym3Env
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"Procgen is not installed ({error}); install it with: pip install 'flam-env[procgen]'"
+            f"Procgen is not installed ({error}); its wheels are for Python 3.11 and 3.12 on Linux (x86_64): "
+            "pip install 'flam-env[procgen]'"
         ) from error
     except (ImportError, OSError) as error:
         raise _missing_library(error) from error

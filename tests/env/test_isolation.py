@@ -21,9 +21,27 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 """
 
+NO_NETWORK = """
+import sys
+
+def refuse(event, arguments):
+    if event.startswith("socket."):
+        raise AssertionError(f"{event}{arguments} (refused by a test)")
+
+sys.addaudithook(refuse)
+"""
+
+IMPORT_COST = """
+import time
+before = time.process_time()
+import flam_env
+print(time.process_time() - before)
+"""
+
 RUN_ALL = """
 import gymnasium as gym, numpy as np, flam_env
 checkpoint = sys.argv[1]
+gym.make("FLAM-Bigfish-v0").reset(seed=0)
 env = gym.make("FLAM-v0", checkpoint=checkpoint)
 frame, _ = env.reset(seed=0)
 frames = np.stack([frame] + [env.step(env.unwrapped.sample_latent_action())[0] for _ in range(3)])
@@ -52,8 +70,13 @@ def test_import_registers_the_ids_and_leaves_torch_alone():
     assert out.split() == ["False", "True"]
 
 
-def test_everything_runs_on_the_base_packages_alone(tiny_checkpoint):
-    out = run(ONLY_BASE_PACKAGES + RUN_ALL, str(tiny_checkpoint))
+def test_the_import_takes_less_than_300_milliseconds():
+    """Time on the processor, the best of a few tries: what else the machine is doing counts little."""
+    assert any(float(run(IMPORT_COST)) < 0.3 for _ in range(5))
+
+
+def test_everything_runs_on_the_base_packages_alone_and_without_a_network(tiny_checkpoint):
+    out = run(NO_NETWORK + ONLY_BASE_PACKAGES + RUN_ALL, str(tiny_checkpoint))
     assert out.splitlines() == ["(3, 6, 5)", "flam_env.sb3 needs Stable-Baselines3: pip install 'flam-env[rl]'"]
 
 
