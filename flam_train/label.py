@@ -14,8 +14,8 @@ from flam_train.cli import Positional, arg, run_command
 from flam_train.data.episode import EpisodeLabels, import_h5py
 from flam_train.data.minari_export import check_minari, export_minari
 from flam_train.data.store import SPLITS, EpisodeStore
-from flam_train.data.unlabelled import Unlabelled, check_same, episodes
-from flam_train.sources.video import Stretch, check_new, rate_settings, stretches, warn_of_rates, whole_videos
+from flam_train.data.unlabelled import Unlabelled, episodes, missing_episodes
+from flam_train.sources.video import missing_videos, rate_settings, stretches, warn_of_rates, whole_videos
 from flam_train.store.rates import warn_of_store_rate
 
 try:
@@ -25,12 +25,12 @@ except ImportError as error:
 
 
 class Work(NamedTuple):
-    """What is to be labelled, where it came from, and what checks it against a store that is there."""
+    """What is to be labelled, where it came from, and what tells which of it a store does not hold yet."""
 
     found: list[Unlabelled]
     source: str
     settings: dict[str, Any]
-    check: Callable[[list[Unlabelled], EpisodeStore], None]
+    missing_in: Callable[[list[Unlabelled], EpisodeStore], list[Unlabelled]]
 
 
 def label(
@@ -87,23 +87,15 @@ def label(
         size=labeller.world.tokenizer.config.image_size,
         settings=work.settings | _origin_of_labels(labeller),
     )
-    work.check(work.found, store)
-    there = {(each, _identity(record.path.stem)) for each in store.splits for record in store.episodes(each)}
-    missing = [each for each in work.found if (each.split, _identity(each.name)) not in there]
-    with tqdm(
-        total=sum(each.length or 0 for each in missing) or None, desc="label", unit=" frames", disable=None
-    ) as bar:
+    missing, there = work.missing_in(work.found, store), sum(len(store.episodes(each)) for each in store.splits)
+    length = sum(each.length or 0 for each in missing)
+    with tqdm(total=length or None, desc="label", unit=" frames", disable=None) as bar:
         for each in missing:
             _label_episode(labeller, each, store, bar)
     if minari is not None:
         export_minari(store, minari, world)
-    print(f"{out}: labelled {len(missing)} episodes, {len(there)} were there before")
+    print(f"{out}: labelled {len(missing)} episodes, {there} were there before")
     return store
-
-
-def _identity(name: str) -> Stretch | str:
-    """What an episode is: a stretch of a video, or what its name says."""
-    return Stretch.named(name) or name
 
 
 def _stores(paths: tuple[Path, ...]) -> list[Path]:
@@ -124,7 +116,7 @@ def _work_of_store(paths: tuple[Path, ...], cuts: tuple[int, ...], fps: float | 
         )
     store = EpisodeStore.open(paths[0])
     warn_of_store_rate(store, pace)
-    return Work(episodes(store), store.source, store.settings, check_same)
+    return Work(episodes(store), store.source, store.settings, missing_episodes)
 
 
 def _work_of_videos(
@@ -135,7 +127,7 @@ def _work_of_videos(
     found = stretches(paths[0], split, cuts, fps) if cuts else whole_videos(paths, split, fps)
     settings = rate_settings(paths, fps, out)
     warn_of_rates(paths, fps, pace)
-    return Work(found, "video", settings, check_new)
+    return Work(found, "video", settings, missing_videos)
 
 
 def _origin_of_labels(labeller: Labeller) -> dict[str, str]:

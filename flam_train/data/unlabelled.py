@@ -46,21 +46,21 @@ def episodes(store: EpisodeStore) -> list[Unlabelled]:
     ]
 
 
-def check_same(found: list[Unlabelled], store: EpisodeStore) -> None:
-    """Checks that what a labelled store holds under the name of an episode is this episode.
+def missing_episodes(found: list[Unlabelled], store: EpisodeStore) -> list[Unlabelled]:
+    """Those that a labelled store does not hold yet; what it holds under the name of one must be this one.
 
     Raises:
         ValueError: another was labelled into it before, e.g. of another store.
     """
-    wanted = {(each.split, each.name): each for each in found}
-    for split in store.splits:
-        for record in store.episodes(split):
-            each = wanted.get((split, record.path.stem))
-            if each is not None and not _same(each, record):
-                raise ValueError(
-                    f"expected {record.path} to be the episode of that name that is to be labelled, got another one; "
-                    "label each store into a folder of its own"
-                )
+    held = {(record.split, record.path.stem): record for split in store.splits for record in store.episodes(split)}
+    for each in found:
+        record = held.get((each.split, each.name))
+        if record is not None and not _same(each, record):
+            raise ValueError(
+                f"expected {record.path} to be the episode of that name that is to be labelled, got another one; label "
+                "each store into a folder of its own"
+            )
+    return [each for each in found if (each.split, each.name) not in held]
 
 
 def _same(unlabelled: Unlabelled, record: EpisodeRecord) -> bool:

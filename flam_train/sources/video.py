@@ -13,7 +13,7 @@ import numpy as np
 from flam_env.video.images import list_images
 from flam_env.video.rates import alike, check_rate, resample, warn_of_rate
 from flam_env.videos import read_timed, read_video, video_rate
-from flam_train.data.store import Episode, EpisodeRecord, EpisodeStore
+from flam_train.data.store import Episode, EpisodeStore
 from flam_train.data.store_header import read_header
 from flam_train.data.unlabelled import Unlabelled
 from flam_train.store.rates import SETTING
@@ -138,35 +138,30 @@ def warn_of_rates(paths: Sequence[Path], fps: float | None, world: float) -> Non
         warn_of_rate(rate, fps, world, str(path))
 
 
-def check_new(found: Sequence[Unlabelled], store: EpisodeStore) -> None:
-    """Checks that videos are new to a store, or lie there in the same split and cut at the same frames.
+def missing_videos(found: list[Unlabelled], store: EpisodeStore) -> list[Unlabelled]:
+    """Those that a labelled store does not hold yet, under whatever name.
 
     Raises:
-        ValueError: another split holds a video, under whatever name, or it was cut at other frames.
+        ValueError: another split of the store holds one of the videos, or it was cut at other frames.
     """
-    wanted = {Stretch.named(each.name): each for each in found}
-    for each in found:
-        for held, record in _held(store, each):
-            if record.split != each.split:
-                raise ValueError(
-                    f"expected videos for the split {each.split} that no other split holds, got {each.name}, which is "
-                    f"{record.path}; leave it out, or label it into a folder of its own"
-                )
-            if held not in wanted:
-                raise ValueError(
-                    f"expected {each.name} to be new or cut as before, but {record.path} holds {held} of it; repeat "
-                    "the cuts of before, label it into a folder of its own, or move away what is there of it"
-                )
-
-
-def _held(store: EpisodeStore, video: Unlabelled) -> Iterator[tuple[Stretch, EpisodeRecord]]:
-    """What a store holds of the same video, in any split."""
-    same = Stretch.named(video.name)
-    for split in store.splits:
-        for record in store.episodes(split):
-            held = Stretch.named(record.path.stem)
-            if held and same and held.content == same.content:
-                yield held, record
+    wanted = {stretch: each for each in found if (stretch := Stretch.named(each.name))}
+    videos = {stretch.content: each for stretch, each in wanted.items()}
+    records = [record for split in store.splits for record in store.episodes(split)]
+    held = [(stretch, record) for record in records if (stretch := Stretch.named(record.path.stem))]
+    for stretch, record in held:
+        video = videos.get(stretch.content)
+        if video is not None and record.split != video.split:
+            raise ValueError(
+                f"expected videos for the split {video.split} that no other split holds, got {video.name}, which is "
+                f"{record.path}; leave it out, or label it into a folder of its own"
+            )
+        if video is not None and stretch not in wanted:
+            raise ValueError(
+                f"expected {video.name} to be new or cut as before, but {record.path} holds {stretch} of it; repeat "
+                "the cuts of before, label it into a folder of its own, or move away what is there of it"
+            )
+    there = {stretch for stretch, _ in held}
+    return [each for stretch, each in wanted.items() if stretch not in there]
 
 
 def _stretch(path: Path, first: int, after: int, fps: float | None) -> Iterator[np.ndarray]:
