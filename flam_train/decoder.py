@@ -121,9 +121,9 @@ def _learn_both_ways(
 
 def _supervised_scores(store: EpisodeStore, known: Supervision, learning: LabelLearning, out: Path) -> dict[str, float]:
     """Scores of a model that learned from the same labels without the world."""
-    pairs, logs = frame_pairs(store, "train", known.learned.at), out / "training" / "supervised_inverse"
+    pairs, logs = frame_pairs(store, known.learned.at), out / "training" / "supervised_inverse"
     network = learn_supervised(pairs, known.learned, learning, logs)
-    logits = all_logits(network, frame_pairs(store, "val", known.scored.at))
+    logits = all_logits(network, frame_pairs(store, known.scored.at))
     return action_scores(logits, torch.from_numpy(known.scored.actions), known.classes)
 
 
