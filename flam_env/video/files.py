@@ -160,8 +160,7 @@ def _promise(container: Any, stream: Any) -> _Promise:
 
 def _matrix(picture: Any) -> np.ndarray | None:
     """How a player turns the picture, int32 (3, 3): pixel (x, y) goes to (x, y) times this. None for not at all."""
-    av = import_av()
-    found = [bytes(data) for data in picture.side_data if data.type == av.sidedata.sidedata.Type.DISPLAYMATRIX]
+    found = [bytes(data) for data in picture.side_data if data.type.name == "DISPLAYMATRIX"]
     return np.frombuffer(found[0], np.int32).reshape(3, 3) if found else None
 
 

@@ -251,7 +251,7 @@ def test_a_video_of_another_split_is_refused_under_any_name(clips, tiny_checkpoi
     before = files(tmp_path / "out")
     video = clips[1].rename(tmp_path / "abcdef012345-other") if renamed else clips[1]
     with pytest.raises(
-        ValueError, match=r"for the split val that no other split holds, got .* is .*/train/frames-.*\.h5;"
+        ValueError, match=r"for the split val that no other split holds, got .* is .*train.frames-.*\.h5;"
     ):
         label((video,), split="val", cuts=others, **settings)
     assert files(tmp_path / "out") == before
