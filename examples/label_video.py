@@ -2,6 +2,7 @@
 
     python examples/label_video.py                                 # a real clip that comes with the bundled world
     python examples/label_video.py --video my.mp4                  # your own, of any size and length
+    python examples/label_video.py --video my.mp4 --fps 15         # brought to the rate of the world's videos
     python examples/label_video.py --video frames/ --checkpoint runs/my-world
 
 Own videos, files or folders of images, need the video extra: pip install 'flam-env[video]'. To keep the labels of many
@@ -28,11 +29,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default="bigfish", help="a bundled world or a directory of your own")
     parser.add_argument("--video", help="a video file or a folder of images; default: a clip of the world")
+    parser.add_argument("--fps", type=float, help="frames a second that a video file is brought to; default: its own")
     parser.add_argument("--out", help="where to save the latent actions, ending in .npy")
     arguments = parser.parse_args()
 
     video = arguments.video or load_clips(arguments.checkpoint)[0]
-    labels = Labeller.from_pretrained(arguments.checkpoint).label(video)
+    labels = Labeller.from_pretrained(arguments.checkpoint).label(video, fps=arguments.fps)
     strength = np.linalg.norm(labels.latent_actions, axis=-1).mean(0)
     print(
         f"{len(labels.latent_actions) + 1} frames -> latent actions {labels.latent_actions.shape}; mean size by slot:"
@@ -41,7 +43,7 @@ def main() -> None:
 
     env = FlamEnv(arguments.checkpoint)
     context = env.world.settings.context
-    first = islice(read_video(video) if arguments.video else video, context + env.horizon)
+    first = islice(read_video(video, arguments.fps) if arguments.video else video, context + env.horizon)
     frames = resize_frames(np.stack(list(first)), env.observation_space.shape[0])
     env.reset(options={"start": frames[:context]})
     true = frames[context:]

@@ -1,12 +1,12 @@
 """The door between frames outside (uint8, HWC) and frames inside (float, CHW, [0, 1])."""
 
-import warnings
-
 import numpy as np
 import torch
 from einops import pack, rearrange, unpack
 from torch import Tensor
 from torch.nn.functional import interpolate
+
+from flam_env.warn import warn_user
 
 
 def to_float(frames: np.ndarray | Tensor, device: torch.device | str = "cpu") -> Tensor:
@@ -25,7 +25,7 @@ def check_frames(frames: np.ndarray, size: int, shortest: int, longest: int | No
     """Returns the frames if they are uint8 (T, size, size, 3) with T in the given range.
 
     Raises:
-        ValueError: anything else; the message names what was expected and what came.
+        ValueError: anything else; the message names what was expected, what came, which axis is wrong and what to do.
     """
     frames = np.asarray(frames)
     length = f"{shortest} or more" if longest is None else f"{shortest} to {longest}"
@@ -33,10 +33,40 @@ def check_frames(frames: np.ndarray, size: int, shortest: int, longest: int | No
     if frames.dtype != np.uint8:
         raise ValueError(f"{expected}, got dtype {frames.dtype}; convert to uint8 in [0, 255]")
     if frames.ndim != 4 or frames.shape[1:] != (size, size, 3):
-        raise ValueError(f"{expected}, got shape {frames.shape}; resize the frames to {size} x {size} RGB")
+        raise ValueError(f"{expected}, got shape {frames.shape}; {_time_advice(frames.shape, size)}")
     if len(frames) < shortest or (longest is not None and len(frames) > longest):
         raise ValueError(f"{expected}, got {len(frames)} frames")
     return frames
+
+
+def channel_advice(shape: tuple[int, ...]) -> str:
+    """What is wrong with the channels of frames that are not (..., H, W, 3), and what to do; empty where nothing is."""
+    if shape[-1:] == (3,) and len(shape) > 2:
+        return ""
+    if shape[-1:] == (4,) and len(shape) > 2:
+        return "the last axis holds 4 channels, as of RGBA: leave out the last with frames[..., :3]"
+    if shape[-1:] == (1,) and len(shape) > 2:
+        return "the last axis holds 1 channel, as of grey frames: repeat it with np.repeat(frames, 3, -1)"
+    if shape[-3:-2] in ((1,), (3,), (4,)):
+        return "the channels come first: move them last with np.moveaxis(frames, -3, -1)"
+    if len(shape) in (2, 3):
+        return "there is no axis of channels, as of grey frames: add it with np.repeat(frames[..., None], 3, -1)"
+    return "convert the frames to RGB, channels last"
+
+
+def _time_advice(shape: tuple[int, ...], size: int) -> str:
+    """What is wrong with the shape of frames that are not (T, size, size, 3), and what to do."""
+    if advice := channel_advice(shape):
+        return advice
+    resize = f"resize the frames to {size} x {size}, e.g. with flam_env.frames.resize_frames(frames, {size})"
+    sized = shape[-3:-1] == (size, size)
+    if len(shape) == 3:
+        return "this is one frame without an axis of time: add it with frames[None]" + (
+            "" if sized else f", and {resize}"
+        )
+    if len(shape) > 4:
+        return "there are axes before that of time: give one video, as frames[0]"
+    return resize
 
 
 def resize_frames(frames: np.ndarray, size: int) -> np.ndarray:
@@ -73,17 +103,18 @@ class FrameFitter:
         frames = np.asarray(frames)
         if frames.dtype != np.uint8:
             raise ValueError(f"expected uint8 frames, got dtype {frames.dtype}; convert to uint8 in [0, 255]")
-        if frames.ndim < 3 or frames.shape[-1] != 3 or 0 in frames.shape[-3:]:
-            raise ValueError(f"expected frames (..., H, W, 3), got shape {frames.shape}; convert to RGB, channels last")
+        if advice := channel_advice(frames.shape):
+            raise ValueError(f"expected frames (..., H, W, 3), got shape {frames.shape}; {advice}")
+        if 0 in frames.shape[-3:-1]:
+            raise ValueError(f"expected frames (..., H, W, 3) with pixels, got shape {frames.shape}; leave them out")
         height, width = frames.shape[-3:-1]
         if self._seen not in (None, (height, width)):
             before = "{} x {}".format(*self._seen)  # type: ignore[misc]
             raise ValueError(f"expected frames of {before} as before, got {height} x {width}; bring all to one size")
         if self._seen is None and (height, width) != (self.size, self.size):
-            warnings.warn(
+            warn_user(
                 f"the world sees frames of {self.size} x {self.size}: these of {height} x {width} are resized by "
-                "averaging areas, whatever their aspect ratio; crop or resize them first if that is not what you want",
-                stacklevel=3,
+                "averaging areas, whatever their aspect ratio; crop or resize them first if that is not what you want"
             )
         self._seen = height, width
         return resize_frames(frames, self.size)

@@ -1,6 +1,7 @@
 """From video to latent actions."""
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -14,7 +15,8 @@ from flam_env.frames import FrameFitter
 from flam_env.models.protocol import Observed, check_infers
 from flam_env.starts_in_videos import check_starts, split_at
 from flam_env.validation import check_integer
-from flam_env.videos import Video, frame_pieces, open_video
+from flam_env.video.rates import warn_of_rate
+from flam_env.videos import Video, frame_pieces, open_video, video_rate
 from flam_env.world import World, load_world
 
 
@@ -99,20 +101,28 @@ class Labeller:
         """
         return cls(load_world(name), device)
 
-    def label(self, video: Video, starts: Sequence[int] | np.ndarray = ()) -> Labels:
+    def label(self, video: Video, starts: Sequence[int] | np.ndarray = (), *, fps: float | None = None) -> Labels:
         """Labels a video, or a batch of videos of the same length.
+
+        A file that has other frames a second than the videos of the world is labelled with a warning, unless `fps` says
+        that this is meant.
 
         Args:
             video: uint8 frames (T, H, W, 3) or (B, T, H, W, 3), T >= 2; the path of a video file or of a folder of
                 images sorted by name, which are read bit by bit; or any iterator of frames (H, W, 3).
             starts: of one video, not of a batch: indices, ascending, of frames with which a new episode begins. What
                 was before is forgotten there, and the transition into such a frame gets no label.
+            fps: brings a file to so many frames a second, as `read_video(file, fps)` does; `starts` are indices of
+                these. By default every frame is labelled as it is.
 
         Raises:
-            ValueError: frames of a wrong type, shape or number, a file that cannot be read, or wrong starts.
-            ImportError: a file is given, and imageio or PyAV is not installed.
+            ValueError: frames of a wrong type, shape or number, a file that cannot be read, wrong starts, or an `fps`
+                for what is no file.
+            ImportError: a file is given, and PyAV or Pillow is not installed.
         """
-        video = open_video(video)
+        if isinstance(video, str | PathLike):
+            warn_of_rate(video_rate(video), fps, self.world.settings.frames_per_second, str(video))
+        video = open_video(video, fps)
         pieces = frame_pieces(video, self.PIECE, self.fitter())
         state, labels = None, []
         for begins, frames in split_at(pieces, check_starts(starts, video)):

@@ -16,12 +16,12 @@ from flam_train.allocator import restart_with_huge_pages
 
 try:
     import tyro
-    from tyro.conf import OmitArgPrefixes, Positional
+    from tyro.conf import OmitArgPrefixes, Positional, arg
     from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 except ImportError as error:
     raise ImportError("the command line needs tyro: pip install 'flam-env[train]'") from error
 
-__all__ = ["COMMANDS", "OmitArgPrefixes", "Positional", "main", "preset_arguments", "run_command"]
+__all__ = ["COMMANDS", "OmitArgPrefixes", "Positional", "arg", "main", "preset_arguments", "run_command"]
 
 COMMANDS = {
     "collect": "flam_train.collect:collect",

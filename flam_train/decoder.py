@@ -30,6 +30,7 @@ from flam_train.labelled_models import (
 )
 from flam_train.player_slot import attention_of, share_of_episodes
 from flam_train.presets import SMALL
+from flam_train.store.rates import warn_of_store_rate
 from flam_train.watching import watch
 
 REPORT = "decoder.json"
@@ -80,6 +81,7 @@ def decoder(
             real actions, or the directory holds another decoder or is a bundled world's.
     """
     store, labeller = EpisodeStore.open(data), Labeller(load_world(world, without=("decoder", "encoder")), device)
+    warn_of_store_rate(store, labeller.world.settings.frames_per_second)
     out = find_world(world) if out is None else Path(out)
     check_writable(out)
     known = supervise(store, labels, actions=actions, seed=fit_config.seed)
@@ -119,9 +121,9 @@ def _learn_both_ways(
 
 def _supervised_scores(store: EpisodeStore, known: Supervision, learning: LabelLearning, out: Path) -> dict[str, float]:
     """Scores of a model that learned from the same labels without the world."""
-    pairs, logs = frame_pairs(store, "train", known.learned.at), out / "training" / "supervised_inverse"
+    pairs, logs = frame_pairs(store, known.learned.at), out / "training" / "supervised_inverse"
     network = learn_supervised(pairs, known.learned, learning, logs)
-    logits = all_logits(network, frame_pairs(store, "val", known.scored.at))
+    logits = all_logits(network, frame_pairs(store, known.scored.at))
     return action_scores(logits, torch.from_numpy(known.scored.actions), known.classes)
 
 

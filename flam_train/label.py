@@ -1,24 +1,36 @@
 """`flam-train label`: infers the latent actions of videos and keeps them beside the frames, in an episode store."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
 from flam_env.checkpoint import fingerprint
 from flam_env.labeller import Labeller, Labels
 from flam_env.videos import frame_pieces
-from flam_train.cli import Positional, run_command
+from flam_train.cli import Positional, arg, run_command
 from flam_train.data.episode import EpisodeLabels, import_h5py
 from flam_train.data.minari_export import check_minari, export_minari
-from flam_train.data.store import EpisodeStore
-from flam_train.data.unlabelled import Unlabelled, episodes, stretches, videos
+from flam_train.data.store import SPLITS, EpisodeStore
+from flam_train.data.unlabelled import Unlabelled, episodes, missing_episodes
+from flam_train.sources.video import missing_videos, rate_settings, stretches, warn_of_rates, whole_videos
+from flam_train.store.rates import warn_of_store_rate
 
 try:
     from tqdm import tqdm
 except ImportError as error:
     raise ImportError("labelling needs tqdm: pip install 'flam-env[train]'") from error
+
+
+class Work(NamedTuple):
+    """What is to be labelled, where it came from, and what tells which of it a store does not hold yet."""
+
+    found: list[Unlabelled]
+    source: str
+    settings: dict[str, Any]
+    missing_in: Callable[[list[Unlabelled], EpisodeStore], list[Unlabelled]]
 
 
 def label(
@@ -27,7 +39,8 @@ def label(
     world: str,
     out: Path,
     split: Literal["train", "val", "test"] = "train",
-    starts: tuple[int, ...] = (),
+    cuts: Annotated[tuple[int, ...], arg(aliases=("--starts",))] = (),
+    fps: float | None = None,
     minari: str | None = None,
     device: str = "auto",
 ) -> EpisodeStore:
@@ -35,61 +48,86 @@ def label(
 
     Writes a store of episodes: the frames in the size of the world, and the latent action of every slot from each
     frame to the next; where the world has an action decoder, also the real action that was most likely taken, and the
-    probability of each. Each episode appears once it is whole; those that are there already are left as they are.
+    probability of each. Each episode appears once it is whole; those that are there already are left as they are. A
+    video is known by its content, first and last frame: a copy under another name is none, and a video that lies there
+    in another split or cut at other frames is refused.
 
     Args:
         video: video files, folders of images (sorted by name), or one episode store on its own.
         world: name of a bundled world or directory of one's own.
-        out: folder of the labelled store; it takes labels of this world and decoder only.
+        out: folder of the labelled store; it takes labels of this world and decoder only, and videos of one rate.
         split: where videos go; episodes of a store stay in their own split.
-        starts: of one video that is cut: the frames, ascending, with which another scene begins, as `--starts 120,345`.
-            Each becomes an episode of its own.
+        cuts: of one video: the frames, ascending, with which another scene begins, as `--cuts 120,345`. Each scene
+            becomes an episode of its own.
+        fps: brings videos to so many frames a second, as a player would show them; cuts are frames of the video before.
+            Without it every frame is labelled, with a warning where videos have not the rate of the world's.
         minari: also write all of it as a new Minari dataset of this name, e.g. bigfish/labelled-v0, lossless.
         device: cpu, cuda or auto.
 
     Raises:
         FileNotFoundError: no such world.
-        ValueError: a video cannot be read or is too short, or the folder or the name is taken by something else.
+        ValueError: a video cannot be read, is too short or has another rate than the others; the folder or the name is
+            taken by something else; or the store there holds a video in another split, or cut at other frames.
         ImportError: an optional package is missing.
     """
     import_h5py()
     if minari is not None:
         check_minari(minari)
+    if split not in SPLITS:
+        raise ValueError(f"expected a split out of {', '.join(SPLITS)}, got {split!r}; name one of them")
     labeller = Labeller.from_pretrained(world, device)
-    found, origin = _find(video, split, starts)
+    pace = labeller.world.settings.frames_per_second
+    if _stores(video):
+        work = _work_of_store(video, cuts, fps, pace)
+    else:
+        work = _work_of_videos(video, split, cuts, fps, pace, out)
     store = EpisodeStore.create(
         out,
-        source=origin["source"],
+        source=work.source,
         size=labeller.world.tokenizer.config.image_size,
-        settings=origin["settings"] | _origin_of_labels(labeller),
+        settings=work.settings | _origin_of_labels(labeller),
     )
-    there = {(each, record.path.stem) for each in store.splits for record in store.episodes(each)}
-    missing = {(each.split, each.name): each for each in found if (each.split, each.name) not in there}
-    lengths = [each.length or 0 for each in missing.values()]
-    with tqdm(total=sum(lengths) or None, desc="label", unit=" frames", disable=None) as bar:
-        for each in missing.values():
+    missing, there = work.missing_in(work.found, store), sum(len(store.episodes(each)) for each in store.splits)
+    length = sum(each.length or 0 for each in missing)
+    with tqdm(total=length or None, desc="label", unit=" frames", disable=None) as bar:
+        for each in missing:
             _label_episode(labeller, each, store, bar)
     if minari is not None:
         export_minari(store, minari, world)
-    print(f"{out}: labelled {len(missing)} episodes, {len(there)} were there before")
+    print(f"{out}: labelled {len(missing)} episodes, {there} were there before")
     return store
 
 
-def _find(paths: tuple[Path, ...], split: str, starts: tuple[int, ...]) -> tuple[list[Unlabelled], dict[str, Any]]:
-    """What is to be labelled, and source and settings of where it came from."""
+def _stores(paths: tuple[Path, ...]) -> list[Path]:
+    """Those that are episode stores; there may be one, on its own."""
     stores = [path for path in paths if (path / "store.json").is_file()]
     if not paths or (stores and len(paths) > 1):
         raise ValueError(
             f"expected video files and folders of images, or one episode store on its own, got {len(paths)} paths with "
             f"{len(stores)} stores; label each store into a folder of its own"
         )
-    if starts and (stores or len(paths) > 1):
-        raise ValueError(f"expected --starts with one video only, got {len(paths)} paths; label one after the other")
-    if stores:
-        store = EpisodeStore.open(stores[0])
-        return episodes(store), {"source": store.source, "settings": store.settings}
-    found = stretches(paths[0], split, starts) if starts else videos(paths, split)
-    return found, {"source": "video", "settings": {}}
+    return stores
+
+
+def _work_of_store(paths: tuple[Path, ...], cuts: tuple[int, ...], fps: float | None, pace: float) -> Work:
+    if cuts or fps is not None:
+        raise ValueError(
+            f"expected --cuts and --fps with videos only, got the episode store {paths[0]}; leave them out"
+        )
+    store = EpisodeStore.open(paths[0])
+    warn_of_store_rate(store, pace)
+    return Work(episodes(store), store.source, store.settings, missing_episodes)
+
+
+def _work_of_videos(
+    paths: tuple[Path, ...], split: str, cuts: tuple[int, ...], fps: float | None, pace: float, out: Path
+) -> Work:
+    if cuts and len(paths) > 1:
+        raise ValueError(f"expected --cuts with one video only, got {len(paths)} paths; label one after the other")
+    found = stretches(paths[0], split, cuts, fps) if cuts else whole_videos(paths, split, fps)
+    settings = rate_settings(paths, fps, out)
+    warn_of_rates(paths, fps, pace)
+    return Work(found, "video", settings, missing_videos)
 
 
 def _origin_of_labels(labeller: Labeller) -> dict[str, str]:

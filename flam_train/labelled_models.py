@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,11 +11,11 @@ from flam_env.action_decoder import ActionDecoder, ActionDecoderConfig
 from flam_env.checkpoint import round_as_stored
 from flam_env.world import World
 from flam_train.action_learning import all_logits, calibrated_temperature, learn_actions
-from flam_train.data.demonstrations import read_frames
 from flam_train.data.labelled import LabelledTransitions
 from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig, FitResult
 from flam_train.few_labels import LearningConfig, hold_out
+from flam_train.store.moments import Moments, read_clips
 from flam_train.supervised_inverse import SupervisedInverse, SupervisedInverseConfig
 
 FEW_LABELS = 3000
@@ -134,9 +133,7 @@ def learn_supervised(
     return network
 
 
-def frame_pairs(store: EpisodeStore, split: str, at: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Frames uint8 (P, H, W, 3) before and after transitions of a split, in the order of `at`."""
-    needed = np.unique(np.concatenate([at, at + 1]))
-    frames = torch.from_numpy(read_frames(store, split, needed))
-    before, after = (frames[torch.from_numpy(np.searchsorted(needed, rows))] for rows in (at, at + 1))
+def frame_pairs(store: EpisodeStore, at: Moments) -> tuple[Tensor, Tensor]:
+    """Frames uint8 (P, H, W, 3) of moments and of those that follow, in the order of the moments."""
+    before, after = torch.from_numpy(read_clips(store, at, 2)).unbind(1)
     return before, after

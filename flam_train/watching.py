@@ -8,6 +8,7 @@ from torch import Tensor
 
 from flam_env.labeller import Labeller
 from flam_train.data.tokens import TokenSplit
+from flam_train.store.moments import Moments
 
 try:
     from tqdm import tqdm
@@ -17,19 +18,22 @@ except ImportError as error:
 PIECE = 64  # frames seen at once
 
 
-def watch(labeller: Labeller, split: TokenSplit, at: np.ndarray) -> tuple[Tensor, Tensor]:
+def watch(labeller: Labeller, split: TokenSplit, moments: Moments) -> tuple[Tensor, Tensor]:
     """Sees the episodes of a split as the labeller does, from their beginnings, and keeps what is asked for.
 
     Args:
         labeller: of the world that the tokens are of.
-        split: tokens of all episodes.
-        at: int64 (P,), the frame before each transition, counted over the whole split, in any order.
+        split: tokens of all episodes, or of more.
+        moments: P of them, the frame before each transition, in any order.
 
     Returns:
         Slots (P, 2, K, S) of these frames and of the next ones, in half precision, for a long store has many; and the
         latent actions float32 (P, K, A), in action units, that lead there; on the CPU.
+
+    Raises:
+        ValueError: there are no tokens of a moment.
     """
-    world, device = labeller.world, labeller.dream.device
+    world, device, at = labeller.world, labeller.dream.device, split.rows(moments, length=2)
     slots = torch.empty(len(at), 2, world.model.slots, world.model.slot_dim, dtype=torch.float16)
     latent_actions = torch.empty(len(at), *world.action_shape)
     order = np.argsort(at, kind="stable")

@@ -23,6 +23,7 @@ from flam_train.evaluate.rooms import draw_room_clips, holds_rooms
 from flam_train.export import START_FRAMES, bare_world, finish_world
 from flam_train.losses import WorldModelLossConfig, world_model_loss
 from flam_train.presets import SMALL
+from flam_train.store.rates import learned_rate
 from flam_train.tokenizer import load_tokenizer
 
 CLIP_FRAMES = 16  # frames of a training clip; every one but the last is a transition
@@ -60,7 +61,8 @@ def world_model(
     store, tokenizer = EpisodeStore.open(data), load_tokenizer(out)
     model = replace(model, grid=tokenizer.config.grid, levels=tokenizer.config.levels)
     torch.manual_seed(fit_config.seed)
-    world = bare_world(tokenizer, FactoredWorldModel(model), WorldSettings(source=store.source))
+    settings = WorldSettings(source=store.source, frames_per_second=learned_rate(store))
+    world = bare_world(tokenizer, FactoredWorldModel(model), settings)
 
     def objective(network: nn.Module, tokens: Tensor, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
         return world_model_loss(bare(network), tokens, network(tokens), loss, progress.share)

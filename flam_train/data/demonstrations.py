@@ -100,17 +100,6 @@ def read_demonstrations(
     return _read_pairs(store, records, rows, labels)
 
 
-def read_frames(store: EpisodeStore, split: str, at: np.ndarray) -> np.ndarray:
-    """Frames of a split, uint8 (P, H, W, 3).
-
-    Args:
-        store: where the episodes are, with the actions of one agent.
-        split: train, val or test.
-        at: int64 (P,), ascending, counted over all frames of the split's episodes after one another.
-    """
-    return _read_pairs(store, store.episodes(split), at, "true").obs
-
-
 def _read_pairs(store: EpisodeStore, records: Sequence[EpisodeRecord], rows: np.ndarray, told: Told) -> Demonstrations:
     """Pairs of ascending rows, counted over all pairs of these episodes after one another."""
     frames = np.empty((len(rows), store.size, store.size, 3), np.uint8)

@@ -3,7 +3,6 @@
 In a store that knows few, an unknown action is -1, and episodes of plain video have none at all.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import numpy as np
 from flam_env.validation import check_integer
 from flam_train.data.episode import open_episode
 from flam_train.data.procgen import ACTION_CLASS
-from flam_train.data.store import EpisodeStore
+from flam_train.data.store import EpisodeRecord, EpisodeStore
+from flam_train.store.moments import Moments
 
 UNKNOWN = -1
 SCORED = 10_000  # held-out transitions that are scored on, at most
@@ -23,32 +23,34 @@ class LabelledTransitions:
     """P transitions of one split of a store.
 
     Attributes:
-        at: int64 (P,), the frame before, counted over all frames of the split's episodes after one another.
+        at: P moments, the frame before each.
         actions: int64 (P,), the real action taken there.
-        episodes: int64 (P,), the episode that each belongs to.
 
     Raises:
-        ValueError: arrays of different length.
+        ValueError: moments and actions of different number.
     """
 
-    at: np.ndarray
+    at: Moments
     actions: np.ndarray
-    episodes: np.ndarray
 
     def __post_init__(self):
-        lengths = len(self.at), len(self.actions), len(self.episodes)
-        if len(set(lengths)) > 1:
+        if len(self.at) != len(self.actions):
             raise ValueError(
-                f"expected one label and one episode for each frame, got {lengths[1]} labels and {lengths[2]} "
-                f"episodes for {lengths[0]} frames; give all of the same length"
+                f"expected one label for each moment, got {len(self.actions)} labels for {len(self.at)} moments; give "
+                "as many of both"
             )
 
     def __len__(self) -> int:
         return len(self.at)
 
+    @property
+    def episodes(self) -> np.ndarray:
+        """int64 (P,), which of them belong to one episode."""
+        return self.at.episodes
+
     def take(self, rows: np.ndarray) -> "LabelledTransitions":
         """Some of them, in the order of `rows`, int64 (R,)."""
-        return LabelledTransitions(at=self.at[rows], actions=self.actions[rows], episodes=self.episodes[rows])
+        return LabelledTransitions(at=self.at.take(rows), actions=self.actions[rows])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,41 +81,37 @@ def supervise(store: EpisodeStore, labels: int, *, actions: int | None, seed: in
         ValueError: as for `draw_labels`, or nobody knows how many real actions there are.
     """
     classes = action_classes(store, actions)
-    held_out = all_labels(store, "val", actions=len(classes))
+    held_out, every = (all_labels(store, split, actions=len(classes)) for split in ("val", "train"))
     chosen = np.random.default_rng(seed).permutation(len(held_out))[:SCORED]
     return Supervision(
-        learned=draw_labels(store, labels, actions=len(classes), seed=seed),
-        scored=held_out.take(chosen),
-        classes=classes,
+        learned=every.take(draw_labels(every, labels, seed=seed)), scored=held_out.take(chosen), classes=classes
     )
 
 
-def draw_labels(
-    store: EpisodeStore, count: int, *, actions: int, seed: int, split: str = "train"
-) -> LabelledTransitions:
+def draw_labels(every: LabelledTransitions, count: int, *, seed: int) -> np.ndarray:
     """Draws transitions uniformly over all episodes of a split, in random order.
 
-    The draw depends on the store, the split and the seed only, and a smaller one is the beginning of a larger one: all
+    The draw depends on these transitions and the seed only, and a smaller one is the beginning of a larger one: all
     arms of an experiment that name the same seed and count learn from the same labels.
 
     Args:
-        store: of episodes with the actions of one agent.
+        every: P transitions, as `all_labels` finds them.
         count: number of labels.
-        actions: C, size of the real action space.
         seed: of the draw.
-        split: train, val or test.
+
+    Returns:
+        Their rows, int64 (count,).
 
     Raises:
-        ValueError: as for `all_labels`, more labels than transitions, or fewer than there are different actions.
+        ValueError: more labels than transitions, or fewer than there are different actions.
     """
-    every = all_labels(store, split, actions=actions)
     occurring = len(np.unique(every.actions))
     if not occurring <= count <= len(every):
         raise ValueError(
-            f"{store.root}: expected between {occurring} labels, one for each real action that occurs in split "
-            f"{split!r}, and {len(every)}, one for each transition, got {count}; change the number of labels"
+            f"expected between {occurring} labels, one for each real action that occurs in split {every.at.split!r}, "
+            f"and {len(every)}, one for each transition, got {count}; change the number of labels"
         )
-    return every.take(np.random.default_rng(seed).permutation(len(every))[:count])
+    return np.random.default_rng(seed).permutation(len(every))[:count]
 
 
 def all_labels(store: EpisodeStore, split: str, *, actions: int) -> LabelledTransitions:
@@ -122,28 +120,30 @@ def all_labels(store: EpisodeStore, split: str, *, actions: int) -> LabelledTran
     Raises:
         ValueError: there are none, or actions are of several agents, outside [0, actions), or not as many as frames.
     """
-    found = list(_read_actions(store, split, actions))
-    starts = np.cumsum([0, *(len(taken) for taken in found)])
+    records = store.episodes(split)
+    found = [_read_actions(record, actions) for record in records]
     known = [np.flatnonzero(taken[:-1] != UNKNOWN) for taken in found]
-    if sum(len(rows) for rows in known) == 0:
+    if sum(len(frames) for frames in known) == 0:
         raise ValueError(
             f"{store.root}: expected transitions with a known action in split {split!r}, got none; collect some first"
         )
-    return LabelledTransitions(
-        at=np.concatenate([start + rows for start, rows in zip(starts, known, strict=False)]),
-        actions=np.concatenate([taken[rows] for taken, rows in zip(found, known, strict=True)]).astype(np.int64),
-        episodes=np.repeat(np.arange(len(found)), [len(rows) for rows in known]),
+    at = Moments(
+        split=split,
+        names=tuple(record.path.stem for record in records),
+        episodes=np.repeat(np.arange(len(records)), [len(frames) for frames in known]),
+        frames=np.concatenate(known),
     )
+    taken = np.concatenate([taken[frames] for taken, frames in zip(found, known, strict=True)])
+    return LabelledTransitions(at=at, actions=taken.astype(np.int64))
 
 
-def _read_actions(store: EpisodeStore, split: str, actions: int) -> Iterator[np.ndarray]:
-    for record in store.episodes(split):
-        with open_episode(record.path) as file:
-            taken = file["actions"][:]
-        if taken.shape[1:] == (0,):
-            taken = np.full(len(taken), UNKNOWN)
-        _check_actions(taken, record.frames, actions, record.path)
-        yield taken
+def _read_actions(record: EpisodeRecord, actions: int) -> np.ndarray:
+    with open_episode(record.path) as file:
+        taken = file["actions"][:]
+    if taken.shape[1:] == (0,):
+        taken = np.full(len(taken), UNKNOWN)
+    _check_actions(taken, record.frames, actions, record.path)
+    return taken
 
 
 def _check_actions(taken: np.ndarray, frames: int, actions: int, path: Path) -> None:

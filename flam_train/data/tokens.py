@@ -21,6 +21,7 @@ from flam_env.models.tokenizer import Tokenizer
 from flam_env.worlds.files import replacing
 from flam_train.data.store import EpisodeRecord, EpisodeStore
 from flam_train.engine.locks import folder_lock
+from flam_train.store.moments import Moments
 
 try:
     from tqdm import tqdm
@@ -41,11 +42,29 @@ class TokenSplit:
         tokens: uint16 (F, N), memory-mapped.
         bounds: int64 (E + 1,); episode e is tokens[bounds[e]:bounds[e + 1]].
         agents: who played each episode.
+        names: of the episodes.
     """
 
     tokens: np.ndarray
     bounds: np.ndarray
     agents: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def rows(self, at: Moments, length: int = 1) -> np.ndarray:
+        """Where clips of so many frames that begin with each moment begin among the tokens, int64 (P,).
+
+        Raises:
+            ValueError: there are no tokens of an episode, or it ends before a clip does.
+        """
+        places = {name: place for place, name in enumerate(self.names)}
+        episodes = np.array([places.get(name, -1) for name in at.names], np.int64)[at.episodes]
+        if (episodes < 0).any():
+            missing = at.names[at.episodes[episodes < 0][0]]
+            raise ValueError(f"expected tokens of the episode {missing}, got none: it is no longer in the store")
+        rows = self.bounds[episodes] + at.frames
+        if (rows + length > self.bounds[episodes + 1]).any():
+            raise ValueError(f"expected clips of {length} frames within their episodes, got some beyond the end")
+        return rows
 
     def starts(self, length: int) -> np.ndarray:
         """Every index at which a clip of `length` frames lies within one episode, int64.
@@ -111,7 +130,8 @@ def _read(root: Path, index: dict[str, list]) -> dict[str, TokenSplit] | None:
 
 def _split(tokens: np.ndarray, episodes: list[list]) -> TokenSplit:
     bounds = np.cumsum([0, *(frames for _, frames, *_ in episodes)])
-    return TokenSplit(tokens, bounds, tuple(agent for _, _, agent, _ in episodes))
+    names = tuple(Path(name).stem for name, *_ in episodes)
+    return TokenSplit(tokens, bounds, tuple(agent for _, _, agent, _ in episodes), names)
 
 
 def _encode(store: EpisodeStore, records: Records, tokenizer: Tokenizer, root: Path, index: dict[str, list]) -> None:

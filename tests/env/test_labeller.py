@@ -1,13 +1,30 @@
 """Video to latent actions and back."""
 
+import linecache
 import warnings
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box, Discrete
+from gymnasium.wrappers import PassiveEnvChecker
 
-from flam_env import Dream, FlamEnv, Labeller
+from flam_env import Dream, FlamEnv, Labeller, LabelObservations
 from flam_env.frames import resize_frames
+
+
+class Still(gym.Env):
+    """Shows one frame for ever."""
+
+    action_space = Discrete(2)
+
+    def __init__(self, frame: np.ndarray):
+        self.observation_space, self._frame = Box(0, 255, frame.shape, np.uint8), frame
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._frame, {}
 
 
 @pytest.fixture(scope="module")
@@ -185,3 +202,21 @@ def test_frames_of_any_size_are_resized_and_a_warning_says_so_once(tiny_world, s
     assert len(said) == 1
     with warnings.catch_warnings(action="error"):
         assert np.array_equal(labels.latent_actions, labeller.label(resize_frames(frames, 48)).latent_actions)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda labeller, frames: labeller.label(frames),
+        lambda labeller, frames: labeller.label(iter(frames)),
+        lambda labeller, frames: labeller.stream().push(frames[0]),
+        lambda labeller, frames: LabelObservations(Still(frames[0]), labeller).reset(),
+        lambda labeller, frames: PassiveEnvChecker(LabelObservations(Still(frames[0]), labeller)).reset(),
+    ],
+)
+def test_a_warning_shows_the_line_of_whoever_gave_the_frames(tiny_world, look):
+    frames = np.zeros((2, 64, 64, 3), np.uint8)
+    with pytest.warns(UserWarning, match="these of 64 x 64 are resized") as said:
+        look(Labeller(tiny_world), frames)
+    line = linecache.getline(said[0].filename, said[0].lineno)
+    assert (said[0].filename, line.strip()[:14]) == (__file__, "lambda labelle")

@@ -89,7 +89,7 @@ def episode_of(frames: np.ndarray, agent: str = "random", level_seed: int = 0) -
 
 def store_of_squares(root: Path, episodes: dict[str, tuple[int, int]], size: int = SIZE) -> EpisodeStore:
     """A store with so many episodes of so many frames per split; every third is by "random", others by "planner"."""
-    store = EpisodeStore.create(root, source="squares", size=size, settings={})
+    store = EpisodeStore.create(root, source="squares", size=size, settings={"frames_per_second": 11})
     for number, (split, (count, length)) in enumerate(episodes.items()):
         for index in range(count):
             frames = squares(length, seed=100 * number + index)[:, :size, :size]

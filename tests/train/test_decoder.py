@@ -31,14 +31,22 @@ from flam_train.decoder import decoder
 from flam_train.engine import FitConfig
 from flam_train.few_labels import LearningConfig, hold_out
 from flam_train.label import label
-from flam_train.labelled_models import DecoderSize, LabelLearning, learn_supervised
+from flam_train.labelled_models import DecoderSize, LabelLearning, frame_pairs, learn_supervised
 from flam_train.player_slot import attention_of, share_of_episodes
+from flam_train.store.moments import Moments
 from flam_train.supervised_inverse import SupervisedInverseConfig
 from flam_train.watching import watch
 
 LENGTHS, ACTIONS = {"train": (23, 60, 2, 41), "val": (31, 17), "test": (9,)}, 7
 FIT = FitConfig(steps=30, batch_size=16, learning_rate=3e-3, ema=0.9, precision="fp32")
 LEARNING = LearningConfig(held_out=0.3, evaluate_every=10, patience=0)
+
+
+def moments(episodes: np.ndarray, frames: np.ndarray | None = None) -> Moments:
+    """Moments of the train split of `played`, or of one that is nowhere."""
+    names = tuple(f"noise-{number}" for number in range(episodes.max() + 1))
+    frames = np.zeros_like(episodes) if frames is None else frames
+    return Moments(split="train", names=names, episodes=episodes, frames=frames)
 
 
 def taken(length: int, seed: int) -> np.ndarray:
@@ -65,31 +73,31 @@ def played(tmp_path_factory, make_episode) -> EpisodeStore:
 
 
 def test_the_same_seed_draws_the_same_labels_and_fewer_are_the_first_of_more(played):
-    one, again, other = (draw_labels(played, 50, actions=ACTIONS, seed=seed) for seed in (3, 3, 4))
-    for name in ("at", "actions", "episodes"):
-        assert np.array_equal(getattr(one, name), getattr(again, name))
-        assert np.array_equal(getattr(draw_labels(played, 20, actions=ACTIONS, seed=3), name), getattr(one, name)[:20])
-    assert not np.array_equal(one.at, other.at)
+    every = all_labels(played, "train", actions=ACTIONS)
+    one, again, other = (draw_labels(every, 50, seed=seed) for seed in (3, 3, 4))
+    assert np.array_equal(one, again) and not np.array_equal(one, other)
+    assert np.array_equal(draw_labels(every, 20, seed=3), one[:20])
 
 
 def test_labels_are_spread_over_episodes_and_are_what_was_done_there(played):
-    drawn = draw_labels(played, 90, actions=ACTIONS, seed=0)
-    assert len(set(drawn.at)) == 90
-    bounds = np.cumsum([0, *LENGTHS["train"]])
-    counts = np.bincount(drawn.episodes, minlength=4)
+    every = all_labels(played, "train", actions=ACTIONS)
+    rows = draw_labels(every, 90, seed=0)
+    drawn, at = every.take(rows), every.at.take(rows)
+    assert len(set(rows)) == 90 and at.names == ("noise-0", "noise-1", "noise-2", "noise-3")
+    counts = np.bincount(at.episodes, minlength=4)
     expected = 90 * (np.array(LENGTHS["train"]) - 1) / 122
     assert (np.abs(counts - expected) < 3 * np.sqrt(expected)).all()
-    for at, action, episode in zip(drawn.at, drawn.actions, drawn.episodes, strict=True):
-        inside = at - bounds[episode]
-        assert 0 <= inside < LENGTHS["train"][episode] - 1, "no transition begins with the last frame"
-        assert action == taken(LENGTHS["train"][episode], seed=episode)[inside]
+    for frame, action, episode in zip(at.frames, drawn.actions, drawn.episodes, strict=True):
+        assert 0 <= frame < LENGTHS["train"][episode] - 1, "no transition begins with the last frame"
+        assert action == taken(LENGTHS["train"][episode], seed=episode)[frame]
 
 
 def test_numbers_of_labels_that_cannot_be_are_refused(played):
+    every = all_labels(played, "train", actions=ACTIONS)
     for count in (4, 123):
         with pytest.raises(ValueError, match=f"expected between 5 labels, .* and 122, .*, got {count}; change"):
-            draw_labels(played, count, actions=ACTIONS, seed=0)
-    assert len(draw_labels(played, 122, actions=ACTIONS, seed=0)) == 122
+            draw_labels(every, count, seed=0)
+    assert len(draw_labels(every, 122, seed=0)) == 122
 
 
 def test_labels_outside_the_action_space_are_refused(played):
@@ -119,7 +127,13 @@ def test_actions_that_nobody_knows_are_no_labels(tmp_path, make_episode):
         episode = make_episode(np.zeros((len(known), 48, 48, 3), np.uint8))
         store.write("train", replace(episode, actions=known), name=f"video-{number}")
     labels = all_labels(store, "train", actions=ACTIONS)
-    assert (labels.at.tolist(), labels.actions.tolist(), labels.episodes.tolist()) == ([3, 6], [3, 2], [1, 1])
+    assert [
+        (labels.at.names[episode], frame) for episode, frame in zip(labels.episodes, labels.at.frames, strict=True)
+    ] == [
+        ("video-1", 0),
+        ("video-1", 3),
+    ]
+    assert labels.actions.tolist() == [3, 2]
 
 
 def test_labels_and_frames_of_different_length_are_refused(tmp_path, make_episode):
@@ -129,9 +143,9 @@ def test_labels_and_frames_of_different_length_are_refused(tmp_path, make_episod
         file["actions"] = taken(9, seed=0)
     with pytest.raises(ValueError, match="expected 12 actions, one for each frame, got 9; collect the episode again"):
         all_labels(store, "train", actions=ACTIONS)
-    with pytest.raises(ValueError, match="got 4 labels and 5 episodes for 5 frames; give all of the same length"):
-        LabelledTransitions(at=np.arange(5), actions=np.arange(4), episodes=np.arange(5))
-    labels = LabelledTransitions(at=np.arange(5), actions=np.arange(5), episodes=np.arange(5))
+    with pytest.raises(ValueError, match="got 4 labels for 5 moments; give as many of both"):
+        LabelledTransitions(at=moments(np.arange(5)), actions=np.arange(4))
+    labels = LabelledTransitions(at=moments(np.arange(5)), actions=np.arange(5))
     network = torch.nn.Linear(2, 3)
     with pytest.raises(ValueError, match=r"expected 5 inputs, one for each label, got .*5.*6.*; give the transitions"):
         inputs = torch.zeros(5, 2), torch.zeros(6, 2)
@@ -172,7 +186,7 @@ def planted(count: int, seed: int) -> tuple[tuple[torch.Tensor, torch.Tensor], t
 def learned(tmp_path_factory) -> tuple[ActionDecoder, ActionEncoder]:
     """A decoder of 500 planted labels, and an encoder."""
     inputs, actions, _ = planted(500, seed=0)
-    labels = LabelledTransitions(at=np.arange(500), actions=actions.numpy(), episodes=np.arange(500) // 20)
+    labels = LabelledTransitions(at=moments(np.arange(500) // 20), actions=actions.numpy())
     torch.manual_seed(0)
     network = ActionDecoder(ActionDecoderConfig(slots=5, slot_dim=6, latent_dim=4, actions=3, width=24, dropout=0.1))
     settings = {"config": LEARNING, "fit_config": replace(FIT, steps=400, learning_rate=1e-2), "identity": {}}
@@ -237,19 +251,46 @@ def test_actions_of_equal_effect_count_as_the_same():
 @pytest.mark.parametrize("piece", [5, 64])
 def test_watched_transitions_are_the_labellers(played, tiny_world, monkeypatch, piece):
     monkeypatch.setattr("flam_train.watching.PIECE", piece)
-    labeller, at = Labeller(tiny_world), np.array([83, 2, 22 + 60, 21, 24, 104])
+    labeller, at = Labeller(tiny_world), moments(np.array([2, 0, 1, 0, 1, 3]), np.array([0, 2, 58, 21, 1, 19]))
     slots, latent_actions = watch(labeller, token_cache(played, tiny_world.tokenizer)["train"], at)
     assert slots.shape == (6, 2, 6, 16) and latent_actions.shape == (6, 6, 5)
-    bounds = np.cumsum([0, *LENGTHS["train"]])
-    for row, index in enumerate(at):
-        episode = np.searchsorted(bounds, index, side="right") - 1
+    for row, (episode, frame) in enumerate(zip(at.episodes, at.frames, strict=True)):
         frames = played.read(played.episodes("train")[episode]).frames
-        inside = index - bounds[episode]
-        if inside < len(frames) - 1:
-            expected = labeller.label(frames).latent_actions[inside]
-            np.testing.assert_allclose(latent_actions[row], expected, atol=2e-4)
-        shown = tiny_world.model.observe(labeller.dream.encode(frames)[None]).slots[0, inside : inside + 2]
-        torch.testing.assert_close(slots[row, : len(shown)].float(), shown, atol=2e-3, rtol=0)
+        np.testing.assert_allclose(latent_actions[row], labeller.label(frames).latent_actions[frame], atol=2e-4)
+        shown = tiny_world.model.observe(labeller.dream.encode(frames)[None]).slots[0, frame : frame + 2]
+        torch.testing.assert_close(slots[row].float(), shown, atol=2e-3, rtol=0)
+
+
+def test_moments_of_which_there_are_no_tokens_are_refused(played, tiny_world):
+    labeller, tokens = Labeller(tiny_world), token_cache(played, tiny_world.tokenizer)["train"]
+    with pytest.raises(ValueError, match="expected tokens of the episode noise-4, got none"):
+        watch(labeller, tokens, moments(np.array([0, 4]), np.array([0, 0])))
+    for frames in ([22], [23]):
+        with pytest.raises(
+            ValueError, match="expected clips of 2 frames within their episodes, got some beyond the end"
+        ):
+            watch(labeller, tokens, moments(np.array([0]), np.array(frames)))
+
+
+def test_labels_stay_with_their_frames_while_the_store_grows(tmp_path, make_episode, tiny_world):
+    """Episodes that sort before those with labels come between the draw, the tokens and the frames."""
+    store = store_of(tmp_path / "grows", make_episode)
+    known = supervise(store, 60, actions=ACTIONS, seed=0).learned
+    before, labeller = frame_pairs(store, known.at), Labeller(tiny_world)
+    seen = watch(labeller, token_cache(store, tiny_world.tokenizer)["train"], known.at)
+    for name in ("a-first", "noise-00"):
+        store.write(
+            "train", replace(make_episode(np.zeros((19, 48, 48, 3), np.uint8)), actions=taken(19, 8)), name=name
+        )
+    for one, other in zip(before, frame_pairs(store, known.at), strict=True):
+        assert torch.equal(one, other)
+    again = watch(labeller, token_cache(store, tiny_world.tokenizer)["train"], known.at)
+    assert all(torch.equal(one, other) for one, other in zip(seen, again, strict=True))
+    store.episodes("train")[1].path.unlink()
+    with pytest.raises(
+        ValueError, match="expected the episode noise-0 in split 'train', which was there before, got none"
+    ):
+        frame_pairs(store, known.at)
 
 
 # --- the command ------------------------------------------------------------------------------------------------
@@ -265,7 +306,7 @@ def moving_squares(count: int) -> tuple[torch.Tensor, torch.Tensor, LabelledTran
     for shown, corners in zip(frames, (places, moved), strict=True):
         for frame, (y, x) in zip(shown, corners, strict=True):
             frame[y : y + 4, x : x + 4] = 220
-    labels = LabelledTransitions(at=np.arange(count), actions=actions, episodes=np.arange(count) // 20)
+    labels = LabelledTransitions(at=moments(np.arange(count) // 20), actions=actions)
     return torch.from_numpy(frames[0]), torch.from_numpy(frames[1]), labels
 
 
@@ -313,7 +354,8 @@ def test_the_command_gives_the_world_a_decoder_and_a_report(decoded, played):
     assert 0 <= report["controlled_share_of_episodes"] <= 1
     for scores in (report["decoder"], report["supervised"]):
         assert set(scores) == {"accuracy", "class_accuracy", "cross_entropy", "calibration_error"}
-    inputs = watch(Labeller(world), token_cache(played, world.tokenizer)["val"], np.arange(30))
+    at = moments(np.zeros(30, np.int64), np.arange(30))
+    inputs = watch(Labeller(world), token_cache(played, world.tokenizer)["val"], at)
     assert torch.isfinite(all_logits(world.decoder, inputs)).all()
 
 

@@ -1,6 +1,7 @@
 """Labelled videos in an episode store."""
 
 import os
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from flam_env.world import save_world
 from flam_train.cli import main
 from flam_train.data.store import EpisodeStore
 from flam_train.label import label
+from flam_train.store.rates import store_rate
 
 imageio = pytest.importorskip("imageio.v3")
 pytest.importorskip("av")
@@ -75,18 +77,19 @@ def test_videos_become_episodes_with_the_labels_of_their_frames(clips, tiny_chec
 
 
 def test_a_video_that_is_cut_becomes_an_episode_for_each_scene(clips, tiny_checkpoint, tmp_path):
-    main(["label", str(clips[0]), "--world", str(tiny_checkpoint), "--out", str(tmp_path / "out"), "--starts", "4,7"])
+    main(["label", str(clips[0]), "--world", str(tiny_checkpoint), "--out", str(tmp_path / "out"), "--cuts", "4,7"])
     store, frames = EpisodeStore.open(tmp_path / "out"), np.stack(list(read_video(clips[0])))
     labeller, records = Labeller.from_pretrained(tiny_checkpoint), store.episodes("train")
     for record, scene in zip(records, (frames[:4], frames[4:7], frames[7:]), strict=True):
         episode = store.read(record)
         assert np.array_equal(episode.frames, scene)
         assert np.array_equal(episode.labels.latent_actions, labeller.label(scene).latent_actions)
-    for starts in ((4, 8), (7, 4), (9,), (-2,)):
-        with pytest.raises(ValueError, match="expected ascending starts of stretches of 2 or more of its 9 frames"):
-            label(clips[:1], world=str(tiny_checkpoint), out=tmp_path / "other", starts=starts)
-    with pytest.raises(ValueError, match="expected --starts with one video only, got 2 paths"):
-        label(clips, world=str(tiny_checkpoint), out=tmp_path / "other", starts=(4,))
+    for cuts in ((4, 8), (7, 4), (9,), (-2,)):
+        for fps in (None, 10):
+            with pytest.raises(ValueError, match="expected ascending cuts into stretches of 2 or more of its 9 frames"):
+                label(clips[:1], world=str(tiny_checkpoint), out=tmp_path / "other", cuts=cuts, fps=fps)
+    with pytest.raises(ValueError, match="expected --cuts with one video only, got 2 paths"):
+        label(clips, world=str(tiny_checkpoint), out=tmp_path / "other", cuts=(4,))
 
 
 def test_episodes_of_a_store_keep_all_that_they_had(collected, tiny_checkpoint, tmp_path):
@@ -197,6 +200,170 @@ def test_a_video_that_breaks_off_leaves_no_episode(clips, tiny_checkpoint, tmp_p
     store = EpisodeStore.open(tmp_path / "out")
     assert [record.frames for record in store.episodes("train")] == [9]
     assert len(files(tmp_path / "out")) == 2
+
+
+# --- what a stretch is ------------------------------------------------------------------------------------------
+
+
+def stretches(store: EpisodeStore, split: str = "train") -> list[list[str]]:
+    """Frames of each video, as its name tells after title and content."""
+    return [record.path.stem.split("-", 2)[2:] for record in store.episodes(split)]
+
+
+def test_the_same_cuts_add_nothing_but_stretches_that_are_missing(clips, tiny_checkpoint, tmp_path, capsys):
+    settings = {"world": str(tiny_checkpoint), "out": tmp_path / "out"}
+    store = label(clips[1:], cuts=(2, 5), **settings)
+    assert stretches(store) == [["0-1"], ["2-4"], ["5-6"]]
+    before = files(store.root)
+    store.episodes("train")[1].path.unlink()
+    main(["label", str(clips[1]), "--world", str(tiny_checkpoint), "--out", str(store.root), "--starts", "2,5"])
+    assert capsys.readouterr().out.endswith("labelled 1 episodes, 2 were there before\n")
+    assert files(store.root) == before
+    assert stretches(label(clips[1:], cuts=(0,), **settings | {"out": tmp_path / "whole"})) == [[]]
+
+
+@pytest.mark.parametrize(
+    ("cuts", "others", "held"),
+    [
+        ((), (2,), "holds all of it"),
+        ((2,), (), "holds frames 0 to 1 of it"),
+        ((2,), (3,), "holds frames 0 to 1 of it"),
+        ((2,), (2, 4), "holds frames 2 to 6 of it"),
+    ],
+)
+def test_a_video_is_not_cut_in_two_ways_in_one_store(clips, tiny_checkpoint, tmp_path, cuts, others, held):
+    settings = {"world": str(tiny_checkpoint), "out": tmp_path / "out"}
+    label(clips[1:], cuts=cuts, **settings)
+    before = files(tmp_path / "out")
+    with pytest.raises(
+        ValueError, match=f"to be new or cut as before, but .*frames-.*{held}; repeat the cuts of before"
+    ):
+        label(clips[1:], cuts=others, **settings)
+    assert files(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(("cuts", "others"), [((), ()), ((2,), (2,)), ((2,), ()), ((), (4,))])
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_video_of_another_split_is_refused_under_any_name(clips, tiny_checkpoint, tmp_path, cuts, others, renamed):
+    settings = {"world": str(tiny_checkpoint), "out": tmp_path / "out"}
+    label(clips[1:], cuts=cuts, **settings)
+    before = files(tmp_path / "out")
+    video = clips[1].rename(tmp_path / "abcdef012345-other") if renamed else clips[1]
+    with pytest.raises(
+        ValueError, match=r"for the split val that no other split holds, got .* is .*train.frames-.*\.h5;"
+    ):
+        label((video,), split="val", cuts=others, **settings)
+    assert files(tmp_path / "out") == before
+
+
+def test_a_copy_under_another_name_is_the_same_video(clips, tiny_checkpoint, tmp_path, capsys):
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(clips[0].read_bytes())
+    for paths, said in (((copy, clips[0]), "labelled 1 episodes, 0"), ((clips[0], copy), "labelled 0 episodes, 1")):
+        label(paths, world=str(tiny_checkpoint), out=tmp_path / "out")
+        assert said in capsys.readouterr().out
+
+
+def test_stretches_that_an_earlier_release_numbered_are_known(clips, tiny_checkpoint, tmp_path):
+    store = label(clips[1:], world=str(tiny_checkpoint), out=tmp_path / "out")
+    path = store.episodes("train")[0].path
+    path.rename(path.with_name(f"{path.stem}-0.h5"))
+    with pytest.raises(ValueError, match="holds stretch 0 of it"):
+        label(clips[1:], world=str(tiny_checkpoint), out=tmp_path / "out")
+
+
+def test_an_episode_of_another_store_is_not_taken_for_one_of_the_same_name(collected, tiny_checkpoint, tmp_path):
+    settings = {"world": str(tiny_checkpoint), "out": tmp_path / "out"}
+    label((collected.root,), **settings)
+    label((collected.root,), **settings)
+    twin = EpisodeStore.create(tmp_path / "twin", source="noise", size=48, settings={"seed": 3})
+    record = collected.episodes("train")[0]
+    episode = collected.read(record)
+    twin.write("train", replace(episode, rewards=episode.rewards + 1), name=record.path.stem)
+    with pytest.raises(
+        ValueError, match=rf"out/train/{record.path.name} to be the episode of that name .* another one"
+    ):
+        label((twin.root,), **settings)
+
+
+def test_a_title_of_any_length_makes_a_name(tiny_checkpoint, tmp_path):
+    path = recorded(tmp_path / f"{'long title ' * 22}.mkv", noise(3, seed=0), fps=10)
+    store = label((path,), world=str(tiny_checkpoint), out=tmp_path / "out")
+    assert [record.frames for record in store.episodes("train")] == [3]
+
+
+def test_an_unknown_split_is_refused_before_the_work(clips, tiny_checkpoint, tmp_path):
+    with pytest.raises(ValueError, match="expected a split out of train, val, test, got 'valid'"):
+        label(clips, world=str(tiny_checkpoint), out=tmp_path / "out", split="valid")
+    assert not (tmp_path / "out").exists()
+
+
+# --- rates ------------------------------------------------------------------------------------------------------
+
+
+def recorded(path: Path, frames: np.ndarray, fps: int) -> Path:
+    """A video of so many frames a second, without loss."""
+    settings = {"plugin": "pyav", "codec": "ffv1", "in_pixel_format": "rgb24", "out_pixel_format": "bgr0"}
+    imageio.imwrite(path, frames, fps=fps, **settings)
+    return path
+
+
+def test_a_recording_of_another_pace_is_warned_of_and_can_be_brought_to_the_worlds(tiny_checkpoint, tmp_path):
+    frames = noise(6, seed=3)
+    path = recorded(tmp_path / "screen.mkv", np.repeat(frames, 8, axis=0), fps=80)
+    settings = {"world": str(tiny_checkpoint)}
+    with pytest.warns(UserWarning, match=r"80 frames a second .* world had 10, .* \(--fps 10\) to label what it shows"):
+        store = label((path,), out=tmp_path / "every", **settings)
+    assert store.settings["frames_per_second"] == 80 and store.frames("train") == 48
+    with warnings.catch_warnings(action="error"):
+        label((path,), out=tmp_path / "meant", fps=80, **settings)
+        store = label((path,), out=tmp_path / "brought", fps=10, cuts=(20,), **settings)
+    assert store.settings["frames_per_second"] == 10
+    first, second = (store.read(record).frames for record in store.episodes("train"))
+    assert np.array_equal(first, frames[:3]) and np.array_equal(second, frames[[2, 3, 4, 5]])
+    assert stretches(store) == [["0-19"], ["20-47"]]
+    with pytest.raises(
+        ValueError, match=r"stretches of 2 or more of its 48 frames, got \(5,\), .* stretches of \[1, 6\]"
+    ):
+        label((path,), out=tmp_path / "short", fps=10, cuts=(5,), **settings)
+
+
+def test_videos_of_one_store_have_one_rate(clips, tiny_checkpoint, tmp_path):
+    settings = {"world": str(tiny_checkpoint), "out": tmp_path / "out"}
+    fast, slow = (recorded(tmp_path / f"{fps}.mkv", noise(8, seed=fps), fps) for fps in (20, 10))
+    with pytest.raises(
+        ValueError, match=r"videos of 20 frames a second, as others have, got .*10\.mkv of 10; give --fps"
+    ):
+        label((fast, slow), **settings)
+    assert not (tmp_path / "out").exists()
+    label((slow, clips[1]), **settings)
+    with pytest.raises(ValueError, match=r"of 10 frames a second, as the store holds, got .*20\.mkv of 20; give --fps"):
+        label((fast,), **settings)
+    with pytest.raises(ValueError, match=r"frames_per_second.: 20.* use another folder"):
+        label((fast,), fps=20, **settings)
+    store = label((fast, clips[0]), fps=10, **settings)
+    assert sorted(record.frames for record in store.episodes("train")) == [4, 7, 8, 9]
+
+
+def test_images_have_no_rate_and_leave_that_of_their_store_unknown(clips, tiny_checkpoint, tmp_path):
+    settings = {"world": str(tiny_checkpoint), "out": tmp_path / "out"}
+    assert "frames_per_second" not in label(clips[1:], **settings).settings
+    assert "frames_per_second" not in label(clips[:1], **settings).settings
+    with pytest.raises(ValueError, match="expected a video file to bring to another fps, got the folder"):
+        label(clips[1:], fps=10, **settings | {"out": tmp_path / "other"})
+
+
+def test_a_store_of_another_pace_is_warned_of_and_keeps_its_frames(collected, make_episode, tiny_checkpoint, tmp_path):
+    store = EpisodeStore.create(tmp_path / "fast", source="noise", size=48, settings={"frames_per_second": 30})
+    store.write("train", make_episode(noise(3, seed=0)))
+    with pytest.warns(
+        UserWarning, match="fast has 30 frames a second and the videos of this world had 10, .* less happ"
+    ):
+        labelled = label((store.root,), world=str(tiny_checkpoint), out=tmp_path / "out")
+    assert store_rate(labelled) == 30
+    for options in ({"cuts": (2,)}, {"fps": 10}):
+        with pytest.raises(ValueError, match="expected --cuts and --fps with videos only, got the episode store"):
+            label((store.root,), world=str(tiny_checkpoint), out=tmp_path / "other", **options)
 
 
 # --- Minari -----------------------------------------------------------------------------------------------------

@@ -82,6 +82,10 @@ def test_a_trained_world_is_an_environment(trained):
     assert frame.shape == (32, 32, 3) and reward == 0.0 and terminated is False
 
 
+def test_a_trained_world_has_the_pace_of_its_store(store, trained):
+    assert store.settings["frames_per_second"] == load_world(trained).settings.frames_per_second == 11
+
+
 def test_a_trained_world_carries_starts_actions_and_clips_that_belong_together(trained):
     world = load_world(trained)
     clips, frames, patches = world.starts.tokens.shape

@@ -1,6 +1,7 @@
 """From a few labels to policies: what each arm learns from, how its runs are made, and the table of their reports."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,8 +91,7 @@ def quick(monkeypatch) -> None:
 
 def test_every_arm_with_a_seed_learns_from_the_same_labels(demonstrations, study):
     every = all_labels(demonstrations, "train", actions=ACTIONS)
-    drawn = draw_labels(demonstrations, LABELS, actions=ACTIONS, seed=1)
-    known = np.isin(every.at, drawn.at)
+    known = np.isin(np.arange(len(every)), draw_labels(every, LABELS, seed=1))
     pairs = {run.arm: arm_demonstrations(run, demonstrations, study.pseudo_labels) for run in FEW[2:]}
     assert np.array_equal(pairs["all-labels"].acts, every.actions)
     assert np.array_equal(pairs["vanilla"].acts, every.actions[known])
@@ -114,7 +114,7 @@ def test_frames_stand_beside_the_actions_that_were_taken_in_them(demonstrations,
 
 def test_pseudo_labels_are_scored_where_labels_are_not_known(demonstrations, study):
     every = all_labels(demonstrations, "train", actions=ACTIONS)
-    unknown = ~np.isin(every.at, draw_labels(demonstrations, LABELS, actions=ACTIONS, seed=1).at)
+    unknown = ~np.isin(np.arange(len(every)), draw_labels(every, LABELS, seed=1))
     for run in FEW[3:5]:
         told = read_pseudo_labels(label_path(study.pseudo_labels, run))
         right = (told.probabilities.argmax(1) == every.actions)[unknown].mean()
@@ -131,6 +131,25 @@ def test_pseudo_labels_made_with_another_world_are_refused(demonstrations, study
     with pytest.raises(ValueError, match=r"got a file of pseudo labels that differs in world \w+ there, \w+ here"):
         make_pseudo_labels(demonstrations, Labeller.from_pretrained(tiny_checkpoint), FEW[3:4], study.pseudo_labels)
     make_pseudo_labels(demonstrations, Labeller.from_pretrained(tiny_checkpoint), FEW[4:5], study.pseudo_labels)
+
+
+def test_pseudo_labels_stay_with_their_frames_while_the_store_grows(demonstrations, study, tmp_path):
+    """An episode that sorts first comes after the labels were made."""
+    before = arm_demonstrations(FEW[3], demonstrations, study.pseudo_labels)
+    store = EpisodeStore.open(shutil.copytree(demonstrations.root, tmp_path / "grows"))
+    store.write("train", store.read(store.episodes("val")[0]), name="a-first")
+    after = arm_demonstrations(FEW[3], store, study.pseudo_labels)
+    assert np.array_equal(after.obs, before.obs) and np.array_equal(after.acts, before.acts)
+    for run in FEW[3:5]:
+        with pytest.raises(ValueError, match=r"expected pseudo labels of the store's .* transitions .* got those of"):
+            make_pseudo_labels(store, Labeller.from_pretrained("bigfish"), [run], study.pseudo_labels)
+
+
+def test_pseudo_labels_of_moments_without_names_are_refused(study, tmp_path):
+    with np.load(label_path(study.pseudo_labels, FEW[3])) as file:
+        np.savez(tmp_path / "old.npz", probabilities=file["probabilities"], world=file["world"])
+    with pytest.raises(ValueError, match=r"old\.npz: expected pseudo labels of named moments, got none; move it away"):
+        read_pseudo_labels(tmp_path / "old.npz")
 
 
 # --- one run ----------------------------------------------------------------------------------------------------

@@ -157,7 +157,7 @@ def test_clips_never_cross_an_episode():
     bounds = np.array([0, 5, 8, 17])
     episode = np.repeat(np.arange(3), np.diff(bounds))
     tokens = np.stack([episode, np.arange(17)], 1).astype(np.uint16)
-    split = TokenSplit(tokens, bounds, ("a", "b", "c"))
+    split = TokenSplit(tokens, bounds, ("a", "b", "c"), ("0", "1", "2"))
     starts = split.starts(4)
     assert starts.tolist() == [0, 1, 8, 9, 10, 11, 12, 13]  # every place there is; episode 1 is too short
     clips = split.clips(starts, 4)
@@ -168,7 +168,7 @@ def test_clips_never_cross_an_episode():
 
 
 def test_clips_longer_than_every_episode_are_refused():
-    split = TokenSplit(np.zeros((17, 2), np.uint16), np.array([0, 5, 8, 17]), ("a", "b", "c"))
+    split = TokenSplit(np.zeros((17, 2), np.uint16), np.array([0, 5, 8, 17]), ("a", "b", "c"), ("0", "1", "2"))
     assert split.starts(9).tolist() == [8]
     with pytest.raises(ValueError, match="expected an episode of at least 10 frames, the longest has 9"):
         split.starts(10)
