@@ -14,10 +14,11 @@ import pytest
 from flam_train.engine.processes import LOG, logged, side_by_side, worker_processes
 
 ENDS_BY_ITSELF = """
-import sys, time
+import signal, sys, time
 from functools import partial
 from pathlib import Path
 from flam_train.engine.processes import side_by_side
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 sys.path.insert(0, str(Path(sys.argv[1]).parent))
 from test_processes import waits
 
