@@ -18,7 +18,7 @@ from pathlib import Path
 try:
     from filelock import BaseFileLock, FileLock, LeaseCompromise, SoftFileLease, Timeout
 except ImportError as error:
-    raise ImportError("writing needs filelock 3.30 or later: pip install -U 'flam-env[train]'") from error
+    raise ImportError("writing needs filelock 3.30 or later: pip install 'flam-env[train]'") from error
 
 LOCK = ".lock"
 LEASE = 120.0

@@ -105,7 +105,8 @@ def test_truncated_store(refused, make_store, tmp_path):
     path = store.episodes("train")[1].path
     path.write_bytes(path.read_bytes()[:-900])
     message = refused("tokenizer", store.root, "--out", tmp_path / "run", "--model.image-size", 32)
-    assert f"got {path}, which cannot be read" in message and "delete the file and collect again" in message
+    assert f"got {path}, which is damaged" in message
+    assert "restore it from a copy, or, if a command made it here, delete it and run the same command again" in message
     assert not (tmp_path / "run").exists()
 
 
@@ -198,7 +199,7 @@ def without(package, command):
 
 store, world, out = sys.argv[1:]
 train = f"tokenizer {store} --out {out} --model.image-size 32"
-for package in ("accelerate", "tensorboard", "tqdm", "h5py", "torchmetrics", "tyro"):
+for package in ("accelerate", "filelock", "tensorboard", "tqdm", "h5py", "torchmetrics", "tyro"):
     without(package, train)
 for package in ("imageio", "av"):
     without(package, f"demo {world} --out {out}")
@@ -216,7 +217,7 @@ def test_a_missing_extra_is_named_with_its_pip_line(store, trained, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     said = {line.split()[0]: line for line in done.stdout.splitlines()}
-    extras = {"train": ["accelerate", "tensorboard", "tqdm", "h5py", "torchmetrics", "tyro"]}
+    extras = {"train": ["accelerate", "filelock", "tensorboard", "tqdm", "h5py", "torchmetrics", "tyro"]}
     extras |= {"video": ["imageio", "av"], "procgen": ["procgen"], "multigrid": ["gym_multigrid"], "eval": ["scipy"]}
     extras |= {"viz": ["matplotlib"], "minari": ["minari"]}
     assert sorted(said) == sorted(package for packages in extras.values() for package in packages)
