@@ -25,9 +25,9 @@ from flam_train.data.planner import PRESETS
 from flam_train.data.policy import Policy, PolicyConfig, load_policy
 from flam_train.data.procgen import check_game, import_simulator
 from flam_train.data.visits import VisitConfig, print_test_scores, val_scores, visit
-from flam_train.engine import FitConfig, Progress
+from flam_train.engine import FitConfig, Progress, training_device
 from flam_train.engine.folder import open_run
-from flam_train.engine.precision import training_device, used_precision
+from flam_train.engine.precision import used_precision
 from flam_train.policy_fit import fit_policy
 
 FILE = "policy.safetensors"

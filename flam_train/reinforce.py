@@ -21,9 +21,9 @@ from flam_train.data.policy import Policy, PolicyConfig, load_policy
 from flam_train.data.procgen import check_game, import_simulator
 from flam_train.data.store import EpisodeStore
 from flam_train.data.visits import print_test_scores, val_scores
-from flam_train.engine import FitConfig
+from flam_train.engine import FitConfig, training_device
 from flam_train.engine.folder import open_run
-from flam_train.engine.precision import training_device, used_precision
+from flam_train.engine.precision import used_precision
 from flam_train.imitation import IMITATION, imitate
 from flam_train.stages import STAGE, Stage, StageConfig, demonstrator_of
 

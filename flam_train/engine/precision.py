@@ -12,11 +12,6 @@ def used_precision(precision: str, device: torch.device) -> Literal["fp32", "bf1
     return "bf16" if uses_bf16(precision, device) else "fp32"
 
 
-def training_device() -> torch.device:
-    """Where `fit` trains: the accelerator of this machine, or the CPU."""
-    return torch.accelerator.current_accelerator() or torch.device("cpu")
-
-
 def uses_bf16(precision: str, device: torch.device) -> bool:
     """Whether "fp32", "bf16" or "auto" means bf16 on this device.
 
