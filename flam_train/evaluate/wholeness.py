@@ -45,17 +45,18 @@ def dream_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, Any]:
     """
     context, (count, _, *image) = dream.world.settings.context, clips.frames.shape
     real = _decode(dream, dream.world.starts.tokens[:, ::EVERY].flatten(0, 1).to(dream.device))
-    held_out = wholeness(_decode(dream, dream.encode(clips.frames[:, -1])), real)
+    held_out = _decode(dream, dream.encode(clips.frames[:, -1]))
     start = dream.encode(clips.frames[:, :context].reshape(-1, *image)).unflatten(0, (count, context))
     random = torch.Generator().manual_seed(seed)
     frames = roll(dream, start, sampled_actions(dream.world, count, DREAMT_STEPS[-1], random))
-    dreamt = [wholeness(frames[:, step - 1], real) for step in DREAMT_STEPS]
+    seen = wholeness(torch.cat([held_out, *(frames[:, step - 1] for step in DREAMT_STEPS)]), real)
+    last, *dreamt = map(Wholeness, *(values.split(count) for values in seen))
     return {
         "step": list(DREAMT_STEPS),
-        "nearest_psnr": [seen.nearest_psnr.nanmean().item() for seen in dreamt],
-        "filled": [seen.filled.mean().item() for seen in dreamt],
-        "real_nearest_psnr": held_out.nearest_psnr.nanmean().item(),
-        "real_filled": held_out.filled.mean().item(),
+        "nearest_psnr": [each.nearest_psnr.nanmean().item() for each in dreamt],
+        "filled": [each.filled.mean().item() for each in dreamt],
+        "real_nearest_psnr": last.nearest_psnr.nanmean().item(),
+        "real_filled": last.filled.mean().item(),
     }
 
 
