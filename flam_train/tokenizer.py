@@ -1,5 +1,6 @@
 """Phase one: learns the tokenizer (paper 4.1, equation 1)."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from flam_env.checkpoint import load_network, round_as_stored, save_network
 from flam_env.frames import to_float
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
-from flam_env.world import find_world
+from flam_env.world import PRETRAINED, find_world
 from flam_train.cli import Positional, run_command
 from flam_train.data.frame_pool import frame_pool
 from flam_train.data.store import EpisodeStore
@@ -106,9 +107,17 @@ def find_tokenizer(name: str | Path) -> Tokenizer:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: the file is damaged or something else.
+        ValueError: the file is damaged or something else, or the name is that of a bundled world and of a folder here.
     """
-    return load_tokenizer(Path(name) if (Path(name) / FILE).is_file() else find_world(name))
+    own = Path(name)
+    if not (own / FILE).is_file() or (own / "config.json").is_file():
+        return load_tokenizer(find_world(name))
+    if name == own.name and (PRETRAINED / own).is_dir():
+        raise ValueError(
+            f"expected one tokenizer of that name, got {name!r}, which is a bundled world and a folder here; give the "
+            f"folder as {os.path.join(os.curdir, own)!r}"
+        )
+    return load_tokenizer(own)
 
 
 def choose_tokenizer(data: TrainingData, directory: Path) -> Tokenizer:

@@ -68,11 +68,12 @@ class PackedSplit:
                 raise ValueError(f"expected a dtype of numbers for {name!r}, got {kind[0]!r}")
 
     def records(self, folder: Path) -> list[EpisodeRecord]:
-        """The episodes, as if they were files of a folder that is named like the split."""
-        rows = zip(self.names, self.frames, self.agents, self.level_seeds, strict=True)
+        """The episodes, as they are named in the store, in a folder that is named like the split."""
+        paths = [folder / f"{name}.h5" for name in self.names]
+        rows = zip(paths, self.frames, self.agents, self.level_seeds, strict=True)
         return [
-            EpisodeRecord(path=folder / name, split=folder.name, frames=frames, agent=agent, level_seed=level_seed)
-            for name, frames, agent, level_seed in rows
+            EpisodeRecord(path=path, split=folder.name, frames=frames, agent=agent, level_seed=level_seed)
+            for path, frames, agent, level_seed in rows
         ]
 
     def arrays(self, size: int) -> dict[str, tuple[str, tuple[int, ...]]]:

@@ -59,6 +59,7 @@ def write_pack(
     """
     out = Path(out)
     _check_place(out)
+    check_storable(tokenizer, out)
     tokens = token_cache(store, tokenizer, device)
     filmed = _filmed(store, draws)
     splits, streams = dict[str, PackedSplit](), dict[str, Tensor]()
@@ -77,7 +78,6 @@ def write_pack(
         tokenizer=fingerprint(tokenizer),
         splits=splits,
     )
-    check_storable(tokenizer, out)
     config, weights = stored_form(tokenizer)
     metadata = {"format": FORMAT, "version": VERSION, "config": config, "header": header.to_json()}
     write_atomically(out, save(streams | {WEIGHTS + name: weight for name, weight in weights.items()}, metadata))

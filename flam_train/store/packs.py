@@ -130,7 +130,7 @@ class Pack:
             ValueError: the file is damaged.
         """
         of, place = self._header.splits[record.split], self._places[record.path]
-        number = of.names.index(record.path.name)
+        number = of.names.index(record.path.stem)
         actions, acting = self._array(record.split, "actions")[place.actions], of.acting[number]
         return Episode(
             frames=np.empty((0, self.size, self.size, 3), np.uint8),

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from flam_env.checkpoint import fingerprint, read_tensors, save_network
+from flam_env.checkpoint import fingerprint, read_tensors, round_as_stored, save_network
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
 from flam_train.data.labelled import supervise
 from flam_train.data.store import Episode, EpisodeStore
@@ -52,7 +52,8 @@ def episode_of(length: int, seed: int) -> Episode:
 
 def tokenizer_of(seed: int, levels=(3, 2, 5)) -> Tokenizer:
     torch.manual_seed(seed)
-    return Tokenizer(TokenizerConfig(image_size=SIZE, patch_size=4, width=8, blocks=1, levels=levels)).eval()
+    config = TokenizerConfig(image_size=SIZE, patch_size=4, width=8, blocks=1, levels=levels)
+    return round_as_stored(Tokenizer(config)).eval()
 
 
 def store_of(root: Path) -> EpisodeStore:
@@ -101,7 +102,7 @@ def test_what_is_known_of_episodes_is_what_the_store_knows(store, pack):
     for split in LENGTHS:
         assert pack.frames(split) == store.frames(split)
         for found, expected in zip(pack.episodes(split), store.episodes(split), strict=True):
-            assert found.path.name == expected.path.stem and found.split == split
+            assert found.path.relative_to(pack.root) == expected.path.relative_to(store.root) and found.split == split
             assert (found.frames, found.agent, found.level_seed) == (
                 expected.frames,
                 expected.agent,
@@ -146,7 +147,7 @@ def test_clips_are_those_that_the_store_draws(store, pack):
 def test_clips_of_another_length_or_seed_are_real_too(store, pack, length, seed):
     drawn = draw_places(pack, "test", 1000, length, seed)
     assert 0 < len(drawn) < len(draw_places(store, "test", 1000, length, seed))
-    records = {record.path.stem: record for record in store.episodes("test")}
+    records = {record.path.name: record for record in store.episodes("test")}
     for (record, start), frames in zip(drawn, draw_clips(pack, "test", 1000, length, seed).frames, strict=True):
         assert np.array_equal(frames, store.read_frames(records[record.path.name], start, start + length))
 
@@ -160,7 +161,7 @@ def test_clips_that_the_pack_has_not_are_refused(pack):
         check_length(pack, "train", 42)
     check_length(pack, "train", 41)
     record = pack.episodes("train")[1]
-    with pytest.raises(ValueError, match=r"noise-1: expected frames whose pixels are in the pack, got 3 to 9"):
+    with pytest.raises(ValueError, match=r"noise-1\.h5: expected frames whose pixels are in the pack, got 3 to 9"):
         pack.read_frames(record, 3, 9)
     assert not pack.has_frames(record, 3, 9)
 

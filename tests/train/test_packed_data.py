@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flam_env.checkpoint import fingerprint, read_tensors, save_network
+from flam_env.checkpoint import fingerprint, read_tensors, round_as_stored, save_network
 from flam_env.models.tokenizer import Tokenizer
 from flam_env.world import load_clips, load_world
 from flam_train import allocator
@@ -23,7 +23,7 @@ from flam_train.scheduled_sampling import scheduled_sampling
 from flam_train.slots import slots
 from flam_train.store.packing import Draw, write_pack
 from flam_train.store.packs import Pack
-from flam_train.tokenizer import load_tokenizer
+from flam_train.tokenizer import find_tokenizer, load_tokenizer
 from flam_train.world_model import world_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:the model copies the current frame")
@@ -99,7 +99,7 @@ def test_a_run_that_was_cut_short_has_its_tokenizer(packed, phases, monkeypatch,
 
 
 def test_a_pack_of_another_tokenizer_is_refused(packed, phases, tmp_path):
-    save_network(tmp_path / "tokenizer.safetensors", Tokenizer(phases.tokenizer["model"]))
+    save_network(tmp_path / "tokenizer.safetensors", round_as_stored(Tokenizer(phases.tokenizer["model"])))
     with pytest.raises(ValueError, match=r"squares\.pack: expected the tokenizer .*, whose tokens the pack holds"):
         world_model(packed, out=tmp_path, **phases.hurried)
     assert contents(tmp_path) == {"tokenizer.safetensors"}
@@ -167,8 +167,9 @@ def test_a_decoder_learns_from_a_pack_what_it_learns_from_a_store(played, traine
     for name, data in (("store", played.root), ("pack", packed)):
         decoder(str(trained), data, out=tmp_path / name, **options)
     assert (tmp_path / "store" / "decoder.json").read_bytes() == (tmp_path / "pack" / "decoder.json").read_bytes()
-    one, other = (read_tensors(tmp_path / name / "decoder.safetensors")[1] for name in ("store", "pack"))
-    assert all(one[name].equal(other[name]) for name in one | other)
+    for head in ("decoder.safetensors", "encoder.safetensors"):
+        one, other = (read_tensors(tmp_path / name / head)[1] for name in ("store", "pack"))
+        assert all(one[name].equal(other[name]) for name in one | other)
     with pytest.warns(UserWarning, match=r"played\.pack: the model without the world sees pixels, .* is left out"):
         decoder(str(trained), packed, out=tmp_path / "asked", **options | {"supervised": True})
     assert (tmp_path / "asked" / "decoder.json").read_bytes() == (tmp_path / "pack" / "decoder.json").read_bytes()
@@ -182,6 +183,17 @@ def test_what_needs_all_pixels_asks_for_the_store(packed, tmp_path, capsys, alre
     assert left.value.code == 2 and said.startswith(f"flam-train {command}: expected ") and f"{packed}" in said
     assert "is a file: a pack has not all the pixels that this needs" in said
     assert contents(tmp_path) == set()
+
+
+def test_a_tokenizer_is_found_by_name_or_by_path_and_never_by_both(trained_tokenizer, tmp_path, monkeypatch):
+    bundled, own = find_tokenizer("bigfish"), load_tokenizer(trained_tokenizer)
+    assert fingerprint(find_tokenizer(trained_tokenizer)) == fingerprint(own) != fingerprint(bundled)
+    assert fingerprint(bundled) == fingerprint(load_world("bigfish").tokenizer)
+    shutil.copytree(trained_tokenizer, tmp_path / "bigfish")
+    monkeypatch.chdir(tmp_path)
+    assert fingerprint(find_tokenizer("./bigfish")) == fingerprint(own)
+    with pytest.raises(ValueError, match="expected one tokenizer of that name, got 'bigfish', which is a bundled"):
+        find_tokenizer("bigfish")
 
 
 @pytest.mark.parametrize("options", [["--clips", "0"], ["--clip-frames", "1"], ["--tokenizer", "nothing"]])
