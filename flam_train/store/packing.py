@@ -88,7 +88,10 @@ def _check_place(out: Path) -> None:
     if out.is_dir():
         raise FileExistsError(f"expected the name of a file, got the folder {out}; name a file in it")
     if out.exists():
-        Pack.open(out)  # raises if it is something else, which stays
+        try:
+            Pack.open(out)
+        except ValueError as error:
+            raise ValueError(f"{out}: expected no file, or a pack to replace, got another ({error})") from error
 
 
 def _filmed(store: EpisodeStore, draws: Iterable[Draw]) -> dict[Path, list[tuple[int, int]]]:
@@ -105,8 +108,9 @@ def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     merged: list[tuple[int, int]] = []
     for start, stop in sorted(spans):
         if merged and start <= merged[-1][1]:
-            start, stop = merged[-1][0], max(stop, merged.pop()[1])
-        merged.append((start, stop))
+            merged[-1] = merged[-1][0], max(stop, merged[-1][1])
+        else:
+            merged.append((start, stop))
     return merged
 
 

@@ -211,10 +211,10 @@ def test_a_pack_takes_the_place_of_an_older_one_and_of_nothing_else(store, tmp_p
     write_pack(store, tokenizer_of(1), out, DRAWS)
     assert fingerprint(Pack.open(out).tokenizer) == fingerprint(tokenizer_of(1))
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"thesis\.txt: expected a whole safetensors file"):
+    with pytest.raises(ValueError, match=r"thesis\.txt: expected no file, or a pack to replace"):
         write_pack(store, tokenizer_of(0), tmp_path / "thesis.txt", ())
     save_network(tmp_path / "tokenizer.safetensors", tokenizer_of(0))
-    with pytest.raises(ValueError, match=r"tokenizer\.safetensors: expected a pack"):
+    with pytest.raises(ValueError, match=r"tokenizer\.safetensors: expected no file, or a pack to replace"):
         write_pack(store, tokenizer_of(0), tmp_path / "tokenizer.safetensors", ())
     with pytest.raises(FileExistsError, match="expected the name of a file, got the folder"):
         write_pack(store, tokenizer_of(0), tmp_path, ())
