@@ -17,9 +17,9 @@ from flam_env.models.tokenizer import TokenizerConfig
 from flam_env.world import load_world
 from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig
-from flam_train.evaluate.clips import draw_clips
 from flam_train.evaluate.tokens import token_scores
 from flam_train.presets import SMALL
+from flam_train.store.clips import draw_clips
 from flam_train.tokenizer import tokenizer
 from flam_train.world_model import world_model
 

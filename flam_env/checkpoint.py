@@ -91,11 +91,17 @@ def save_network(path: Path, network: nn.Module, **header: Any) -> None:
     Raises:
         ValueError: a weight is not finite, or too large for half precision.
     """
-    weights = {name: _stored(tensor) for name, tensor in network.state_dict().items()}
+    config, weights = stored_form(network)
     check_finite(weights, path)
     metadata = {"format": FORMAT, "version": VERSION, "kind": type(network).__name__}
-    metadata |= {"config": json.dumps(_config_of(network)), "header": json.dumps(header)}
+    metadata |= {"config": config, "header": json.dumps(header)}
     write_atomically(Path(path), save(weights, metadata))
+
+
+def stored_form(network: nn.Module) -> tuple[str, dict[str, Tensor]]:
+    """The config, as JSON, and the weights of a network as they lie in a file."""
+    weights = {name: _stored(tensor) for name, tensor in network.state_dict().items()}
+    return json.dumps(_config_of(network)), weights
 
 
 def load_network(path: Path, kind: type[Network], config: type) -> tuple[Network, dict[str, Any]]:
@@ -124,25 +130,40 @@ def load_registered(path: Path, kinds: Kinds) -> tuple[nn.Module, dict[str, Any]
         raise ValueError(f"{path}: expected a config and a header, got none of {missing}; export it again")
     header = parse_json(metadata["header"], path)
     settings: Any = parse_config(config, parse_json(metadata["config"], path), path)
+    return build_network(kind, settings, weights, path), header
+
+
+def build_network(kind: type[Network], config: Any, weights: dict[str, Tensor], origin: object) -> Network:
+    """A network with weights that were read, in eval mode on the CPU.
+
+    Raises:
+        ValueError: the config or the weights do not fit the code, or weights are not finite; the message names where
+            they came from.
+    """
     try:
-        network = kind(settings)
+        network = kind(config)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; export it again") from error
+        raise ValueError(f"{origin}: {error}; export it again") from error
+    check_weights(network, weights, origin)
+    network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    check_finite(weights, origin)
+    return network.eval().requires_grad_(False)
+
+
+def check_weights(network: nn.Module, weights: dict[str, Tensor], origin: object) -> None:
+    """Raises a ValueError unless the weights have the names and shapes of the network's."""
     want, have = set(network.state_dict()), set(weights)
     if want != have:
         raise ValueError(
-            f"{path}: the weights do not fit the config: missing {sorted(want - have)}, "
+            f"{origin}: the weights do not fit the config: missing {sorted(want - have)}, "
             f"unknown {sorted(have - want)}; the file was changed or written by other code, export it again"
         )
     for name, tensor in network.state_dict().items():
         if tensor.shape != weights[name].shape:
             raise ValueError(
-                f"{path}: expected {name} of shape {tuple(tensor.shape)}, got {tuple(weights[name].shape)}; "
+                f"{origin}: expected {name} of shape {tuple(tensor.shape)}, got {tuple(weights[name].shape)}; "
                 "export it again"
             )
-    network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    check_finite(weights, path)
-    return network.eval().requires_grad_(False), header
 
 
 @torch.no_grad()

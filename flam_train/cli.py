@@ -28,6 +28,7 @@ COMMANDS = {
     "demonstrator": "flam_train.demonstrator:demonstrator",
     "reinforce": "flam_train.reinforce:reinforce",
     "tokenizer": "flam_train.tokenizer:tokenizer",
+    "pack": "flam_train.commands.pack:pack",
     "world-model": "flam_train.world_model:world_model",
     "scheduled-sampling": "flam_train.scheduled_sampling:scheduled_sampling",
     "decoder": "flam_train.decoder:decoder",

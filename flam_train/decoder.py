@@ -1,6 +1,7 @@
 """`flam-train decoder`: learns from a few labels which real actions latent ones stand for (paper 4.3, C.3)."""
 
 import json
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from flam_train.action_learning import action_scores, all_logits
 from flam_train.cli import Positional, run_command
 from flam_train.data.labelled import Supervision, supervise
 from flam_train.data.store import EpisodeStore
-from flam_train.data.tokens import TokenSplit, token_cache
+from flam_train.data.tokens import TokenSplit
 from flam_train.engine import FitConfig
 from flam_train.few_labels import LEARNING, LearningConfig
 from flam_train.labelled_models import (
@@ -31,6 +32,7 @@ from flam_train.labelled_models import (
 from flam_train.player_slot import attention_of, share_of_episodes
 from flam_train.presets import SMALL
 from flam_train.store.rates import warn_of_store_rate
+from flam_train.store.training_data import TrainingData, open_data, token_splits
 from flam_train.watching import watch
 
 REPORT = "decoder.json"
@@ -59,14 +61,14 @@ def decoder(
 
     Args:
         world: name of a bundled world or directory of one's own.
-        data: a store of episodes, some of whose real actions are known (the others are -1, or there are none); labels
-            are drawn from its train split.
+        data: a store of episodes, some of whose real actions are known (the others are -1, or there are none), or a
+            pack of one; labels are drawn from its train split.
         labels: how many transitions are labelled, those held out included; the seed of `fit_config` decides which.
         out: where the world with these heads goes, by default its own directory, or a folder of one's own for a
             bundled world; logs go to `training` there. A run that was interrupted goes on where it was.
         actions: size of the real action space; by default the source's own.
         supervised: also learn the model without the world, for the report; it sees frames whose size is a multiple of
-            16.
+            16, and so needs a store: with a pack it is left out, with a warning.
         size: of the decoder, and the dropout of both models.
         learning: how labels are used.
         fit_config: budget and optimiser, of both models.
@@ -80,12 +82,13 @@ def decoder(
         ValueError: no such store, one of other frames or without actions, more labels than transitions or fewer than
             real actions, or the directory holds another decoder or is a bundled world's.
     """
-    store, labeller = EpisodeStore.open(data), Labeller(load_world(world, without=("decoder", "encoder")), device)
+    store, labeller = open_data(data), Labeller(load_world(world, without=("decoder", "encoder")), device)
     warn_of_store_rate(store, labeller.world.settings.frames_per_second)
     out = find_world(world) if out is None else Path(out)
     check_writable(out)
+    filmed = _filmed(store) if supervised else None
     known = supervise(store, labels, actions=actions, seed=fit_config.seed)
-    tokens = token_cache(store, labeller.dream.tokenizer, labeller.dream.device)
+    tokens = token_splits(store, labeller.dream.tokenizer, labeller.dream.device)
     world_hash = labeller.world.fingerprint()
     identity = {"learning": asdict(learning), "labels": labels, "world": world_hash} | store.identity()
     both = LabelLearning(
@@ -96,13 +99,25 @@ def decoder(
     report["scored"] = len(known.scored)
     report |= _decoder_report(network, watch(labeller, tokens["val"], known.scored.at), known)
     report |= _obedience(labeller, network, encoder, report["attention"])
-    if supervised:
-        report["supervised"] = _supervised_scores(store, known, both, out)
+    if filmed is not None:
+        report["supervised"] = _supervised_scores(filmed, known, both, out)
     if main:
         add_heads(world, {"decoder": network, "encoder": encoder}, out)
         write_atomically(out / REPORT, json.dumps(report, indent=1).encode())
         print(json.dumps(report, indent=1))
     return out
+
+
+def _filmed(data: TrainingData) -> EpisodeStore | None:
+    """The data as far as it has the pixels of any transition."""
+    if isinstance(data, EpisodeStore):
+        return data
+    warnings.warn(
+        f"{data.root}: the model without the world sees pixels, and a pack has those of a few clips only: it is left "
+        "out of the report; take the store to have it there, or say --no-supervised",
+        stacklevel=3,
+    )
+    return None
 
 
 def _learn_both_ways(

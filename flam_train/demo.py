@@ -8,9 +8,9 @@ import torch
 from flam_env.dream import Dream, pixel_masks
 from flam_env.world import find_world, load_clips, load_world
 from flam_train.cli import Positional, run_command
-from flam_train.evaluate.clips import Clips
 from flam_train.evaluate.rollouts import context_and_actions, roll, roll_each_slot, rollout_scores
 from flam_train.pictures import contact_sheet, overlay_masks, side_by_side, write_mp4, write_png
+from flam_train.store.clips import Clips
 
 
 def demo(

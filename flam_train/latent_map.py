@@ -12,13 +12,13 @@ from flam_env.dream import Dream
 from flam_env.world import load_world
 from flam_train.cli import Positional, run_command
 from flam_train.data.multigrid import FORWARD, LEFT, RIGHT, STILL
-from flam_train.data.store import EpisodeStore
 from flam_train.evaluate.action_probe import action_scores, actions_of_agents, visible_actions
 from flam_train.evaluate.cell_probe import Split, split_episodes
 from flam_train.evaluate.dci import own_slots
 from flam_train.evaluate.factorization import PROBE_FRAMES
 from flam_train.evaluate.rooms import find_room, watch_rooms
 from flam_train.figures import import_viz, new_figure, png_of
+from flam_train.store.training_data import open_data
 
 LOOKS = {
     STILL: ("still or blocked", "dimgrey"),
@@ -53,7 +53,7 @@ def latent_map(
 
     Args:
         world: name of a bundled world or directory of one's own.
-        data: a store of rooms.
+        data: a store of rooms, or a pack of one.
         out: the picture, a PNG.
         split: which of its episodes.
         points: how many steps of agents are drawn, at random, at most.
@@ -70,7 +70,7 @@ def latent_map(
     """
     if points <= NEIGHBOURS:
         raise ValueError(f"expected points > {NEIGHBOURS}, got {points}")
-    dream, store = Dream(load_world(world), device), EpisodeStore.open(data)
+    dream, store = Dream(load_world(world), device), open_data(data)
     for module in ("matplotlib.figure", "umap")[: 1 + (dream.world.action_shape[-1] > 2)]:
         import_viz(module)
     find_room(store)

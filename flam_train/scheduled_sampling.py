@@ -17,10 +17,10 @@ from flam_env.checkpoint import fingerprint
 from flam_env.models.world_model import FactoredWorldModel
 from flam_env.world import load_world
 from flam_train.cli import Positional, run_command
-from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig, Progress
 from flam_train.losses import DIAGNOSED_CLIPS, diagnosis, prediction_loss
 from flam_train.presets import SMALL
+from flam_train.store.training_data import open_data
 from flam_train.world_model import bare, train_world
 
 
@@ -52,7 +52,7 @@ def scheduled_sampling(
 
     Args:
         world: name of a bundled world or directory of one's own; it stays as it is.
-        data: the store that it was trained on.
+        data: the store that it was trained on, or a pack of it.
         out: the directory of the new world; training logs go to `out/training/scheduled_sampling`. A run that was
             interrupted goes on where it was.
         sampling: what the forward model sees.
@@ -68,7 +68,7 @@ def scheduled_sampling(
         FileNotFoundError: no such world.
         ValueError: no such store, frames of another size, or `out` holds another run.
     """
-    store, old = EpisodeStore.open(data), load_world(world)
+    store, old = open_data(data), load_world(world)
     if horizon is not None:
         old = replace(old, settings=replace(old.settings, horizon=horizon))
     if not isinstance(old.model, FactoredWorldModel):

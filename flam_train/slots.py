@@ -9,10 +9,10 @@ import torch
 from flam_env.dream import Dream, pixel_masks
 from flam_env.world import load_world
 from flam_train.cli import Positional, run_command
-from flam_train.data.store import EpisodeStore
-from flam_train.evaluate.clips import draw_clips
 from flam_train.evaluate.rollouts import context_and_actions, roll, roll_each_slot, sampled_actions
 from flam_train.pictures import contact_sheet, write_png
+from flam_train.store.clips import draw_clips
+from flam_train.store.training_data import open_data
 
 try:
     from tqdm import tqdm
@@ -43,7 +43,7 @@ def slots(
 
     Args:
         world: name of a bundled world or directory of one's own.
-        data: a store of any video.
+        data: a store of any video, or a pack.
         out: folder for the pictures.
         split: which levels.
         clips: how many clips, from random places; fewer if the split has not as many.
@@ -59,7 +59,7 @@ def slots(
         raise ValueError(f"expected clips >= 1 and horizon >= 1, got {clips} and {horizon}")
     dream = Dream(load_world(world), device)
     length = dream.world.settings.context + horizon
-    drawn = draw_clips(EpisodeStore.open(data), split, clips, length, seed)
+    drawn = draw_clips(open_data(data), split, clips, length, seed)
     random = torch.Generator().manual_seed(seed)
     pictures: dict[str, dict[str, np.ndarray]] = {"masks": {}, "steering": {}}
     for number, frames in enumerate(tqdm(drawn.frames, desc="dreaming", unit=" clips", leave=False, disable=None)):

@@ -1,5 +1,6 @@
 """Phase one: learns the tokenizer (paper 4.1, equation 1)."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from flam_env.checkpoint import load_network, round_as_stored, save_network
 from flam_env.frames import to_float
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
+from flam_env.world import PRETRAINED, find_world
 from flam_train.cli import Positional, run_command
 from flam_train.data.frame_pool import frame_pool
 from flam_train.data.store import EpisodeStore
@@ -16,6 +18,8 @@ from flam_train.engine import FitConfig, Progress, fit, is_finished
 from flam_train.evaluate.pixels import frame_psnr
 from flam_train.losses import reconstruction_loss
 from flam_train.presets import SMALL
+from flam_train.store.packs import Pack
+from flam_train.store.training_data import TrainingData
 
 FILE = "tokenizer.safetensors"
 
@@ -96,6 +100,36 @@ def load_tokenizer(directory: Path) -> Tokenizer:
         )
     network, _ = load_network(Path(directory) / FILE, Tokenizer, TokenizerConfig)
     return network
+
+
+def find_tokenizer(name: str | Path) -> Tokenizer:
+    """The tokenizer of a world, bundled (by name) or of one's own (by path), or of a run that is no world yet.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the file is damaged or something else, or the name is that of a bundled world and of a folder here.
+    """
+    own = Path(name)
+    if not (own / FILE).is_file() or (own / "config.json").is_file():
+        return load_tokenizer(find_world(name))
+    if name == own.name and (PRETRAINED / own).is_dir():
+        raise ValueError(
+            f"expected one tokenizer of that name, got {name!r}, which is a bundled world and a folder here; give the "
+            f"folder as {os.path.join(os.curdir, own)!r}"
+        )
+    return load_tokenizer(own)
+
+
+def choose_tokenizer(data: TrainingData, directory: Path) -> Tokenizer:
+    """The tokenizer of a run that learns on this data: what its directory holds, or else what the data, a pack, brings.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the file is damaged or something else.
+    """
+    if isinstance(data, Pack) and not (Path(directory) / FILE).is_file():
+        return data.tokenizer
+    return load_tokenizer(directory)
 
 
 @torch.no_grad()

@@ -7,24 +7,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flam_env.checkpoint import fingerprint, round_as_stored
+from flam_env.checkpoint import fingerprint, round_as_stored, save_network
 from flam_env.models.protocol import WorldModel
 from flam_env.models.world_model import FactoredWorldModel, WorldModelConfig
 from flam_env.units import ActionUnits
 from flam_env.world import World, WorldSettings, save_clips, save_world
 from flam_train.cli import Positional, run_command
 from flam_train.collapse import warn_of_collapse
-from flam_train.data.store import EpisodeStore
-from flam_train.data.tokens import TokenSplit, token_cache
+from flam_train.data.tokens import TokenSplit
 from flam_train.engine import DrawBatch, FitConfig, Loss, Progress, fit, training_device
-from flam_train.evaluate.clips import draw_clips
 from flam_train.evaluate.rollouts import quick_scores
 from flam_train.evaluate.rooms import draw_room_clips, holds_rooms
 from flam_train.export import START_FRAMES, bare_world, finish_world
 from flam_train.losses import WorldModelLossConfig, world_model_loss
 from flam_train.presets import SMALL
+from flam_train.store.clips import check_length, draw_clips
 from flam_train.store.rates import learned_rate
-from flam_train.tokenizer import load_tokenizer
+from flam_train.store.training_data import TrainingData, open_data, token_splits
+from flam_train.tokenizer import FILE as TOKENIZER
+from flam_train.tokenizer import choose_tokenizer
 
 CLIP_FRAMES = 16  # frames of a training clip; every one but the last is a transition
 WATCHED_CLIPS, WATCHED_STEPS = 32, 16  # held-out clips, and predicted frames, that are looked at during training
@@ -40,10 +41,11 @@ def world_model(
     loss: WorldModelLossConfig = SMALL.loss,
     evaluate_every: int = 1000,
 ) -> Path:
-    """Trains a world model on a store, with the tokenizer that `out` holds, and completes the world in `out`.
+    """Trains a world model on a store or a pack, with the tokenizer that `out` holds, and completes the world in `out`.
 
     Args:
-        data: a store of episodes; its train split is learned, its val split watched and used for starts.
+        data: a store of episodes, or a pack, which brings the tokenizer if `out` has none; its train split is learned,
+            its val split watched and used for starts.
         out: the directory of the world; training logs go to `out/training/world_model`. A run that was interrupted
             goes on where it was.
         model: sizes; `grid` and `levels` are the tokenizer's, whatever is given.
@@ -56,9 +58,10 @@ def world_model(
 
     Raises:
         FileNotFoundError: `out` has no tokenizer yet.
-        ValueError: no such store, frames of another size, or `out` holds another run.
+        ValueError: no such data, frames of another size, or `out` holds another run.
     """
-    store, tokenizer = EpisodeStore.open(data), load_tokenizer(out)
+    store = open_data(data)
+    tokenizer = choose_tokenizer(store, out)
     model = replace(model, grid=tokenizer.config.grid, levels=tokenizer.config.levels)
     torch.manual_seed(fit_config.seed)
     settings = WorldSettings(source=store.source, frames_per_second=learned_rate(store))
@@ -73,7 +76,7 @@ def world_model(
 
 def train_world(
     world: World,
-    store: EpisodeStore,
+    store: TrainingData,
     objective: Loss,
     fit_config: FitConfig,
     out: Path,
@@ -84,14 +87,16 @@ def train_world(
 ) -> Path:
     """Fits a world's model to the tokens of a store, watched on held-out levels, and completes the world in `out`.
 
-    Its action units are those given, by default measured anew.
+    A pack does as well as a store. Action units are those given, by default measured anew.
     """
     draw_watched = draw_room_clips if holds_rooms(store) else draw_clips
     watched = draw_watched(store, "val", WATCHED_CLIPS, world.settings.context + WATCHED_STEPS)
     shown = draw_clips(store, "test", SHOWN_CLIPS, START_FRAMES)
     for split, length in (("train", CLIP_FRAMES), ("val", START_FRAMES)):  # complain now, not after the training
-        draw_clips(store, split, 1, length)
-    splits = token_cache(store, world.tokenizer, training_device())
+        check_length(store, split, length)
+    splits = token_splits(store, world.tokenizer, training_device())
+    if not (out / TOKENIZER).is_file():  # so that the run can go on with a store too
+        save_network(out / TOKENIZER, world.tokenizer, source=store.source)
 
     def look(averaged: WorldModel) -> dict[str, float]:
         scores = quick_scores(replace(world, model=averaged), watched)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from flam_env.validation import check_integer
-from flam_train.data.episode import open_episode
 from flam_train.data.procgen import ACTION_CLASS
-from flam_train.data.store import EpisodeRecord, EpisodeStore
+from flam_train.data.store import EpisodeRecord
 from flam_train.store.moments import Moments
+from flam_train.store.training_data import TrainingData
 
 UNKNOWN = -1
 SCORED = 10_000  # held-out transitions that are scored on, at most
@@ -68,7 +68,7 @@ class Supervision:
     classes: np.ndarray
 
 
-def supervise(store: EpisodeStore, labels: int, *, actions: int | None, seed: int) -> Supervision:
+def supervise(store: TrainingData, labels: int, *, actions: int | None, seed: int) -> Supervision:
     """Draws `labels` transitions to learn from, and up to 10 000 to score on.
 
     Args:
@@ -114,14 +114,14 @@ def draw_labels(every: LabelledTransitions, count: int, *, seed: int) -> np.ndar
     return np.random.default_rng(seed).permutation(len(every))[:count]
 
 
-def all_labels(store: EpisodeStore, split: str, *, actions: int) -> LabelledTransitions:
+def all_labels(store: TrainingData, split: str, *, actions: int) -> LabelledTransitions:
     """All transitions of a split whose action is known, in the order of its frames.
 
     Raises:
         ValueError: there are none, or actions are of several agents, outside [0, actions), or not as many as frames.
     """
     records = store.episodes(split)
-    found = [_read_actions(record, actions) for record in records]
+    found = [_read_actions(store, record, actions) for record in records]
     known = [np.flatnonzero(taken[:-1] != UNKNOWN) for taken in found]
     if sum(len(frames) for frames in known) == 0:
         raise ValueError(
@@ -137,9 +137,8 @@ def all_labels(store: EpisodeStore, split: str, *, actions: int) -> LabelledTran
     return LabelledTransitions(at=at, actions=taken.astype(np.int64))
 
 
-def _read_actions(record: EpisodeRecord, actions: int) -> np.ndarray:
-    with open_episode(record.path) as file:
-        taken = file["actions"][:]
+def _read_actions(store: TrainingData, record: EpisodeRecord, actions: int) -> np.ndarray:
+    taken = store.annotations(record).actions
     if taken.shape[1:] == (0,):
         taken = np.full(len(taken), UNKNOWN)
     _check_actions(taken, record.frames, actions, record.path)
@@ -160,7 +159,7 @@ def _check_actions(taken: np.ndarray, frames: int, actions: int, path: Path) -> 
         )
 
 
-def action_classes(store: EpisodeStore, actions: int | None = None) -> np.ndarray:
+def action_classes(store: TrainingData, actions: int | None = None) -> np.ndarray:
     """For each real action the one that stands for all those of equal effect, int64 (C,).
 
     Args:

@@ -146,13 +146,25 @@ class EpisodeStore:
         Raises:
             ValueError: the range leaves the episode, or the file is truncated or foreign.
         """
-        if not 0 <= start < stop <= record.frames:
+        if not self.has_frames(record, start, stop):
             raise ValueError(
                 f"expected 0 <= start < stop <= {record.frames} in {record.path}, "
                 f"got start {start}, stop {stop}; ask for frames that exist"
             )
         with open_episode(record.path) as file:
             return file["frames"][start:stop]
+
+    def has_frames(self, record: EpisodeRecord, start: int, stop: int) -> bool:
+        """Whether frames[start:stop] of an episode exist."""
+        return 0 <= start < stop <= record.frames
+
+    def annotations(self, record: EpisodeRecord) -> Episode:
+        """What is known of an episode: all but its frames, of which it has none here.
+
+        Raises:
+            ValueError: the file is truncated or foreign.
+        """
+        return read_episode(record.path, slice(0))
 
     def write(self, split: str, episode: Episode, *, name: str | None = None) -> EpisodeRecord:
         """Adds one episode; it appears whole or not at all.

@@ -18,7 +18,8 @@ def read_header(root: Path) -> dict[str, Any]:
     """
     advice = "make a store with `flam-train collect`, or name the folder of one"
     if not root.is_dir():
-        raise ValueError(f"expected the folder of an episode store, got {root}, which is no folder; {advice}")
+        kind = "a file: a pack has not all the pixels that this needs" if root.is_file() else "no folder"
+        raise ValueError(f"expected the folder of an episode store, got {root}, which is {kind}; {advice}")
     path = root / "store.json"
     if not path.exists():
         raise ValueError(f"expected an episode store with a store.json, got {root} without one; {advice}")

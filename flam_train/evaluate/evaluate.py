@@ -12,8 +12,6 @@ from flam_env.checkpoint import fingerprint, write_atomically
 from flam_env.dream import Dream
 from flam_env.world import PRETRAINED, find_world, load_world
 from flam_train.cli import Positional
-from flam_train.data.store import EpisodeStore
-from flam_train.evaluate.clips import Clips, draw_clips
 from flam_train.evaluate.factorization import check_measures, factorization_scores
 from flam_train.evaluate.report import added_to, check_addition, format_report
 from flam_train.evaluate.rollouts import rollout_scores
@@ -21,6 +19,8 @@ from flam_train.evaluate.rooms import holds_rooms
 from flam_train.evaluate.steering import steering_scores
 from flam_train.evaluate.tokens import token_scores
 from flam_train.evaluate.wholeness import dream_scores
+from flam_train.store.clips import Clips, draw_clips
+from flam_train.store.training_data import open_data
 
 FEW_CLIPS = 64  # for steering and for long dreams
 
@@ -44,7 +44,8 @@ def evaluate(
 
     Args:
         world: name of a bundled world or directory of one's own.
-        data: a store that the world was not trained on, or the held-out splits of the one that it was.
+        data: a store that the world was not trained on, or the held-out splits of the one that it was; or a pack of
+            either, which may hold fewer clips.
         metrics: what to score: pixels, long dreams, or how rooms are factorized, whose truth is known: dci, actions,
             exactness, independence. By default pixels and dreams, and for rooms everything. Those that are named are
             added to the report that is there, if it is of the same world, data, clips, horizon and seed.
@@ -66,7 +67,7 @@ def evaluate(
     """
     if clips < 1 or horizon < 1:
         raise ValueError(f"expected clips >= 1 and horizon >= 1, got {clips} and {horizon}")
-    directory, store = find_world(world), EpisodeStore.open(data)
+    directory, store = find_world(world), open_data(data)
     adds, metrics = bool(metrics), metrics or (get_args(Metric) if holds_rooms(store) else OF_ANY_VIDEO)
     measures = [metric for metric in get_args(Metric) if metric in metrics and metric not in OF_ANY_VIDEO]
     check_measures(store, measures)

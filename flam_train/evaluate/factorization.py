@@ -5,19 +5,19 @@ from typing import Any
 
 from flam_env.dream import Dream
 from flam_train.data.multigrid import import_multigrid
-from flam_train.data.store import EpisodeStore
 from flam_train.evaluate.action_probe import action_scores, visible_actions
 from flam_train.evaluate.cell_probe import import_assignment, split_episodes
 from flam_train.evaluate.dci import consistency, dci_scores, own_slots, random_scores, shared_slots
 from flam_train.evaluate.exactness import exactness_scores
 from flam_train.evaluate.independence import independence_scores
 from flam_train.evaluate.rooms import Seen, draw_room_clips, find_room, watch_rooms
+from flam_train.store.training_data import TrainingData
 
 PROBED = ("dci", "actions")
 PROBE_FRAMES = 20_000  # of whole episodes, for fitting and for scoring
 
 
-def check_measures(store: EpisodeStore, measures: Sequence[str]) -> None:
+def check_measures(store: TrainingData, measures: Sequence[str]) -> None:
     """Raises before any work is done: ImportError for a missing package, ValueError for a store without rooms."""
     if set(measures) & set(PROBED):
         import_assignment()
@@ -28,7 +28,7 @@ def check_measures(store: EpisodeStore, measures: Sequence[str]) -> None:
 
 
 def factorization_scores(
-    dream: Dream, store: EpisodeStore, split: str, clips: int, length: int, measures: Sequence[str], seed: int = 0
+    dream: Dream, store: TrainingData, split: str, clips: int, length: int, measures: Sequence[str], seed: int = 0
 ) -> dict[str, dict[str, Any]]:
     """The measures that are asked for, by name: `dci`, `actions`, `exactness`, `independence`.
 

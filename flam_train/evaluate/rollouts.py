@@ -19,12 +19,12 @@ from flam_env.frames import to_float, to_uint8
 from flam_env.models.dynamics import LatentActions
 from flam_env.units import clip_to_box
 from flam_env.world import World
-from flam_train.evaluate.clips import Clips
 from flam_train.evaluate.dci import own_slots
 from flam_train.evaluate.pixels import frame_psnr, frame_ssim
 from flam_train.evaluate.rooms import RoomClips, owning_slots
 from flam_train.export import measured_units
 from flam_train.losses import diagnosis
+from flam_train.store.clips import Clips
 
 BATCH = 64
 

@@ -13,8 +13,9 @@ from torch.nn.functional import adaptive_avg_pool2d
 from flam_env.dream import Dream, slot_owners
 from flam_train.data.episode import Episode
 from flam_train.data.multigrid import RoomConfig
-from flam_train.data.store import EpisodeRecord, EpisodeStore
-from flam_train.evaluate.clips import Clips, draw_places
+from flam_train.data.store import EpisodeRecord
+from flam_train.store.clips import Clips, draw_places
+from flam_train.store.training_data import TrainingData, episode_tokens
 
 try:
     from tqdm import tqdm
@@ -53,12 +54,12 @@ class Seen(NamedTuple):
     actions: Tensor
 
 
-def holds_rooms(store: EpisodeStore) -> bool:
+def holds_rooms(store: TrainingData) -> bool:
     """Whether the truth about a store's frames is known."""
     return "room" in store.settings
 
 
-def find_room(store: EpisodeStore) -> RoomConfig:
+def find_room(store: TrainingData) -> RoomConfig:
     """Who is in the rooms of a store.
 
     Raises:
@@ -73,18 +74,24 @@ def find_room(store: EpisodeStore) -> RoomConfig:
     return RoomConfig(**settings | {"tied": tuple(settings["tied"])})
 
 
-def draw_room_clips(store: EpisodeStore, split: str, count: int, length: int, seed: int = 0) -> RoomClips:
+def draw_room_clips(store: TrainingData, split: str, count: int, length: int, seed: int = 0) -> RoomClips:
     """The clips that `draw_clips` draws, with their truth.
 
     Raises:
         ValueError: the store holds no rooms, or no episode of the split has that many frames.
     """
-    find_room(store)
-    return _read_room_clips(store, draw_places(store, split, count, length, seed), length)
+    room, drawn = find_room(store), draw_places(store, split, count, length, seed)
+    return RoomClips(
+        np.stack([store.read_frames(record, start, start + length) for record, start in drawn]),
+        tuple(record.agent for record, _ in drawn),
+        room,
+        tuple(record.level_seed for record, _ in drawn),
+        *_read_truth(store, drawn, length),
+    )
 
 
 @torch.inference_mode()
-def watch_rooms(dream: Dream, store: EpisodeStore, split: str, frames: int, seed: int = 0) -> Seen:
+def watch_rooms(dream: Dream, store: TrainingData, split: str, frames: int, seed: int = 0) -> Seen:
     """Shows episodes of a split to a world, about `frames` frames in all or as many as there are.
 
     Episodes are shown from their start, all as long as the shortest, in one pass each.
@@ -99,11 +106,10 @@ def watch_rooms(dream: Dream, store: EpisodeStore, split: str, frames: int, seed
     chosen = np.random.default_rng(seed).permutation(len(records))[: math.ceil(frames / length)]
     seen = []
     for index in tqdm(np.sort(chosen), desc="watching", unit=" episodes", leave=False, disable=None):
-        clip = _read_room_clips(store, [(records[index], 0)], length)
-        watched = dream.model.observe(dream.encode(clip.frames[0])[None])
-        owners = owning_slots(watched.masks[0].cpu(), clip.positions[0], room.cells)[None]
+        truth = _read_truth(store, [(records[index], 0)], length)
+        watched = dream.model.observe(episode_tokens(store, records[index], length, dream.tokenizer)[None])
+        owners = owning_slots(watched.masks[0].cpu(), truth[0][0], room.cells)[None]
         latent_actions = dream.units.from_model(dream.model.infer(watched).mode).cpu()
-        truth = clip.positions, clip.directions, clip.actions
         seen.append(Seen(watched.slots.cpu(), owners, latent_actions, *truth))
     return Seen(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
 
@@ -127,25 +133,18 @@ def owning_slots(masks: Tensor, positions: Tensor, cells: int) -> Tensor:
     return owner[torch.arange(len(owner))[:, None], y, x]
 
 
-def _read_room_clips(store: EpisodeStore, places: Sequence[tuple[EpisodeRecord, int]], length: int) -> RoomClips:
-    room, episodes = find_room(store), [store.read(record) for record, _ in places]
-    for episode, (record, _) in zip(episodes, places, strict=True):
+def _read_truth(
+    store: TrainingData, places: Sequence[tuple[EpisodeRecord, int]], length: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions, directions and actions of clips, as `RoomClips` has them."""
+    room, found = find_room(store), list[list[np.ndarray]]()
+    for record, start in places:
+        episode = store.annotations(record)
         _check_truth(episode, record, room)
-    spans = [slice(start, start + length) for _, start in places]
-    cut = list(zip(episodes, spans, strict=True))
-
-    def integers(arrays: list[np.ndarray]) -> Tensor:
-        return torch.from_numpy(np.stack(arrays).astype(np.int64))
-
-    return RoomClips(
-        frames=np.stack([episode.frames[span] for episode, span in cut]),
-        agents=tuple(episode.agent for episode in episodes),
-        room=room,
-        level_seeds=tuple(episode.level_seed for episode in episodes),
-        positions=integers([episode.truth["positions"][span] for episode, span in cut]),
-        directions=integers([episode.truth["directions"][span] for episode, span in cut]),
-        actions=integers([episode.actions[span] for episode, span in cut]),
-    )
+        whole = episode.truth["positions"], episode.truth["directions"], episode.actions
+        found.append([array[start : start + length].astype(np.int64) for array in whole])
+    positions, directions, actions = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*found, strict=True))
+    return positions, directions, actions
 
 
 def _check_truth(episode: Episode, record: EpisodeRecord, room: RoomConfig) -> None:

@@ -11,8 +11,8 @@ from torch.nn.functional import max_pool2d
 
 from flam_env.dream import Dream, DreamState, pixel_masks, slot_owners
 from flam_env.units import clip_to_box
-from flam_train.evaluate.clips import Clips
 from flam_train.evaluate.rollouts import infer_actions
+from flam_train.store.clips import Clips
 
 VISIBLE = 16  # smallest difference of a channel, of 255, that counts as a changed pixel
 EFFECT_PIXELS = 8  # changed pixels that make a change an effect

@@ -5,7 +5,7 @@ import torch
 from einops import rearrange, reduce
 
 from flam_env.dream import Dream
-from flam_train.evaluate.clips import Clips
+from flam_train.store.clips import Clips
 
 
 def token_scores(dream: Dream, clips: Clips) -> dict[str, float]:

@@ -14,8 +14,8 @@ from torch.nn.functional import adaptive_avg_pool2d, unfold
 
 from flam_env.dream import Dream
 from flam_env.frames import to_float, to_uint8
-from flam_train.evaluate.clips import Clips
 from flam_train.evaluate.rollouts import roll, sampled_actions
+from flam_train.store.clips import Clips
 
 SIDE, WINDOW, STRIDE = 32, 8, 2  # frames are shrunk to this side, in pixels, before windows are compared
 SOMETHING = 0.05  # least spread of a window's values, of 1, that shows something

@@ -3,7 +3,7 @@
 from flam_env.video.rates import alike
 from flam_env.warn import warn_user
 from flam_env.world import WorldSettings
-from flam_train.data.store import EpisodeStore
+from flam_train.store.training_data import TrainingData
 
 SETTING = "frames_per_second"
 """The name of the rate among the settings of a store."""
@@ -12,12 +12,12 @@ KNOWN = {"procgen": 15.0, "multigrid": 15.0}
 """Rates of sources whose stores do not say theirs: that of Procgen's games, and the one at which rooms are shown."""
 
 
-def store_rate(store: EpisodeStore) -> float | None:
+def store_rate(store: TrainingData) -> float | None:
     """Frames a second: what the settings of a store say, or what is known of its source; None where nobody knows."""
     return store.settings.get(SETTING, KNOWN.get(store.source.partition("/")[0]))
 
 
-def learned_rate(store: EpisodeStore) -> int:
+def learned_rate(store: TrainingData) -> int:
     """Frames a second, whole, of a world that learns from a store; a warning says so where nobody knows."""
     rate, default = store_rate(store), WorldSettings(source=store.source).frames_per_second
     if rate is None:
@@ -29,7 +29,7 @@ def learned_rate(store: EpisodeStore) -> int:
     return max(1, round(rate))
 
 
-def warn_of_store_rate(store: EpisodeStore, world: float) -> None:
+def warn_of_store_rate(store: TrainingData, world: float) -> None:
     """Warns of a store that a world is to watch, and that has another pace than what the world learned from."""
     rate = store_rate(store)
     if rate is not None and not alike(rate, world):

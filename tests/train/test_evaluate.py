@@ -15,7 +15,6 @@ from flam_env.frames import to_float, to_uint8
 from flam_env.models.action_spaces import ContinuousActions
 from flam_env.models.dynamics import LatentActions
 from flam_env.units import ActionUnits, UnitConversion
-from flam_train.evaluate.clips import Clips, draw_clips
 from flam_train.evaluate.evaluate import evaluate
 from flam_train.evaluate.pixels import frame_psnr, frame_ssim
 from flam_train.evaluate.report import EVALUATION, METHODS, added_to, format_report, read_report
@@ -23,6 +22,7 @@ from flam_train.evaluate.rollouts import rollout_scores
 from flam_train.evaluate.steering import steering_scores
 from flam_train.evaluate.tokens import token_scores
 from flam_train.evaluate.wholeness import wholeness
+from flam_train.store.clips import Clips, draw_clips
 
 # --- pixel measures ---------------------------------------------------------------------------------------------
 

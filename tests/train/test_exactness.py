@@ -15,7 +15,6 @@ from flam_env.models.dynamics import LatentActions
 from flam_env.units import ActionUnits, UnitConversion
 from flam_train.data.multigrid import Room, RoomConfig, cell_pictures, record_room_episode
 from flam_train.data.store import Episode, EpisodeStore
-from flam_train.evaluate.clips import draw_clips
 from flam_train.evaluate.evaluate import Metric, evaluate
 from flam_train.evaluate.exactness import (
     EMPTY,
@@ -30,6 +29,7 @@ from flam_train.evaluate.exactness import (
 from flam_train.evaluate.independence import independence_scores, moves_one_agent, reachable_cells
 from flam_train.evaluate.report import format_report, read_report
 from flam_train.evaluate.rooms import RoomClips, draw_room_clips, find_room, owning_slots, watch_rooms
+from flam_train.store.clips import draw_clips
 
 pytest.importorskip("gym_multigrid")
 DISTINCT = RoomConfig(agents=3, cells=6)

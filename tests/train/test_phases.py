@@ -21,10 +21,10 @@ from flam_env.world import load_clips, load_world
 from flam_train import world_model as world_model_phase
 from flam_train.collapse import CollapseWarning
 from flam_train.engine import FitConfig
-from flam_train.evaluate.clips import draw_clips
 from flam_train.evaluate.pixels import frame_psnr
 from flam_train.evaluate.rollouts import rollout_scores
 from flam_train.losses import WorldModelLossConfig
+from flam_train.store.clips import draw_clips
 from flam_train.tokenizer import load_tokenizer, tokenizer, tokenizer_scores
 from flam_train.world_model import world_model
 

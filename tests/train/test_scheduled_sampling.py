@@ -11,9 +11,9 @@ from flam_env.dream import Dream
 from flam_env.models.world_model import FactoredWorldModel, WorldModelConfig
 from flam_env.world import load_world
 from flam_train.engine import FitConfig
-from flam_train.evaluate.clips import draw_clips
 from flam_train.evaluate.rollouts import rollout_scores
 from flam_train.scheduled_sampling import SamplingConfig, own_guesses, scheduled_sampling
+from flam_train.store.clips import draw_clips
 
 FIT = FitConfig(steps=40, batch_size=8, learning_rate=1e-3, decay_share=0.5, ema=0.9, precision="fp32")
 

@@ -26,7 +26,6 @@ from flam_train.data.tokens import TokenSplit, token_cache
 from flam_train.decoder import decoder
 from flam_train.engine import FitConfig, fit, training_device
 from flam_train.engine.batches import BatchFeed
-from flam_train.evaluate.clips import Clips
 from flam_train.evaluate.exactness import distances, read_cells, shows_whole_agents, true_cells
 from flam_train.evaluate.rollouts import quick_scores, rollout_scores
 from flam_train.evaluate.steering import steering_scores
@@ -36,6 +35,7 @@ from flam_train.few_labels import LearningConfig
 from flam_train.label import label
 from flam_train.losses import WorldModelLossConfig, world_model_loss
 from flam_train.scheduled_sampling import SamplingConfig, own_guesses
+from flam_train.store.clips import Clips
 from flam_train.supervised_inverse import SupervisedInverse
 from flam_train.tokenizer import tokenizer, tokenizer_scores
 from flam_train.watching import watch

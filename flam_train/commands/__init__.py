@@ -1,0 +1,1 @@
+"""One thin shell for each command: parses, calls one function, prints."""
