@@ -1,0 +1,1 @@
+"""The command line's side of each command: it parses, calls one function of the same name and defaults, and prints."""
