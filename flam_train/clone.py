@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from flam_env.checkpoint import write_atomically
 from flam_train.behaviour_cloning import CLONING, BehaviourCloning, CloningConfig, CloningResult
-from flam_train.cli import Positional, run_command
 from flam_train.data.demonstrations import Demonstrations, Told, read_demonstrations
 from flam_train.data.procgen_vec_env import ProcgenVecEnv
 from flam_train.data.store import EpisodeStore
@@ -32,7 +31,7 @@ POLICY_ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def clone(
-    data: Positional[Path],
+    data: Path,
     *,
     out: Path,
     algorithm: Literal["PPO", "A2C"] = "PPO",
@@ -89,7 +88,6 @@ def clone(
             played = play_and_close(model, env, episodes_per_env=episodes_per_env, seed=fit_config.seed)
             scores["levels"] = played.summary()
         write_atomically(Path(out) / SCORES, json.dumps(scores, indent=1).encode())
-        print(json.dumps(scores))
     return Path(out) / FILE
 
 
@@ -131,7 +129,3 @@ def save_policy(model: "BaseAlgorithm", path: Path) -> None:
     file = BytesIO()
     model.save(file)
     write_atomically(path, file.getvalue())
-
-
-if __name__ == "__main__":
-    run_command(clone)

@@ -5,14 +5,11 @@ the set of episodes.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from tyro.conf import arg
-
-from flam_train.cli import OmitArgPrefixes, Positional, run_command
 from flam_train.data.crew import Job, work_off
 from flam_train.data.episode import import_h5py
-from flam_train.data.multigrid import Colours, RoomConfig
+from flam_train.data.multigrid import RoomConfig
 from flam_train.data.procgen import GAMES
 from flam_train.data.schedule import Schedule, Stream, quotas
 from flam_train.data.sources import AGENTS, ProcgenRecorder, Recorder, RoomRecorder
@@ -20,28 +17,8 @@ from flam_train.data.store import SPLITS, EpisodeStore
 from flam_train.engine.processes import available_cores
 
 
-def room_of(
-    agents: int | None = None,
-    tied: tuple[int, ...] | None = None,
-    colours: Colours | None = None,
-    cells: int | None = None,
-) -> RoomConfig | None:
-    """The room that options name, if there is one.
-
-    Args:
-        agents: multigrid only: 2 to 16 agents, 4 by default.
-        tied: multigrid only: agents, counted from 0, that always take the same action: `--tied 0,1`; none by default.
-        colours: multigrid only: agent i has a colour of its own (by default), all share one colour, or colours are
-            drawn anew for each episode.
-        cells: multigrid only: height and width of the room in cells, walls included, 8 by default.
-    """
-    options = {"agents": agents, "tied": tied, "colours": colours, "cells": cells}
-    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    return RoomConfig(**given) if given else None
-
-
 def collect(
-    game: Positional[Literal["bigfish", "leaper", "starpilot", "multigrid"]],
+    game: Literal["bigfish", "leaper", "starpilot", "multigrid"],
     out: Path,
     frames: int = 100_000,
     size: int = 64,
@@ -51,7 +28,7 @@ def collect(
     max_episode_frames: int | None = None,
     demonstrator: Path | None = None,
     native: bool = False,
-    room: Annotated[RoomConfig | None, OmitArgPrefixes, arg(constructor=room_of)] = None,
+    room: RoomConfig | None = None,
 ) -> EpisodeStore:
     """Collects episodes of a Procgen game or a MultiGrid room, split 80/10/10; run again to resume or to extend.
 
@@ -152,7 +129,3 @@ def _recorded(store: EpisodeStore) -> dict[Stream, dict[int, int]]:
                 )
             done[split, name][int(index)] = record.frames
     return done
-
-
-if __name__ == "__main__":
-    run_command(collect)

@@ -16,7 +16,6 @@ from flam_env.labeller import Labeller
 from flam_env.world import add_heads, check_writable, find_world, load_world
 from flam_train.action_encoding import REPORTED_BY, choose_gain, learn_encoder, share_obeyed
 from flam_train.action_learning import action_scores, all_logits
-from flam_train.cli import Positional, run_command
 from flam_train.data.labelled import Supervision, supervise
 from flam_train.data.store import EpisodeStore
 from flam_train.data.tokens import TokenSplit
@@ -41,8 +40,8 @@ PLAYER_SHARE = 0.1  # of the attention, from which on a slot holds a part of the
 
 
 def decoder(
-    world: Positional[str],
-    data: Positional[Path],
+    world: str,
+    data: Path,
     *,
     labels: int = 10_000,
     out: Path | None = None,
@@ -104,7 +103,6 @@ def decoder(
     if main:
         add_heads(world, {"decoder": network, "encoder": encoder}, out)
         write_atomically(out / REPORT, json.dumps(report, indent=1).encode())
-        print(json.dumps(report, indent=1))
     return out
 
 
@@ -172,7 +170,3 @@ def _obedience(
         "obeyed_by_chance": 1 / len(encoder.choices),
         "gain": encoder.gain.item(),
     }
-
-
-if __name__ == "__main__":
-    run_command(decoder)

@@ -1,27 +1,38 @@
 """`flam-train demo`: dreams in a world and shows the dream beside the real future."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from flam_env.dream import Dream, pixel_masks
 from flam_env.world import find_world, load_clips, load_world
-from flam_train.cli import Positional, run_command
 from flam_train.evaluate.rollouts import context_and_actions, roll, roll_each_slot, rollout_scores
 from flam_train.pictures import contact_sheet, overlay_masks, side_by_side, write_mp4, write_png
 from flam_train.store.clips import Clips
 
 
+class DemoResult(NamedTuple):
+    """The files that were written, and the mean PSNR in dB over the world's own clips.
+
+    psnr: prediction; recon, the round trip of the true future; copy_last.
+    """
+
+    picture: Path
+    video: Path
+    psnr: dict[str, float]
+
+
 def demo(
-    world: Positional[str] = "bigfish",
+    world: str = "bigfish",
     *,
     out: Path = Path("demo"),
     clip: int = 0,
     horizon: int = 16,
     device: str = "auto",
-) -> None:
-    """Writes `out/dream.mp4` and `out/dream.png`, and prints how close the dreams of the world's own clips come.
+) -> DemoResult:
+    """Writes `out/dream.mp4` and `out/dream.png`, and tells how close the dreams of the world's own clips come.
 
     Rows: the real future, the model's prediction from inferred latent actions, the same start with one slot steered,
     and the slots' masks as a coloured overlay.
@@ -44,13 +55,12 @@ def demo(
         have = f"{len(frames)} clips of {frames.shape[1]} frames"
         raise ValueError(f"expected a clip and a horizon within the world's {have}, got {clip=} and {horizon=}")
     rows = demo_rows(dream, frames[clip, :length])
-    write_png(Path(out) / "dream.png", contact_sheet({label: row[::2] for label, row in rows.items()}))
-    write_mp4(Path(out) / "dream.mp4", side_by_side(rows), dream.world.settings.frames_per_second)
-    print(f"wrote {out / 'dream.mp4'} and {out / 'dream.png'}")
+    picture, video = Path(out) / "dream.png", Path(out) / "dream.mp4"
+    write_png(picture, contact_sheet({label: row[::2] for label, row in rows.items()}))
+    write_mp4(video, side_by_side(rows), dream.world.settings.frames_per_second)
     scores = rollout_scores(dream, Clips(frames[:, :length], ("",) * len(frames)))
-    print(f"PSNR over {len(frames)} held-out clips, {horizon} predicted frames, in dB:")
-    for name in ("prediction", "recon", "copy_last"):
-        print(f"  {name:<12}{scores[f'{name}_psnr'].mean():6.2f}")
+    psnr = {name: float(scores[f"{name}_psnr"].mean()) for name in ("prediction", "recon", "copy_last")}
+    return DemoResult(picture, video, psnr)
 
 
 @torch.inference_mode()
@@ -79,7 +89,3 @@ def most_steerable(
     change = (steered.float() - predicted.float()).abs().mean((1, 2, 3, 4))
     slot = int(change.argmax())
     return slot, steered[slot]
-
-
-if __name__ == "__main__":
-    run_command(demo)

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
 from flam_env.checkpoint import round_as_stored, save_network, write_atomically
-from flam_train.cli import Positional, run_command
 from flam_train.data.first_actions import FirstActions
 from flam_train.data.labelled_states import read_states, write_states
 from flam_train.data.planner import PRESETS
@@ -71,7 +70,7 @@ LAST_FIT = replace(FIT, steps=3000, ema=0.995)
 
 
 def demonstrator(
-    game: Positional[Literal["bigfish", "leaper", "starpilot"]],
+    game: Literal["bigfish", "leaper", "starpilot"],
     *,
     out: Path,
     seed: int = 0,
@@ -199,7 +198,3 @@ class _Run:
 
 def _centred(values: Tensor) -> Tensor:
     return values - values.mean(dim=1, keepdim=True)
-
-
-if __name__ == "__main__":
-    run_command(demonstrator)

@@ -7,7 +7,6 @@ import torch
 
 from flam_env.dream import Dream
 from flam_env.world import load_world
-from flam_train.cli import Positional, run_command
 from flam_train.evaluate.rollouts import roll, sampled_actions
 from flam_train.pictures import contact_sheet, write_png
 
@@ -15,14 +14,14 @@ SHOWN_STEPS = (1, 2, 4, 8, 12, 16, 24, 32, 50, 75, 100)
 
 
 def dreams(
-    world: Positional[str] = "bigfish",
+    world: str = "bigfish",
     *,
     out: Path = Path("demo/dreams.png"),
     count: int = 8,
     steps: int = 100,
     seed: int = 0,
     device: str = "auto",
-) -> None:
+) -> Path:
     """Dreams from the world's starts under actions drawn from its bank, and shows some of the frames.
 
     Args:
@@ -32,6 +31,9 @@ def dreams(
         steps: how long.
         seed: of starts and actions.
         device: cpu, cuda or auto.
+
+    Returns:
+        The file that was written.
 
     Raises:
         FileNotFoundError: no such world.
@@ -53,8 +55,4 @@ def dreams(
         for start, before, row in zip(chosen.tolist(), first, frames, strict=True)
     }
     write_png(Path(out), contact_sheet(rows))
-    print(f"wrote {out}")
-
-
-if __name__ == "__main__":
-    run_command(dreams)
+    return Path(out)

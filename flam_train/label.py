@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from flam_env.checkpoint import fingerprint
 from flam_env.labeller import Labeller, Labels
 from flam_env.videos import frame_pieces
-from flam_train.cli import Positional, arg, run_command
 from flam_train.data.episode import EpisodeLabels, import_h5py
 from flam_train.data.minari_export import check_minari, export_minari
 from flam_train.data.store import SPLITS, EpisodeStore
@@ -34,12 +33,12 @@ class Work(NamedTuple):
 
 
 def label(
-    video: Positional[tuple[Path, ...]],
+    video: tuple[Path, ...],
     *,
     world: str,
     out: Path,
     split: Literal["train", "val", "test"] = "train",
-    cuts: Annotated[tuple[int, ...], arg(aliases=("--starts",))] = (),
+    cuts: tuple[int, ...] = (),
     fps: float | None = None,
     minari: str | None = None,
     device: str = "auto",
@@ -158,7 +157,3 @@ def _stored_labels(labels: Labels, world: str) -> EpisodeLabels:
         actions=actions,
         action_probabilities=labels.action_probabilities,
     )
-
-
-if __name__ == "__main__":
-    run_command(label)

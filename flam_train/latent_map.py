@@ -10,7 +10,6 @@ from torch import Tensor
 from flam_env.checkpoint import write_atomically
 from flam_env.dream import Dream
 from flam_env.world import load_world
-from flam_train.cli import Positional, run_command
 from flam_train.data.multigrid import FORWARD, LEFT, RIGHT, STILL
 from flam_train.evaluate.action_probe import action_scores, actions_of_agents, visible_actions
 from flam_train.evaluate.cell_probe import Split, split_episodes
@@ -32,8 +31,8 @@ NEIGHBOURS = 15  # of a point, in UMAP, which needs more points than these
 
 
 def latent_map(
-    world: Positional[str],
-    data: Positional[Path],
+    world: str,
+    data: Path,
     *,
     out: Path = Path("latent-map.png"),
     split: Literal["val", "test"] = "test",
@@ -89,7 +88,6 @@ def latent_map(
         f"{scores['agents_left_out']:.1%} of agents left out"
     )
     write_atomically(Path(out), draw_map(places, done[known][chosen].numpy(), title))
-    print(f"wrote {out}: {title}")
     return scores
 
 
@@ -134,7 +132,3 @@ def _check_enough(known: Tensor, parts: Split) -> None:
             f"again to score it on, got {counts[0]} and {counts[1]}; collect more episodes, or train the world until "
             "its slots hold one agent each"
         )
-
-
-if __name__ == "__main__":
-    run_command(latent_map)

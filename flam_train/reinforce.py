@@ -16,7 +16,6 @@ from typing import Any, Literal
 import torch
 
 from flam_env.checkpoint import round_as_stored, save_network, write_atomically
-from flam_train.cli import Positional, run_command
 from flam_train.data.policy import Policy, PolicyConfig, load_policy
 from flam_train.data.procgen import check_game, import_simulator
 from flam_train.data.store import EpisodeStore
@@ -31,7 +30,7 @@ FILE, SCORES = "policy.safetensors", "scores.json"
 
 
 def reinforce(
-    game: Positional[Literal["bigfish", "leaper", "starpilot"]],
+    game: Literal["bigfish", "leaper", "starpilot"],
     *,
     imitated: Path,
     out: Path,
@@ -103,7 +102,3 @@ def _imitator(game: str, store: EpisodeStore, training: FitConfig, out: Path, pa
         policy = imitate(Policy(PolicyConfig(game=game)), store, training, out, pairs=pairs)
         save_network(out / FILE, round_as_stored(policy))
     return load_policy(out / FILE, game)
-
-
-if __name__ == "__main__":
-    run_command(reinforce)

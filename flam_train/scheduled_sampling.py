@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from flam_env.checkpoint import fingerprint
 from flam_env.models.world_model import FactoredWorldModel
 from flam_env.world import load_world
-from flam_train.cli import Positional, run_command
 from flam_train.engine import FitConfig, Progress
 from flam_train.losses import DIAGNOSED_CLIPS, diagnosis, prediction_loss
 from flam_train.presets import SMALL
@@ -39,8 +38,8 @@ class SamplingConfig:
 
 
 def scheduled_sampling(
-    world: Positional[str],
-    data: Positional[Path],
+    world: str,
+    data: Path,
     *,
     out: Path,
     sampling: SamplingConfig = SamplingConfig(),
@@ -107,7 +106,3 @@ def _with_strange_ones(actions: Tensor, share: float) -> Tensor:
     frame, slot = (torch.rand(actions.shape[:axes], device=actions.device) for axes in (2, 3))
     strange = slot < 2 * share * frame[..., None]
     return torch.where(strange[..., None], actions[clips][:, frames], actions)
-
-
-if __name__ == "__main__":
-    run_command(scheduled_sampling)

@@ -8,7 +8,6 @@ import torch
 
 from flam_env.dream import Dream, pixel_masks
 from flam_env.world import load_world
-from flam_train.cli import Positional, run_command
 from flam_train.evaluate.rollouts import context_and_actions, roll, roll_each_slot, sampled_actions
 from flam_train.pictures import contact_sheet, write_png
 from flam_train.store.clips import draw_clips
@@ -24,8 +23,8 @@ DIMMED = 0.15
 
 
 def slots(
-    world: Positional[str],
-    data: Positional[Path],
+    world: str,
+    data: Path,
     *,
     out: Path = Path("slots"),
     split: Literal["val", "test"] = "test",
@@ -33,7 +32,7 @@ def slots(
     horizon: int = 16,
     seed: int = 0,
     device: str = "auto",
-) -> None:
+) -> list[Path]:
     """Shows held-out clips slot by slot: `out/masks.png` and `out/steering.png`, every second frame of each.
 
     Masks: the real video, and below it for each slot the video as bright as the slot's mask is strong, so that one
@@ -51,6 +50,9 @@ def slots(
         seed: of clips and of drawn actions.
         device: cpu, cuda or auto.
 
+    Returns:
+        The files that were written.
+
     Raises:
         FileNotFoundError: no such world.
         ValueError: no clip or no step is asked for, or the store has frames of another size or none that long.
@@ -66,9 +68,8 @@ def slots(
         for name, rows in (("masks", mask_rows(dream, frames)), ("steering", steering_rows(dream, frames, random))):
             pictures[name] |= {f"clip {number}, {label}": row[::2] for label, row in rows.items()}
     for name, rows in pictures.items():
-        path = Path(out) / f"{name}.png"
-        write_png(path, contact_sheet(rows))
-        print(f"wrote {path}")
+        write_png(Path(out) / f"{name}.png", contact_sheet(rows))
+    return [Path(out) / f"{name}.png" for name in pictures]
 
 
 @torch.inference_mode()
@@ -94,7 +95,3 @@ def steering_rows(dream: Dream, frames: np.ndarray, random: torch.Generator) -> 
     steered = roll_each_slot(dream, context, actions, drawn).cpu().numpy()
     rows = {f"slot {k} takes drawn actions": video for k, video in enumerate(steered)}
     return {"real future": frames[context.shape[1] :], "prediction, all actions inferred": predicted} | rows
-
-
-if __name__ == "__main__":
-    run_command(slots)

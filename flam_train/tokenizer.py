@@ -11,7 +11,6 @@ from flam_env.checkpoint import load_network, round_as_stored, save_network
 from flam_env.frames import to_float
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
 from flam_env.world import PRETRAINED, find_world
-from flam_train.cli import Positional, run_command
 from flam_train.data.frame_pool import frame_pool
 from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig, Progress, fit, is_finished
@@ -25,7 +24,7 @@ FILE = "tokenizer.safetensors"
 
 
 def tokenizer(
-    data: Positional[Path],
+    data: Path,
     *,
     out: Path,
     model: TokenizerConfig = SMALL.tokenizer,
@@ -148,7 +147,3 @@ def tokenizer_scores(network: Tokenizer, frames: Tensor) -> dict[str, float]:
         used[tokens] = True
         scores.append(frame_psnr(network.decode(tokens), images))
     return {"recon_psnr": torch.cat(scores).mean().item(), "tokens_used": float(used.sum())}
-
-
-if __name__ == "__main__":
-    run_command(tokenizer)

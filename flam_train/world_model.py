@@ -12,7 +12,6 @@ from flam_env.models.protocol import WorldModel
 from flam_env.models.world_model import FactoredWorldModel, WorldModelConfig
 from flam_env.units import ActionUnits
 from flam_env.world import World, WorldSettings, save_clips, save_world
-from flam_train.cli import Positional, run_command
 from flam_train.collapse import warn_of_collapse
 from flam_train.data.tokens import TokenSplit
 from flam_train.engine import DrawBatch, FitConfig, Loss, Progress, fit, training_device
@@ -33,7 +32,7 @@ SHOWN_CLIPS = 16  # real held-out clips that a world carries, to show itself on
 
 
 def world_model(
-    data: Positional[Path],
+    data: Path,
     *,
     out: Path,
     model: WorldModelConfig = SMALL.world_model,
@@ -138,7 +137,3 @@ def _clip_batches(split: TokenSplit) -> DrawBatch:
 def bare(network: nn.Module) -> Any:
     """The model under torch.compile's wrapper."""
     return getattr(network, "_orig_mod", network)  # type: ignore[arg-type]
-
-
-if __name__ == "__main__":
-    run_command(world_model)

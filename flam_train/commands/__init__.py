@@ -1,1 +1,1 @@
-"""One thin shell for each command: parses, calls one function, prints."""
+"""The command line's side of each command: it parses, calls one function of the same name and defaults, and prints."""

@@ -11,9 +11,8 @@ import numpy as np
 from flam_env.checkpoint import fingerprint, write_atomically
 from flam_env.dream import Dream
 from flam_env.world import PRETRAINED, find_world, load_world
-from flam_train.cli import Positional
 from flam_train.evaluate.factorization import check_measures, factorization_scores
-from flam_train.evaluate.report import added_to, check_addition, format_report
+from flam_train.evaluate.report import added_to, check_addition
 from flam_train.evaluate.rollouts import rollout_scores
 from flam_train.evaluate.rooms import holds_rooms
 from flam_train.evaluate.steering import steering_scores
@@ -29,8 +28,8 @@ OF_ANY_VIDEO: tuple[Metric, ...] = ("pixels", "dreams")
 
 
 def evaluate(
-    world: Positional[str],
-    data: Positional[Path],
+    world: str,
+    data: Path,
     *,
     metrics: tuple[Metric, ...] = (),
     split: Literal["val", "test"] = "test",
@@ -101,7 +100,6 @@ def evaluate(
         report["factorization"] = factorization_scores(dream, store, split, clips, length, measures, seed)
     report = added_to(path, report) if adds else report
     write_atomically(path, json.dumps(report, indent=1).encode())
-    print(format_report(report))
     return report
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from flam_env.checkpoint import write_atomically
-from flam_train.cli import Positional, run_command
 from flam_train.collect import collect
 from flam_train.engine.processes import logged, side_by_side
 from flam_train.evaluate.evaluate import Metric, evaluate
+from flam_train.evaluate.report import format_report
 from flam_train.experiments.runs import EXPERIMENTS, FRAMES, SIZE, Run
 from flam_train.presets import ROOMS
 from flam_train.tokenizer import FILE as TOKENIZER_FILE
@@ -29,7 +29,7 @@ METRICS: tuple[Metric, ...] = ("pixels", "dci", "actions", "exactness", "indepen
 
 
 def experiment(
-    name: Positional[str],
+    name: str,
     *,
     data: Path = Path("data/rooms"),
     runs: Path = Path("runs/rooms"),
@@ -83,6 +83,7 @@ def finish_run(run: Run, data: Path, runs: Path, reports: Path) -> None:
         started = time.perf_counter()
         (out / "report.json").unlink(missing_ok=True)  # of an earlier try
         report = evaluate(str(out), data / run.store, metrics=METRICS)
+        print(format_report(report))
         report["run"] = _summary(run, out) | {"evaluation_seconds": time.perf_counter() - started}
     reports.mkdir(parents=True, exist_ok=True)
     write_atomically(report_path(reports, run), json.dumps(report, indent=1).encode())
@@ -95,7 +96,3 @@ def _summary(run: Run, out: Path) -> dict[str, Any]:
     curve = [{name: look.get(f"eval/{name}", look.get(name)) for name in CURVE} for look in looks]
     configs = {"model": asdict(run.model), "loss": asdict(run.loss), "fit": asdict(run.fit)}
     return {"name": run.name, "curve": curve} | configs
-
-
-if __name__ == "__main__":
-    run_command(experiment)

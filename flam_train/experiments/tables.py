@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flam_env.checkpoint import write_atomically
-from flam_train.cli import Positional, run_command
 from flam_train.experiments import paper
 from flam_train.experiments.bars import bar_lines
 from flam_train.experiments.columns import COLUMNS, LEGEND
@@ -85,11 +84,11 @@ TABLES = {
 
 
 def tables(
-    reports: Positional[Path] = Path("benchmarks/results/rooms"),
+    reports: Path = Path("benchmarks/results/rooms"),
     *,
     plots: Path | None = None,
-) -> None:
-    """Prints a Markdown table for each experiment, one row for each run, and the paper's rows in italics below them.
+) -> str:
+    """A Markdown table for each experiment, one row for each run, and the paper's rows in italics below them.
 
     Args:
         reports: folder of the report files that `flam-train experiment` leaves.
@@ -103,9 +102,9 @@ def tables(
     """
     findings = read_findings(Path(reports))
     figures = draw_figures(findings) if plots else {}
-    print(format_tables(findings))
     for name, content in figures.items():
         write_atomically(Path(plots or "") / f"{name}.png", content)
+    return format_tables(findings)
 
 
 def format_tables(findings: Mapping[str, Finding]) -> str:
@@ -139,7 +138,3 @@ def _section(name: str, findings: Mapping[str, Finding]) -> list[str]:
 
 def _line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-if __name__ == "__main__":
-    run_command(tables)

@@ -11,7 +11,6 @@ from typing import Literal
 
 from flam_env.checkpoint import fingerprint
 from flam_env.labeller import Labeller
-from flam_train.cli import Positional, run_command
 from flam_train.data.policy import load_policy
 from flam_train.data.procgen import GAMES
 from flam_train.data.store import EpisodeStore
@@ -25,7 +24,7 @@ from flam_train.policies.study import Study
 
 
 def policies(
-    game: Positional[Literal["bigfish", "leaper", "starpilot"]],
+    game: Literal["bigfish", "leaper", "starpilot"],
     *,
     data: Path | None = None,
     world: str | None = None,
@@ -96,7 +95,3 @@ def _checked_store(study: Study, arms: tuple[str, ...]) -> EpisodeStore:
         "makes one of the demonstrator alone",
     )
     return store
-
-
-if __name__ == "__main__":
-    run_command(policies)

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from flam_train.cli import run_command
 from flam_train.data.procgen import GAMES
 from flam_train.policies.findings import ArmScores, read_arms
 from flam_train.policies.runs import ALL_LABELS
@@ -70,8 +69,8 @@ RATIOS = (
 )
 
 
-def policy_tables(*, reports: Path = Path("benchmarks/results/policies")) -> None:
-    """Prints a Markdown table of each game's arms, and which of the ratios that are asked for hold.
+def policy_tables(*, reports: Path = Path("benchmarks/results/policies")) -> str:
+    """A Markdown table of each game's arms, and which of the ratios that are asked for hold.
 
     Args:
         reports: folder of the report files that `flam-train policies` leaves.
@@ -86,7 +85,7 @@ def policy_tables(*, reports: Path = Path("benchmarks/results/policies")) -> Non
             f"expected folders of reports in {reports}, one for each game, found none; `flam-train policies` makes them"
         )
     sections = ["\n".join(game_lines(folder.name, read_arms(folder))) for folder in folders]
-    print("\n\n".join([*sections, LEGEND]))
+    return "\n\n".join([*sections, LEGEND])
 
 
 def game_lines(game: str, arms: Arms) -> Iterator[str]:
@@ -133,7 +132,3 @@ def _ratio_cells(ratio: Ratio, value: float) -> list[str]:
 
 def _line(cells: tuple[str, ...] | list[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-if __name__ == "__main__":
-    run_command(policy_tables)

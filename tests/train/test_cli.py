@@ -12,8 +12,9 @@ import pytest
 
 from flam_env.checkpoint import load_network
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
-from flam_train import allocator, cli
-from flam_train.cli import COMMANDS, main, run_command
+from flam_train import allocator
+from flam_train.cli import COMMANDS, main
+from flam_train.commands.arguments import call
 from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig
 from flam_train.engine.state import read_header
@@ -284,7 +285,7 @@ def test_numbers_have_commas_or_spaces_between_them(given, capsys):
         """Prints what it is given."""
         print(levels, steps)
 
-    run_command(levels, ["--levels", *given, "--steps", "6"])
+    call(levels, ["--levels", *given, "--steps", "6"])
     assert capsys.readouterr().out == "(3, 4, 5) 6\n"
 
 
@@ -331,15 +332,6 @@ def test_torchrun_starts_every_command(tmp_path):
     assert done.returncode and len(said) == 1 and f"got {tmp_path}/my data, which is no folder" in said[0]
 
 
-def test_a_module_is_a_command_too(tmp_path):
-    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
-    command = [sys.executable, "-m", "flam_train.tokenizer", str(tmp_path / "my data"), "--out", str(tmp_path / "run")]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("flam-train tokenizer: expected the folder of an episode store, got ")
-    assert f"{tmp_path}/my data, which is no folder" in done.stderr and done.stderr.count("\n") == 1
-
-
 # --- memory settings --------------------------------------------------------------------------------------------
 
 
@@ -355,12 +347,12 @@ def executed(monkeypatch):
 
 
 def test_a_command_starts_anew_with_the_same_arguments_and_its_memory_settings(executed, monkeypatch):
-    monkeypatch.setattr(sys, "orig_argv", ["python3", "-m", "flam_train.tokenizer", "a b", "--out", "c"])
+    monkeypatch.setattr(sys, "orig_argv", ["python3", "-m", "flam_train", "tokenizer", "a b", "--out", "c"])
     monkeypatch.setenv("SOMETHING_ELSE", "kept")
     allocator.restart_with_huge_pages()
     ((program, arguments, environment),) = executed
     assert program == sys.executable
-    assert arguments == [sys.executable, "-m", "flam_train.tokenizer", "a b", "--out", "c"]
+    assert arguments == [sys.executable, "-m", "flam_train", "tokenizer", "a b", "--out", "c"]
     assert environment == dict(os.environ) | {"GLIBC_TUNABLES": allocator.TUNABLES}
     assert environment["SOMETHING_ELSE"] == "kept"
 
@@ -401,14 +393,8 @@ def test_a_gpu_is_seen_before_torch_is_imported(tmp_path, monkeypatch, files, vi
 
 
 def test_only_a_command_of_a_shell_starts_anew(executed, monkeypatch, capsys):
-    def nothing() -> None:
-        """Does nothing."""
-
-    run_command(nothing, [])
-    assert executed == []
-    monkeypatch.setattr(sys, "argv", ["flam-train"])
-    run_command(nothing)
-    assert len(executed) == 1
-    with pytest.raises(SystemExit):
-        cli.main()
-    assert len(executed) == 2
+    for arguments, started in ((["--help"], 0), (None, 1)):
+        monkeypatch.setattr(sys, "argv", ["flam-train"])
+        with pytest.raises(SystemExit):
+            main(arguments)
+        assert len(executed) == started

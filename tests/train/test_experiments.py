@@ -178,9 +178,8 @@ def rows_of(text: str, title: str) -> list[dict[str, str]]:
     return [dict(zip(head, row, strict=True)) for row in rows]
 
 
-def test_every_experiment_has_a_table_of_its_runs_and_of_the_papers(tmp_path, capsys):
-    tables(tmp_path)
-    out = capsys.readouterr().out
+def test_every_experiment_has_a_table_of_its_runs_and_of_the_papers(tmp_path):
+    out = tables(tmp_path)
     assert list(TABLES) == list(EXPERIMENTS) and set(paper.TABLES) | set(paper.STATEMENTS) <= set(EXPERIMENTS)
     assert [line[3:] for line in out.splitlines() if line.startswith("## ")] == [t.title for t in TABLES.values()]
     for name, table in TABLES.items():
@@ -192,10 +191,9 @@ def test_every_experiment_has_a_table_of_its_runs_and_of_the_papers(tmp_path, ca
     assert "| bar |" not in out and out.count("*Paper: ") == len(paper.STATEMENTS)
 
 
-def test_a_row_says_what_the_report_of_its_run_says(tmp_path, capsys):
+def test_a_row_says_what_the_report_of_its_run_says(tmp_path):
     write(tmp_path, "main-1", dreams_whole=0.1234)
-    tables(tmp_path)
-    out = capsys.readouterr().out
+    out = tables(tmp_path)
     assert out.startswith("Rollouts of 16 steps ")
     missing, row, *_, slotformer = rows_of(out, "a. Main")
     assert missing["run"] == "main-0" and missing["PSNR, dB (Recon)"] == "no report yet"
@@ -235,32 +233,31 @@ def test_a_tied_pair_is_compared_with_the_other_pairs_and_with_chance(tmp_path):
 # --- bars -------------------------------------------------------------------------------------------------------
 
 
-def bars_of(folder: Path, capsys: pytest.CaptureFixture) -> dict[str, list[str]]:
+def bars_of(folder: Path) -> dict[str, list[str]]:
     """Bound, worst value and verdict of each bar."""
-    tables(folder)
-    lines = capsys.readouterr().out.partition("| bar |")[2].partition("\n\n")[0].splitlines()[2:]
+    lines = tables(folder).partition("| bar |")[2].partition("\n\n")[0].splitlines()[2:]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {BARS[i].measure: rest for i, (_, *rest) in enumerate(cells)}
 
 
-def test_bars_hold_at_their_bound_in_the_worst_of_the_seeds(tmp_path, capsys):
+def test_bars_hold_at_their_bound_in_the_worst_of_the_seeds(tmp_path):
     write(tmp_path, "main-0")
-    assert {cells[2] for cells in bars_of(tmp_path, capsys).values()} == {"holds so far"}
+    assert {cells[2] for cells in bars_of(tmp_path).values()} == {"holds so far"}
     write(tmp_path, "main-1", **{name: 2 * bound for name, bound in GOOD.items() if name != "nats_per_agent"})
     write(tmp_path, "main-2", nats_per_agent=1.5)
-    bars = bars_of(tmp_path, capsys)
+    bars = bars_of(tmp_path)
     assert {cells[2] for cells in bars.values()} == {"holds"} and len(bars) == len(BARS)
     assert bars["informativeness"] == ["≥ 0.93", "0.9300", "holds"]
     assert bars["nats_per_agent"] == ["≤ 5", "5.0000", "holds"]
 
 
 @pytest.mark.parametrize("measure", GOOD)
-def test_a_bar_is_missed_where_one_seed_is_on_the_wrong_side(tmp_path, capsys, measure):
+def test_a_bar_is_missed_where_one_seed_is_on_the_wrong_side(tmp_path, measure):
     write(tmp_path, "main-0")
     write(tmp_path, "main-1")
     wrong = GOOD[measure] + (1e-4 if measure == "nats_per_agent" else -1e-4)
     write(tmp_path, "main-2", **{measure: wrong})
-    missed = {name: cells for name, cells in bars_of(tmp_path, capsys).items() if cells[2] != "holds"}
+    missed = {name: cells for name, cells in bars_of(tmp_path).items() if cells[2] != "holds"}
     assert missed == {measure: [missed[measure][0], f"{wrong:.4f}", "missed"]}
 
 
@@ -332,19 +329,18 @@ def test_a_report_of_another_run_is_named_with_what_differs(tmp_path):
 # --- figures ----------------------------------------------------------------------------------------------------
 
 
-def test_figures_are_drawn_of_what_there_is(tmp_path, capsys):
+def test_figures_are_drawn_of_what_there_is(tmp_path):
     reports, plots = tmp_path / "reports", tmp_path / "new" / "plots"
     reports.mkdir()
     tables(reports, plots=plots)
     assert not plots.exists()
     for name in ("agents-2", "agents-8", "price-1.5"):
         write(reports, name)
-    tables(reports, plots=plots)
+    assert "## a. Main" in tables(reports, plots=plots)
     names = {"curves-agents", "curves-beta", "frames-right-by-agents", "psnr-by-price"}
     assert {path.name for path in plots.iterdir()} == {f"{name}.png" for name in names}
     sizes = {path.stem: imageio.imread(path).shape[:2] for path in plots.iterdir()}
     assert sizes == {name: (450, 1200 if "curves" in name else 600) for name in names}
-    assert "## a. Main" in capsys.readouterr().out
 
 
 def test_figures_show_the_numbers(tmp_path):
@@ -360,11 +356,10 @@ def test_figures_show_the_numbers(tmp_path):
     assert pictures[0]["frames-right-by-agents"] != pictures[2]["frames-right-by-agents"]
 
 
-def test_matplotlib_that_is_missing_is_named_before_anything_is_printed(tmp_path, monkeypatch, capsys):
+def test_matplotlib_that_is_missing_is_named_where_plots_are_wanted(tmp_path, monkeypatch):
     write(tmp_path, "main-0")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"pip install 'flam-env\[viz\]'"):
         tables(tmp_path, plots=tmp_path / "plots")
-    assert capsys.readouterr().out == "" and not (tmp_path / "plots").exists()
-    tables(tmp_path)
-    assert "## a. Main" in capsys.readouterr().out
+    assert not (tmp_path / "plots").exists()
+    assert "## a. Main" in tables(tmp_path)

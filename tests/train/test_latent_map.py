@@ -135,24 +135,36 @@ def test_points_are_drawn_at_random_the_same_for_the_same_seed(flat, rooms, seen
 # --- pictures ---------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def titles(monkeypatch):
+    """The titles of the maps that are drawn."""
+    drawn = []
+
+    def noted(places, done, title):
+        drawn.append(title)
+        return draw_map(places, done, title)
+
+    monkeypatch.setattr("flam_train.latent_map.draw_map", noted)
+    return drawn
+
+
 @pytest.mark.parametrize("kept, words", [((4,), "one dimension"), ((2, 5), "two dimensions")])
 def test_a_world_of_one_or_two_dimensions_is_drawn_without_umap(
-    tiny_world, rooms, seen, tmp_path, monkeypatch, capsys, kept, words
+    tiny_world, rooms, seen, tmp_path, monkeypatch, titles, kept, words
 ):
     monkeypatch.setitem(sys.modules, "umap", None)
     save_world(tmp_path / "world", world_that_keeps(tiny_world, kept))
     latent_map(str(tmp_path / "world"), rooms, out=tmp_path / "new" / "map.png")
     assert imageio.imread(tmp_path / "new" / "map.png").shape[:2] == PIXELS
-    out = capsys.readouterr().out
-    assert words in out and "linear probe: " in out and "UMAP" not in out
+    assert words in titles[0] and "linear probe: " in titles[0] and "UMAP" not in titles[0]
 
 
-def test_more_dimensions_are_projected_with_umap(tiny_checkpoint, rooms, seen, tmp_path, capsys):
+def test_more_dimensions_are_projected_with_umap(tiny_checkpoint, rooms, seen, tmp_path, titles):
     if not find_spec("umap"):
         pytest.skip("needs umap-learn: pip install 'flam-env[viz]'")
     latent_map(str(tiny_checkpoint), rooms, out=tmp_path / "map.png", points=90)
     assert imageio.imread(tmp_path / "map.png").shape[:2] == PIXELS
-    assert "UMAP of the latent actions of agents, of 5 dimensions" in capsys.readouterr().out
+    assert "UMAP of the latent actions of agents, of 5 dimensions" in titles[0]
     points = seen.latent_actions[:, :, 0].flatten(0, 1).numpy()
     (one, _), (same, _) = project(points), project(points)
     assert one.shape == (EPISODES * (FRAMES - 1), 2) and np.array_equal(one, same)
@@ -174,7 +186,7 @@ def test_every_action_has_its_colour(dimensions):
         assert pixels[action] == most > max(others) + 300
 
 
-def test_a_world_is_shown_recorded_rooms(tiny_world, tmp_path, capsys):
+def test_a_world_is_shown_recorded_rooms(tiny_world, tmp_path):
     pytest.importorskip("gym_multigrid")
     room = RoomConfig(agents=AGENTS, cells=6)
     settings = {"room": {**vars(room), "tied": []}}

@@ -1,0 +1,9 @@
+"""`flam-train demonstrator`."""
+
+from flam_train.commands.arguments import call
+from flam_train.demonstrator import demonstrator
+
+
+def main(arguments: list[str]) -> None:
+    """Calls `demonstrator`."""
+    call(demonstrator, arguments, "game")

@@ -1,0 +1,9 @@
+"""`flam-train experiment`."""
+
+from flam_train.commands.arguments import call
+from flam_train.experiments.experiment import experiment
+
+
+def main(arguments: list[str]) -> None:
+    """Calls `experiment`."""
+    call(experiment, arguments, "name")

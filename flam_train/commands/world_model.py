@@ -1,0 +1,9 @@
+"""`flam-train world-model`."""
+
+from flam_train.commands.arguments import call
+from flam_train.world_model import world_model
+
+
+def main(arguments: list[str]) -> None:
+    """Calls `world_model`."""
+    call(world_model, arguments, "data")
