@@ -381,7 +381,7 @@ def _with_heads(config: dict, path: Path) -> dict:
     """The config of a world from before it said which heads it has: none."""
     if (decoder := path.with_name("decoder.safetensors")).exists():
         raise ValueError(
-            f"{decoder}: expected a decoder of a world of version {VERSION}, got one of version {BEFORE_HEADS}; delete "
-            "the file, and learn it again with `flam-train decoder`"
+            f"{decoder}: expected a decoder of a world of version {VERSION}, got one of version {BEFORE_HEADS}; move "
+            "the file away, and learn it again with `flam-train decoder`"
         )
     return {"heads": {}} | config

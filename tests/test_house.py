@@ -117,6 +117,20 @@ def test_pickles_are_never_read():
             assert not calls & {"torch.load", "torch.save"}, file
 
 
+def test_no_advice_destroys():
+    """Only what is certainly damaged, and can be made again, is to be deleted; anything else may be a person's."""
+    may = {"hdf5.py", "minari_export.py"}
+    advice = re.compile(r"[;,:] (or )?(delete|remove|overwrite) (?!.*--)")
+    found = {
+        f"{file}:{line}": text
+        for package in PACKAGES
+        for file in modules(package)
+        for line, text in strings(parsed(file))
+        if file.name not in may and advice.search(text)
+    }
+    assert not found
+
+
 @pytest.mark.parametrize("page", sorted(path.name for path in ROOT.glob("*.md")))
 def test_python_in_the_documentation_compiles(page):
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)

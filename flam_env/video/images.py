@@ -80,7 +80,7 @@ def _read_image(path: Path) -> np.ndarray:
         with image.open(path) as file:
             mode, pixels = file.mode, np.array(ImageOps.exif_transpose(file).convert("RGB"))
     except (OSError, SyntaxError, ValueError, image.DecompressionBombError) as error:  # SyntaxError: broken PNG files
-        raise ValueError(f"expected an image, got {path}, which cannot be read ({error}); remove it") from error
+        raise ValueError(f"expected an image, got {path}, which cannot be read ({error}); move it elsewhere") from error
     if mode.startswith(DEEP):
         raise ValueError(f"expected images of 8 bits per channel, got {path} of Pillow's mode {mode}; convert it")
     return pixels

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch.distributed as dist
 
-from flam_env.checkpoint import parse_json, write_atomically
+from flam_env.checkpoint import parse_json
+from flam_env.worlds.files import is_vacant, write_atomically
 from flam_train.engine.identity import RESUME_ADVICE, require_same
-from flam_train.engine.locks import LOCK, folder_lock
+from flam_train.engine.locks import folder_lock
 from flam_train.engine.log import METRICS_NAME
 from flam_train.engine.plan import FitConfig, progress_of
 from flam_train.engine.state import read_header
@@ -53,7 +54,7 @@ def check_folder(out: Path, config: FitConfig, record: dict[str, Any], product: 
     elif (out / METRICS_NAME).exists():
         raise ValueError(
             f"{out}: expected an empty folder or a run, got {METRICS_NAME} without {RESUME_NAME}; "
-            f"choose another output folder, or delete {METRICS_NAME} to start over"
+            f"choose another output folder, or move {METRICS_NAME} away to start over"
         )
     elif product and product.exists():
         raise ValueError(
@@ -122,5 +123,5 @@ def _check_run(out: Path, record: dict[str, Any]) -> None:
     path = out / RECORD_NAME
     if path.exists():
         require_same(parse_json(path.read_bytes(), path), record, where=out)
-    elif out.exists() and (not out.is_dir() or any(not found.name.startswith(LOCK) for found in out.iterdir())):
+    elif not is_vacant(out):
         raise ValueError(f"expected an absent or empty folder, got {out}; name another folder")

@@ -98,7 +98,9 @@ def available_cores() -> int:
 
 
 def _begin(leash: Connection) -> None:
-    """Prepares a worker process."""
+    """Prepares a worker process, unless all are about to end."""
+    if leash.poll():
+        _end_with(leash)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; the one that started us ends us
     os.environ["OMP_NUM_THREADS"] = "1"  # for torch, if it is yet to come
     if "torch" in sys.modules:

@@ -113,7 +113,7 @@ def read_report(path: Path) -> dict[str, Any]:
         report = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(
-            f"{path}: expected a report, got a damaged file ({error}); delete it and score again"
+            f"{path}: expected a report, got a damaged file ({error}); score again, or restore a copy"
         ) from error
     if not isinstance(report, dict):
         raise ValueError(f"{path}: expected a report, got JSON of another kind; name or make another file")

@@ -75,10 +75,10 @@ def read_finding(path: Path, run: Run | None) -> Finding:
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise ValueError(
             f"{path}: expected what `flam-train experiment` reports of a run, got a file without it ({error!r}); "
-            "delete it and run the experiment again"
+            "move it away and run the experiment again"
         ) from error
     here = {"name": run.name} | {part: asdict(getattr(run, part)) for part in ("model", "loss", "fit", "room")}
-    advice = "delete it and run the experiment again"
+    advice = "move it away and run the experiment again"
     require_same(there, here, where=path, kind=f"a report of {run.name}", advice=advice, shared_only=True)
     return finding
 

@@ -80,7 +80,7 @@ def read_arms(folder: Path) -> dict[tuple[str, int | None], ArmScores]:
 def _read(path: Path, run: Run) -> Mapping[str, Any]:
     report = read_report(path)
     there = {name: report.get("settings", {}).get(name) for name in RUN_KEYS}
-    kind, advice = f"a report of {run.name}", "delete it and run it again"
+    kind, advice = f"a report of {run.name}", "move it away and run it again"
     require_same(there, asdict(run), where=path, kind=kind, advice=advice)
     if "levels" not in report:
         raise ValueError(f"{path}: expected {kind}, got a file without the levels that were played; {advice}")
@@ -97,11 +97,13 @@ def _check_alike(folder: Path, reports: Mapping[Run, Mapping[str, Any]]) -> None
             where=folder / f"{run.name}.json",
             kind="a report",
             may_differ={*RUN_KEYS, "fit.seed"},
-            advice=f"a table compares like with like: delete {run.name} or {first.name}, and run it again",
+            advice=f"a table compares like with like: move {run.name} or {first.name} away, and run it again",
         )
     told = [
         report["pseudo_labels"] for run, report in reports.items() if run.arm == "flam" and "pseudo_labels" in report
     ]
     worlds = {labels["world"] for labels in told}
     if len(worlds) > 1:
-        raise ValueError(f"{folder}: expected pseudo labels of one world, got {sorted(worlds)}; delete those of others")
+        raise ValueError(
+            f"{folder}: expected pseudo labels of one world, got {sorted(worlds)}; move away those of others"
+        )

@@ -211,7 +211,7 @@ def test_a_world_from_before_heads_opens_unless_it_has_a_decoder(world, tiny_wor
     (tmp_path / "config.json").write_text(json.dumps(config | {"version": "1"}))
     assert not load_world(tmp_path).heads
     save_network(tmp_path / "decoder.safetensors", world.decoder, world=world.fingerprint())
-    with pytest.raises(ValueError, match="got one of version 1; delete the file, and learn it again"):
+    with pytest.raises(ValueError, match="got one of version 1; move the file away, and learn it again"):
         load_world(tmp_path)
 
 
