@@ -141,7 +141,7 @@ def test_pseudo_labels_stay_with_their_frames_while_the_store_grows(demonstratio
     after = arm_demonstrations(FEW[3], store, study.pseudo_labels)
     assert np.array_equal(after.obs, before.obs) and np.array_equal(after.acts, before.acts)
     for run in FEW[3:5]:
-        with pytest.raises(ValueError, match=r"expected pseudo labels of the store's .* transitions .* got those of"):
+        with pytest.raises(ValueError, match="differs in the same moments False there, True here, transitions"):
             make_pseudo_labels(store, Labeller.from_pretrained("bigfish"), [run], study.pseudo_labels)
 
 
