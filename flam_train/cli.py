@@ -47,7 +47,10 @@ COMMANDS = {
 """Name of each command and the function behind it; modules are imported when their command is called."""
 
 SUMMARIES = {
-    "data": {"collect": "record episodes of a Procgen game or of a room of agents"},
+    "data": {
+        "collect": "record episodes of a Procgen game or of a room of agents",
+        "pack": "put what a world is trained and scored on into one small file",
+    },
     "make a world": {
         "tokenizer": "learn frames <-> tokens",
         "world-model": "learn slots, latent actions and dynamics; the folder is a world from then on",
