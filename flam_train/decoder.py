@@ -1,7 +1,6 @@
 """`flam-train decoder`: learns from a few labels which real actions latent ones stand for (paper 4.3, C.3)."""
 
 import json
-import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from flam_env.action_decoder import ActionDecoder
 from flam_env.action_encoder import ActionEncoder
 from flam_env.checkpoint import round_as_stored, write_atomically
 from flam_env.labeller import Labeller
+from flam_env.warn import warn_user
 from flam_env.world import add_heads, check_writable, find_world, load_world
 from flam_train.action_encoding import REPORTED_BY, choose_gain, learn_encoder, share_obeyed
 from flam_train.action_learning import action_scores, all_logits
@@ -110,10 +110,9 @@ def _filmed(data: TrainingData) -> EpisodeStore | None:
     """The data as far as it has the pixels of any transition."""
     if isinstance(data, EpisodeStore):
         return data
-    warnings.warn(
+    warn_user(
         f"{data.root}: the model without the world sees pixels, and a pack has those of a few clips only: it is left "
-        "out of the report; take the store to have it there, or say --no-supervised",
-        stacklevel=3,
+        "out of the report; take the store to have it there, or say --no-supervised"
     )
     return None
 

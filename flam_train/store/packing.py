@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from flam_env.checkpoint import check_storable, fingerprint, stored_form, write_atomically
+from flam_env.checkpoint import check_storable, fingerprint, stored_form
 from flam_env.models.tokenizer import Tokenizer
+from flam_env.worlds.files import write_atomically
 from flam_train.data.episode import Episode
 from flam_train.data.store import EpisodeRecord, EpisodeStore
 from flam_train.data.tokens import TokenSplit, token_cache
@@ -64,11 +65,7 @@ def write_pack(
     filmed = _filmed(store, draws)
     splits, streams = dict[str, PackedSplit](), dict[str, Tensor]()
     for split, of in tokens.items():
-        records = store.episodes(split)
-        if [record.frames for record in records] != np.diff(of.bounds).tolist():
-            raise ValueError(
-                f"{store.root}: expected a store at rest, got one that grows; make the pack when it is done"
-            )
+        records = _records(store, split, of)
         splits[split], arrays = _pack_split(store, records, of, filmed, tokenizer)
         streams |= {f"{split}.{name}": compress(array, columns=name != "frames") for name, array in arrays.items()}
     header = PackHeader(
@@ -92,6 +89,15 @@ def _check_place(out: Path) -> None:
             Pack.open(out)
         except ValueError as error:
             raise ValueError(f"{out}: expected no file, or a pack to replace, got another ({error})") from error
+
+
+def _records(store: EpisodeStore, split: str, tokens: TokenSplit) -> list[EpisodeRecord]:
+    """The episodes of a split, if they are still those that were encoded."""
+    records = store.episodes(split)
+    encoded = list(zip(tokens.names, np.diff(tokens.bounds), strict=True))
+    if [(record.path.stem, record.frames) for record in records] != encoded:
+        raise ValueError(f"{store.root}: expected a store at rest, got one that grows; make the pack when it is done")
+    return records
 
 
 def _filmed(store: EpisodeStore, draws: Iterable[Draw]) -> dict[Path, list[tuple[int, int]]]:
@@ -134,7 +140,7 @@ def _pack_split(
     }
     arrays |= {f"truth.{name}": np.concatenate([episode.truth[name] for episode in episodes]) for name in truth}
     return PackedSplit(
-        names=tuple(record.path.stem for record in records),
+        names=tokens.names,
         frames=tuple(record.frames for record in records),
         agents=tokens.agents,
         level_seeds=tuple(record.level_seed for record in records),
