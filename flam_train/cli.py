@@ -21,23 +21,23 @@ __all__ = ["COMMANDS", "OmitArgPrefixes", "Positional", "main", "preset_argument
 
 COMMANDS = {
     "collect": "flam_train.collect:collect",
-    "demonstrator": "flam_train.demonstrator:demonstrator",
-    "reinforce": "flam_train.reinforce:reinforce",
+    "demonstrator": "flam_train.players.dagger:demonstrator",
+    "reinforce": "flam_train.players.ppo:reinforce",
     "tokenizer": "flam_train.tokenizer:tokenizer",
     "world-model": "flam_train.world_model:world_model",
     "scheduled-sampling": "flam_train.scheduled_sampling:scheduled_sampling",
     "decoder": "flam_train.decoder:decoder",
     "label": "flam_train.label:label",
     "clone": "flam_train.clone:clone",
-    "policies": "flam_train.policies.policies:policies",
-    "policy-tables": "flam_train.policies.tables:policy_tables",
+    "policies": "flam_train.studies.policies.policies:policies",
+    "policy-tables": "flam_train.studies.policies.tables:policy_tables",
     "evaluate": "flam_train.evaluate.evaluate:evaluate",
     "demo": "flam_train.demo:demo",
     "dreams": "flam_train.dreams:dreams",
     "slots": "flam_train.slots:slots",
     "latent-map": "flam_train.latent_map:latent_map",
-    "experiment": "flam_train.experiments.experiment:experiment",
-    "tables": "flam_train.experiments.tables:tables",
+    "experiment": "flam_train.studies.rooms.experiment:experiment",
+    "tables": "flam_train.studies.rooms.tables:tables",
 }
 """Name of each command and the function behind it; modules are imported when their command is called."""
 

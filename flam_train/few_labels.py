@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flam_train.data.demonstrations import split_episodes
 from flam_train.data.labelled import LabelledTransitions
 from flam_train.engine import Batch, EarlyStopping, FitConfig, FitResult, Progress, fit
+from flam_train.players.demonstrations import split_episodes
 
 SCORED_AT_ONCE = 1024
 

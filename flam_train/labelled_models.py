@@ -12,11 +12,11 @@ from flam_env.action_decoder import ActionDecoder, ActionDecoderConfig
 from flam_env.checkpoint import round_as_stored
 from flam_env.world import World
 from flam_train.action_learning import all_logits, calibrated_temperature, learn_actions
-from flam_train.data.demonstrations import read_frames
 from flam_train.data.labelled import LabelledTransitions
 from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig, FitResult
 from flam_train.few_labels import LearningConfig, hold_out
+from flam_train.players.demonstrations import read_frames
 from flam_train.supervised_inverse import SupervisedInverse, SupervisedInverseConfig
 
 FEW_LABELS = 3000
