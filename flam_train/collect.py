@@ -15,7 +15,7 @@ from flam_train.data.multigrid import RoomConfig
 from flam_train.data.schedule import Schedule, Stream, quotas
 from flam_train.data.sources import AGENTS, ProcgenRecorder, Recorder, RoomRecorder
 from flam_train.data.store import SPLITS, EpisodeStore
-from flam_train.sources.procgen.simulators import GAMES
+from flam_train.sources.procgen.games import GAMES
 
 ROOM = RoomConfig()
 

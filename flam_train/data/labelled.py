@@ -12,7 +12,7 @@ import numpy as np
 from flam_env.validation import check_integer
 from flam_train.data.episode import open_episode, read_values
 from flam_train.data.store import EpisodeStore
-from flam_train.sources.procgen.simulators import ACTION_CLASS
+from flam_train.sources.procgen.games import ACTION_CLASS
 
 UNKNOWN = -1
 SCORED = 10_000  # held-out transitions that are scored on, at most

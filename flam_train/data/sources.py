@@ -7,16 +7,11 @@ from typing import Any, Protocol
 
 from flam_train.data.episode import Episode
 from flam_train.data.multigrid import RoomConfig, check_room_size, import_multigrid, record_room_episode
+from flam_train.players.chance import RandomAgent
 from flam_train.players.planner import PRESETS, Planner
-from flam_train.sources.procgen.simulators import (
-    Agent,
-    RandomAgent,
-    check_game,
-    check_size,
-    import_pillow,
-    import_simulator,
-    record_episode,
-)
+from flam_train.sources.procgen.episodes import Agent, record_episode
+from flam_train.sources.procgen.games import check_game, check_size
+from flam_train.sources.procgen.simulators import import_pillow, import_simulator
 
 AGENTS = ("planner", "random", "demonstrator")
 """Who acts in the episodes; the order belongs to their seeds."""

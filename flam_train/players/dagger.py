@@ -7,7 +7,6 @@ states and its policy in a folder of its own; a run that was interrupted goes on
 In the end a fresh policy is fitted to the same labels for longer: it prefers what it prefers with less noise.
 """
 
-import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
-from flam_env.checkpoint import round_as_stored, save_network, write_atomically
+from flam_env.checkpoint import round_as_stored, save_network
 from flam_train.cli import Positional, run_command
 from flam_train.engine import FitConfig, Progress
 from flam_train.players.first_actions import FirstActions
@@ -25,9 +24,11 @@ from flam_train.players.labelled_states import read_states, write_states
 from flam_train.players.planner import PRESETS
 from flam_train.players.policy import Policy, PolicyConfig, load_policy
 from flam_train.players.policy_fit import fit_policy
-from flam_train.players.visits import VisitConfig, print_test_scores, val_scores, visit
+from flam_train.players.policy_scores import print_test_scores, write_val_scores
+from flam_train.players.visits import VisitConfig, visit
 from flam_train.run_folder import open_run
-from flam_train.sources.procgen.simulators import check_game, import_simulator
+from flam_train.sources.procgen.games import check_game
+from flam_train.sources.procgen.simulators import import_simulator
 
 FILE = "policy.safetensors"
 STATES, SCORES = "states.h5", "scores.json"  # of a round
@@ -128,7 +129,7 @@ class _Run:
         if not policy.exists():
             save_network(policy, round_as_stored(self._fit(number)), **self.record)
         if not scores.exists():
-            write_atomically(scores, json.dumps(self._scores(number)).encode())
+            self._score(number, scores)
 
     def policy(self, number: int) -> Policy | None:
         """What a round has learned; before the first one, nothing."""
@@ -180,15 +181,13 @@ class _Run:
         regret = losses.gather(1, preferences.argmax(dim=1, keepdim=True)).mean()
         return loss, {"regret": regret.detach()}
 
-    def _scores(self, number: int) -> dict[str, float]:
-        """How well the policy of a round plays, and how many states were labelled until then."""
+    def _score(self, number: int, path: Path) -> None:
+        """Writes how well the policy of a round plays, and how many states were labelled until then."""
         policy = self.policy(number)
         assert policy is not None, "a round is scored after it was fitted"
         labelled = sum(len(read_states(self._file(past, STATES))[1]) for past in range(number + 1))
-        scores: dict[str, float] = {"round": number, "labelled_states": labelled}
-        scores |= val_scores(policy, episodes=self.dagger.scored, seed=self.seed)
-        print(f"{self.game}: " + ", ".join(f"{key} {value:.4g}" for key, value in scores.items()))
-        return scores
+        facts = {"round": number, "labelled_states": labelled}
+        write_val_scores(path, policy, facts, episodes=self.dagger.scored, seed=self.seed)
 
 
 def _centred(values: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from einops import repeat
 from flam_train.engine.precision import uses_bf16
 from flam_train.players.planner import PRESETS, PlannerConfig, discounted_returns
 from flam_train.players.policy import Policy, choose
-from flam_train.sources.procgen.simulators import distinct_actions, first_of_best, open_simulators
+from flam_train.sources.procgen.games import distinct_actions, first_of_best
+from flam_train.sources.procgen.simulators import open_simulators
 
 STATES_AT_ONCE = 16
 """More at once is no faster, and takes more memory."""

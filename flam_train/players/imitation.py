@@ -16,7 +16,7 @@ from flam_train.engine import FitConfig, Progress
 from flam_train.players.demonstrations import read_demonstrations
 from flam_train.players.policy import Policy
 from flam_train.players.policy_fit import fit_policy
-from flam_train.sources.procgen.simulators import ACTION_CLASS, distinct_actions
+from flam_train.sources.procgen.games import ACTION_CLASS, distinct_actions
 
 IMITATION = FitConfig(steps=3000, batch_size=128, learning_rate=1e-3, warmup_steps=50, decay_share=0.5, ema=0.995)
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from flam_train.sources.procgen.simulators import NOOP, Game, distinct_actions, open_simulators, straight_first
+from flam_train.sources.procgen.episodes import Game
+from flam_train.sources.procgen.games import NOOP, distinct_actions, straight_first
+from flam_train.sources.procgen.simulators import open_simulators
 
 TERMINAL_BONUS = 5.0
 """Reaching the goal pays 10 in every game, other rewards of one step less than this: an end below it is a death."""

@@ -1,42 +1,35 @@
 """How well and how fast the planner plays: `python -m flam_train.players.planner_report bigfish --episodes 20`."""
 
+import contextlib
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import numpy as np
 import tyro
 
+from flam_train.players.chance import RandomAgent
 from flam_train.players.planner import PRESETS, Planner, PlannerConfig
-from flam_train.sources.procgen.simulators import Agent, Game, RandomAgent, check_game
+from flam_train.players.scores import LevelScores
+from flam_train.sources.procgen.episodes import Agent, open_game, play
+from flam_train.sources.procgen.games import check_game
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlayReport:
-    """Outcome of some episodes.
-
-    Attributes:
-        returns: float64 (episodes,), undiscounted.
-        lengths: int64 (episodes,), in frames.
-        seconds: processor time of one core for all of them.
-    """
-
-    returns: np.ndarray
-    lengths: np.ndarray
-    seconds: float
-
-    def __str__(self) -> str:
-        error = self.returns.std(ddof=1) / np.sqrt(len(self.returns)) if len(self.returns) > 1 else float("nan")
-        return (
-            f"return {self.returns.mean():.2f} +- {error:.2f} (standard error of {len(self.returns)} episodes), "
-            f"{self.lengths.mean():.0f} frames per episode, {self.lengths.sum() / self.seconds:.0f} frames/s per core"
-        )
-
-
-def play(
+def score_agent(
     game: str, agent: Agent, *, episodes: int, seed: int, split: str = "test", size: int | None = None
-) -> PlayReport:
-    """Plays whole episodes on levels of a split; with a size, pictures are made too (and thrown away).
+) -> LevelScores:
+    """Plays whole episodes one after another on levels of a split.
+
+    Args:
+        game: name of the game.
+        agent: who plays.
+        episodes: how many.
+        seed: decides the levels and what the agent draws.
+        split: train, val or test.
+        size: also makes pictures of this size, which nobody looks at.
+
+    Returns:
+        Scores of one environment; opening the simulators is not in their time.
 
     Raises:
         ValueError: no episode was asked for.
@@ -45,26 +38,14 @@ def play(
         raise ValueError(f"expected episodes >= 1, got {episodes}; ask for at least one")
     returns, lengths, seconds = [], [], 0.0
     for child in np.random.SeedSequence(seed).spawn(episodes):
-        level, choices = child.spawn(2)
-        played = Game(game, split, seed=int(level.generate_state(1)[0] >> 1), size=size)
-        started = time.process_time()  # opening the first simulator loads pictures: not counted
-        rewards = _play_once(played, agent, np.random.default_rng(choices))
-        seconds += time.process_time() - started
-        played.close()
+        played, rng = open_game(game, split, child, size=size)
+        started = time.process_time()
+        with contextlib.closing(played):
+            rewards = [step.reward for step in play(played, agent, rng)]
+            seconds += time.process_time() - started
         returns.append(sum(rewards))
         lengths.append(len(rewards))
-    return PlayReport(returns=np.array(returns), lengths=np.array(lengths), seconds=seconds)
-
-
-def _play_once(played: Game, agent: Agent, rng: np.random.Generator) -> list[float]:
-    agent.begin(rng)
-    rewards, ended = [], False
-    while not ended:
-        if played.size is not None:
-            played.frame()
-        reward, ended = played.step(agent.act(played))
-        rewards.append(reward)
-    return rewards
+    return LevelScores(returns=np.array([returns]), lengths=np.array([lengths]), seconds=seconds)
 
 
 def report(
@@ -77,7 +58,7 @@ def report(
     horizon: int | None = None,
     committed: int | None = None,
     stickiness: float | None = None,
-) -> PlayReport:
+) -> LevelScores:
     """Plays unseen levels with the planner of a game, or another setting of it, and prints how it went.
 
     Args:
@@ -94,7 +75,7 @@ def report(
     given: dict[str, Any] = {"plans": plans, "horizon": horizon, "committed": committed, "stickiness": stickiness}
     config = replace(PRESETS[check_game(game)], **{key: value for key, value in given.items() if value is not None})
     player = Planner(game, config) if agent == "planner" else RandomAgent(game)
-    outcome = play(game, player, episodes=episodes, seed=seed, size=size)
+    outcome = score_agent(game, player, episodes=episodes, seed=seed, size=size)
     print(f"{game}, {agent}{_describe(config) if agent == 'planner' else ''}: {outcome}")
     return outcome
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from flam_env.checkpoint import load_network
 from flam_env.frames import to_float
-from flam_train.sources.procgen.simulators import Game, check_game, distinct_actions, first_of_best
+from flam_train.sources.procgen.episodes import Game
+from flam_train.sources.procgen.games import check_game, distinct_actions, first_of_best
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,27 +124,28 @@ def load_policy(path: Path, game: str) -> Policy:
 
 
 class Demonstrator:
-    """Plays one game by a trained policy, which takes the action that it prefers, or draws one if that is its way.
+    """Plays one game by a trained policy.
 
     Args:
         policy: as `load_policy` returns it.
+        greedy: take the action that it prefers instead of drawing one; by default as it plays when it is filmed, which
+            its config says.
     """
 
     name = "demonstrator"
 
-    def __init__(self, policy: Policy):
-        self._policy = policy
-        self._actions = distinct_actions(policy.config.game)
+    def __init__(self, policy: Policy, *, greedy: bool | None = None):
+        self._policy, self._actions = policy, distinct_actions(policy.config.game)
+        self._greedy = policy.config.tolerance is not None if greedy is None else greedy
 
     def begin(self, rng: np.random.Generator) -> None:
-        """Nothing of the last episode is remembered."""
+        """Nothing of the last episode is remembered; any draw of the next is decided by the generator."""
         self._rng = rng
 
     def act(self, game: Game) -> int:
         """The action for the frame of this moment."""
-        return int(self.actions(game.observation()[None], self._rng)[0])
+        return int(self.predict(game.observation()[None])[0][0])
 
-    def actions(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Actions for frames of several games, uint8 (B, 64, 64, 3) -> int (B,); the generator decides any draw."""
-        draws = self._policy.config.tolerance is None
-        return self._actions[choose(self._policy, frames, rng if draws else None)]
+    def predict(self, observations: np.ndarray, deterministic: bool = False) -> tuple[np.ndarray, None]:
+        """Native frames uint8 (B, 64, 64, 3) of several games -> actions int (B,); as a `Player`, whatever is asked."""
+        return self._actions[choose(self._policy, observations, None if self._greedy else self._rng)], None

@@ -8,23 +8,23 @@ A run is a row of stages. Each begins with new games and the weights and moments
 run that was interrupted goes on as if nothing had happened.
 """
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from flam_env.checkpoint import round_as_stored, save_network, write_atomically
+from flam_env.checkpoint import round_as_stored, save_network
 from flam_train.cli import Positional, run_command
 from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig
 from flam_train.players.imitation import IMITATION, imitate
 from flam_train.players.policy import Policy, PolicyConfig, load_policy
+from flam_train.players.policy_scores import print_test_scores, write_val_scores
 from flam_train.players.stages import STAGE, Stage, StageConfig, demonstrator_of
-from flam_train.players.visits import print_test_scores, val_scores
 from flam_train.run_folder import open_run
-from flam_train.sources.procgen.simulators import check_game, import_simulator
+from flam_train.sources.procgen.games import check_game
+from flam_train.sources.procgen.simulators import import_simulator
 
 FILE, SCORES = "policy.safetensors", "scores.json"
 
@@ -82,11 +82,9 @@ def reinforce(
         if not (folder / SCORES).exists():
             stage = Stage(game, config, number, seed=seed + 10_000 * number)
             stage.play(imitator if number == 0 else out / f"stage-{number - 1:02d}", folder)
+            facts = {"stage": number, "steps": (number + 1) * config.steps, "temperature": temperature}
             learned = demonstrator_of(folder, temperature)
-            scores = {"stage": number, "steps": (number + 1) * config.steps, "temperature": temperature}
-            scores |= val_scores(learned, episodes=config.scored, seed=seed)
-            print(f"{game}: " + ", ".join(f"{key} {value:.4g}" for key, value in scores.items()))
-            write_atomically(folder / SCORES, json.dumps(scores).encode())
+            write_val_scores(folder / SCORES, learned, facts, episodes=config.scored, seed=seed)
     policy = demonstrator_of(out / f"stage-{stages - 1:02d}", temperature)
     save_network(out / FILE, round_as_stored(policy), **record, stages=stages)
     print_test_scores(policy, episodes=episodes, seed=seed)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from flam_env.checkpoint import write_atomically
 from flam_train.engine.precision import uses_bf16
 from flam_train.players.policy import Policy, PolicyConfig
-from flam_train.sources.procgen.simulators import distinct_actions
+from flam_train.sources.procgen.games import distinct_actions
 from flam_train.sources.procgen.vec_env import ProcgenVecEnv
 
 try:

@@ -6,7 +6,7 @@ Procgen's first nine actions are a grid of directions: number 3 (x + 1) + y + 1 
 import torch
 from torch import Tensor
 
-from flam_train.sources.procgen.simulators import distinct_actions
+from flam_train.sources.procgen.games import distinct_actions
 
 MIRRORS = {"bigfish": ("upright", "level"), "leaper": ("level",), "starpilot": ("upright",)}
 """Along which axes each game may be mirrored: what is up and down, or what is left and right."""

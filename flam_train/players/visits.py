@@ -1,24 +1,18 @@
-"""States that a policy visits, labelled; and how well it plays on levels that nobody learned from."""
+"""States that a policy visits, labelled."""
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
 
 from flam_train.players.first_actions import FirstActions
-from flam_train.players.planner_report import PlayReport
 from flam_train.players.policy import Policy, choose
-from flam_train.sources.procgen.arena import Arena
-from flam_train.sources.procgen.simulators import NOOP, distinct_actions
+from flam_train.sources.procgen.games import distinct_actions
+from flam_train.sources.procgen.simulators import Simulators, simulator_seed
 
 try:
     from tqdm import tqdm
 except ImportError as error:
     raise ImportError("the demonstrator needs tqdm: pip install 'flam-env[train]'") from error
-
-
-WAYS = ("drawn", "greedy")
-"""How a policy may take its actions when it is scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,61 +62,17 @@ def visit(
     """
     levels, choices = np.random.SeedSequence(seed).spawn(2)
     rng = np.random.default_rng(choices)
-    arena = Arena(game, "train", number=config.games, seed=int(levels.generate_state(1)[0] >> 1))
+    played = Simulators(game, config.games, native=True, seed=simulator_seed(levels))
     actions = distinct_actions(game)
     frames, values = list[np.ndarray](), list[np.ndarray]()
     with tqdm(total=config.states, unit=" states", desc=title) as progress:
         while len(frames) * config.games < config.states:
-            frames.append(arena.frames())
-            values.append(teacher.values(arena.states(), rng, policy))
+            frames.append(played.pictures())
+            values.append(teacher.values(played.states(), rng, policy))
             best, guided = teacher.best(values[-1]), rng.random(config.games) < config.guided
             for _ in range(config.stride):
-                own = best if policy is None else choose(policy, arena.frames(), rng)
-                arena.step(actions[np.where(guided, best, own)])
+                own = best if policy is None else choose(policy, played.pictures(), rng)
+                played.act(actions[np.where(guided, best, own)])
             progress.update(config.games)
-    arena.close()
+    played.close()
     return np.concatenate(frames), np.concatenate(values)
-
-
-def score(
-    policy: Policy, *, split: str, episodes: int, seed: int, greedy: bool, max_frames: int | None = None
-) -> PlayReport:
-    """Plays one episode in each of many games side by side: none is counted more because it is short.
-
-    Args:
-        policy: who plays the game of its config.
-        split: decides the range of levels.
-        episodes: how many.
-        seed: decides levels and actions.
-        greedy: take the preferred action instead of drawing one at the policy's temperature.
-        max_frames: an episode is cut there; by default it is played to its end.
-    """
-    started = time.process_time()
-    rng, actions = np.random.default_rng(seed), distinct_actions(policy.config.game)
-    arena = Arena(policy.config.game, split, number=episodes, seed=seed)
-    returns, lengths, playing = np.zeros(episodes), np.zeros(episodes, np.int64), np.ones(episodes, bool)
-    while playing.any() and lengths.max() != max_frames:
-        chosen = np.full(episodes, NOOP)
-        chosen[playing] = actions[choose(policy, arena.frames()[playing], None if greedy else rng)]
-        rewards, ended = arena.step(chosen)
-        returns += playing * rewards
-        lengths += playing
-        playing &= ~ended
-    arena.close()
-    return PlayReport(returns=returns, lengths=lengths, seconds=time.process_time() - started)
-
-
-def val_scores(policy: Policy, *, episodes: int, seed: int) -> dict[str, float]:
-    """Mean returns and lengths on levels of the val split, either way, in episodes of at most 1000 frames."""
-    scores: dict[str, float] = {}
-    for way in WAYS:
-        played = score(policy, split="val", episodes=episodes, seed=seed, greedy=way == "greedy", max_frames=1000)
-        scores |= {way: float(played.returns.mean()), f"{way}_frames": float(played.lengths.mean())}
-    return scores
-
-
-def print_test_scores(policy: Policy, *, episodes: int, seed: int) -> None:
-    """Says how well a policy plays whole episodes on levels of the test split, either way."""
-    for way in WAYS:
-        played = score(policy, split="test", episodes=episodes, seed=seed, greedy=way == "greedy")
-        print(f"{policy.config.game}, {way} actions, unseen levels: {played}")

@@ -9,7 +9,7 @@ import pytest
 
 from flam_train.collect import Schedule, collect, quotas
 from flam_train.data.store import EpisodeStore
-from flam_train.sources.procgen.simulators import SPLIT_LEVELS
+from flam_train.sources.procgen.games import SPLIT_LEVELS
 
 pytest.importorskip("procgen")
 FRAMES, LONGEST = 900, 45

@@ -1,76 +1,24 @@
-"""The Procgen games as a source of video: easy mode, no backgrounds, levels disjoint between the splits.
+"""Procgen's simulators, many of one game in step: pictures, levels disjoint between the splits, saved states.
 
-The 512-pixel render is averaged down to the size of the store. Procgen is imported in this file only, lazily.
+Procgen is imported in this file only, lazily.
 """
 
 import contextlib
 import io
 import sys
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from flam_train.data.store import Episode
+from flam_train.sources.procgen.games import (
+    NATIVE_SIZE,
+    SPLIT_LEVELS,
+    TIME_LIMITS,
+    check_game,
+    check_size,
+)
 
-GAMES = ("bigfish", "leaper", "starpilot")
-SIZES = (64, 128, 224)
-NATIVE_SIZE = 64
-SPLIT_LEVELS = {"train": (0, 100_000), "val": (100_000, 10_000), "test": (110_000, 10_000)}
-"""First level and number of levels of each split."""
-
-ACTIONS = 15
-"""Number of actions, in every game."""
-TIME_LIMITS = {"bigfish": 6000, "leaper": 500, "starpilot": 1000}
-"""Steps after which a game ends an episode by itself, as its saved state says."""
-
-NOOP = 4
-_BIGFISH = (*range(9), *[NOOP] * 6)
-_LEAPER = (1, 1, 1, 3, 4, 5, 7, 7, 7, *[NOOP] * 6)
-_STARPILOT = (*range(9), 9, 10, 9, 9, 9, 9)
-ACTION_CLASS = {"bigfish": _BIGFISH, "leaper": _LEAPER, "starpilot": _STARPILOT}
-"""For each game and each of Procgen's 15 actions, the action that stands for all those with the same effect."""
-
-
-def distinct_actions(game: str) -> np.ndarray:
-    """Actions of a game that differ in effect, int32 (A,), ascending."""
-    return np.unique(np.array(ACTION_CLASS[check_game(game)], dtype=np.int32))
-
-
-def straight_first(game: str) -> list[int]:
-    """The distinct actions of a game in the order that settles ties: idle, then straight moves, then the others."""
-    return sorted(distinct_actions(game).tolist(), key=lambda action: (action != NOOP, action % 2 == 0, action))
-
-
-def first_of_best(values: np.ndarray, game: str, tolerance: float) -> np.ndarray:
-    """The action of most value, where those within the tolerance of it count as equal: the first of `straight_first`.
-
-    Args:
-        values: (B, A) of the distinct actions.
-        game: name of the game.
-        tolerance: in units of the values.
-
-    Returns:
-        Indices into the distinct actions, int64 (B,).
-    """
-    order = np.searchsorted(distinct_actions(game), straight_first(game))
-    ordered = values[:, order]
-    return order[(ordered >= ordered.max(axis=1, keepdims=True) - tolerance).argmax(axis=1)]
-
-
-def check_game(game: str) -> str:
-    """Returns the name of a game, or raises a ValueError that lists those known."""
-    if game not in GAMES:
-        raise ValueError(f"expected a game out of {', '.join(GAMES)}, got {game!r}; name one of them")
-    return game
-
-
-def check_size(size: int, *, native: bool = False) -> int:
-    """Returns a frame size in pixels, or raises a ValueError that lists those possible; native frames have one only."""
-    if size not in SIZES:
-        raise ValueError(f"expected a size out of {', '.join(map(str, SIZES))} pixels, got {size!r}; use one of them")
-    if native and size != NATIVE_SIZE:
-        raise ValueError(f"expected size {NATIVE_SIZE} for native pictures, got {size}; leave native out")
-    return size
+RESET = -1  # the action that makes a simulator begin a new episode
 
 
 def import_simulator() -> Any:
@@ -144,47 +92,9 @@ def open_simulators(
         raise _missing_library(error) from error
 
 
-class Game:
-    """One episode of a game on a level of a split, with or without pictures.
-
-    Args:
-        game: one of GAMES.
-        split: "train", "val" or "test".
-        seed: decides the level, 0 <= seed < 2**31.
-        size: frame size in pixels, or None to play without pictures.
-    """
-
-    def __init__(self, game: str, split: str, *, seed: int, size: int | None):
-        self.name = check_game(game)
-        self.size = None if size is None else check_size(size)
-        first, levels = SPLIT_LEVELS[split]
-        self._simulator = open_simulators(game, 1, first_level=first, levels=levels, seed=seed, render=size is not None)
-        self._simulator.observe()
-        self.level_seed = int(self._simulator.get_info()[0]["level_seed"])
-        assert first <= self.level_seed < first + levels, f"level {self.level_seed} is not one of {split}"
-
-    def frame(self) -> np.ndarray:
-        """The picture of this moment, uint8 (size, size, 3)."""
-        assert self.size is not None, "this game was opened without pictures"
-        return resize(self._simulator.get_info()[0]["rgb"], self.size)
-
-    def observation(self) -> np.ndarray:
-        """The simulator's own picture of this moment, uint8 (64, 64, 3), whatever the size of the frames."""
-        return self._simulator.observe()[1]["rgb"][0].copy()
-
-    def step(self, action: int) -> tuple[float, bool]:
-        """Acts once; returns the reward and whether the episode ended (its last moment is never shown)."""
-        self._simulator.act(np.array([action], dtype=np.int32))
-        reward, _, first = self._simulator.observe()
-        return float(reward[0]), bool(first[0])
-
-    def state(self) -> bytes:
-        """The whole state of the simulator, which any other simulator of this game can continue."""
-        return self._simulator.callmethod("get_state")[0]
-
-    def close(self) -> None:
-        """Frees the simulator."""
-        self._simulator.close()
+def simulator_seed(sequence: np.random.SeedSequence) -> int:
+    """A seed for simulators, 0 <= seed < 2**31."""
+    return int(sequence.generate_state(1)[0] >> 1)
 
 
 def resize(picture: np.ndarray, size: int) -> np.ndarray:
@@ -196,70 +106,132 @@ def resize(picture: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.Resampling.BOX))
 
 
-class Agent(Protocol):
-    """Whoever plays: told when an episode begins, asked for an action at every frame."""
+class Simulators:
+    """A batch of one game, each on a level of its own; where an episode ends, the next one begins in the same step.
 
-    name: str
-
-    def begin(self, rng: np.random.Generator) -> None:
-        """Forgets the last episode and takes the randomness of the next one."""
-
-    def act(self, game: Game) -> int:
-        """Chooses an action without changing the game."""
-
-
-class RandomAgent:
-    """Repeats its last action with probability `stickiness`, else draws among the distinct actions."""
-
-    name = "random"
-
-    def __init__(self, game: str, stickiness: float = 0.75):
-        self._actions = distinct_actions(game)
-        self._stickiness = stickiness
-
-    def begin(self, rng: np.random.Generator) -> None:
-        """Starts an episode with a fresh action."""
-        self._rng = rng
-        self._action = int(rng.choice(self._actions))
-
-    def act(self, game: Game) -> int:
-        """Keeps or redraws the action."""
-        if self._rng.random() >= self._stickiness:
-            self._action = int(self._rng.choice(self._actions))
-        return self._action
-
-
-def record_episode(
-    game: str, split: str, agent: Agent, *, seed: list[int], size: int | None, max_frames: int
-) -> Episode:
-    """Plays one episode and keeps its pictures.
+    It has the methods of a vector environment without needing the package of one. `ProcgenVecEnv` is its face to
+    Stable-Baselines3, and says what is in the infos and which pictures there are.
 
     Args:
-        game: name of the game.
-        split: decides the range of levels.
-        agent: who plays.
-        seed: non-negative integers that decide the level and the agent's randomness.
-        size: height and width of the frames in pixels; None for the simulator's own pictures.
-        max_frames: the episode is cut there.
+        game: bigfish, leaper or starpilot.
+        num_envs: how many, at least 1.
+        split: whose levels are played: train, val or test; they are disjoint.
+        size: height and width of the pictures: 64, 128 or 224.
+        native: give the simulator's native 64-pixel pictures instead of its 512-pixel render, averaged down.
+        seed: decides the levels and all else that is random, until `seed` is called; 0 <= seed < 2**31.
+        threads: of the batch, besides the caller's.
+
+    Attributes:
+        level_seeds: the level of each, int.
+
+    Raises:
+        ValueError: an argument is out of range.
+        ImportError: Procgen, Pillow or a shared library is missing.
     """
-    level, choices = np.random.SeedSequence(seed).spawn(2)
-    played = Game(game, split, seed=int(level.generate_state(1)[0] >> 1), size=size)
-    agent.begin(np.random.default_rng(choices))
-    frames: list[np.ndarray] = []
-    actions: list[int] = []
-    rewards: list[float] = []
-    ended = False
-    while not ended and len(frames) < max_frames:
-        frames.append(played.observation() if size is None else played.frame())
-        actions.append(agent.act(played))
-        reward, ended = played.step(actions[-1])
-        rewards.append(reward)
-    played.close()
-    return Episode(
-        frames=np.stack(frames),
-        actions=np.array(actions, dtype=np.int16),
-        rewards=np.array(rewards, dtype=np.float32),
-        level_seed=played.level_seed,
-        agent=agent.name,
-        terminated=ended,
-    )
+
+    def __init__(
+        self,
+        game: str,
+        num_envs: int = 1,
+        *,
+        split: str = "train",
+        size: int = NATIVE_SIZE,
+        native: bool = False,
+        seed: int = 0,
+        threads: int = 0,
+    ):
+        self.game, self.split, self.native = check_game(game), split, native
+        self.num_envs, self.size, self.threads = num_envs, check_size(size, native=native), threads
+        if split not in SPLIT_LEVELS or num_envs < 1 or threads < 0 or not 0 <= seed < 2**31:
+            raise ValueError(
+                f"expected a split of {', '.join(SPLIT_LEVELS)}, num_envs >= 1, threads >= 0 and 0 <= seed < 2**31, "
+                f"got {split!r}, {num_envs}, {threads} and {seed}; change what is out of range"
+            )
+        if not native:
+            import_pillow()
+        self._batch: Any = None
+        self._next_seed: int | None = None
+        self._open(seed)
+
+    def _open(self, seed: int) -> None:
+        self.close()
+        first, levels = SPLIT_LEVELS[self.split]
+        self._batch = open_simulators(
+            self.game,
+            self.num_envs,
+            first_level=first,
+            levels=levels,
+            seed=seed,
+            render=not self.native,
+            threads=self.threads,
+        )
+        self._seed, self._fresh, self._lengths = seed, True, np.zeros(self.num_envs, np.int64)
+        self._look()
+
+    def _look(self) -> tuple[np.ndarray, np.ndarray]:
+        """Takes in the present moment -> rewards float32 (num_envs,), and whether it is the first of an episode."""
+        rewards, seen, first = self._batch.observe()
+        self._infos, self._native_pictures = self._batch.get_info(), seen["rgb"]
+        self._pictures: np.ndarray | None = None
+        self.level_seeds = [int(info["level_seed"]) for info in self._infos]
+        return rewards.copy(), first.astype(bool)
+
+    def pictures(self) -> np.ndarray:
+        """What is to be seen at present, uint8 (num_envs, size, size, 3); made once for each moment."""
+        if self._pictures is None:
+            rendered = [] if self.native else [resize(info["rgb"], self.size) for info in self._infos]
+            self._pictures = self.native_pictures() if self.native else np.stack(rendered)
+        return self._pictures
+
+    def native_pictures(self) -> np.ndarray:
+        """The simulators' own pictures of this moment, uint8 (num_envs, 64, 64, 3), whatever `pictures` gives."""
+        return self._native_pictures.copy()
+
+    def states(self) -> list[bytes]:
+        """The whole state of each, which any other simulator of this game can continue."""
+        return self._batch.callmethod("get_state")
+
+    def seed(self, seed: int) -> None:
+        """Lets the next `reset` begin what this seed decides."""
+        self._next_seed = seed % 2**31
+
+    def reset(self) -> np.ndarray:
+        """Begins new episodes everywhere -> pictures; after `seed` those of the seed, otherwise the next levels."""
+        seed, self._next_seed = self._next_seed, None
+        if seed is not None and not (self._fresh and seed == self._seed):
+            self._open(seed)
+        elif not self._fresh:
+            self._batch.act(np.full(self.num_envs, RESET, np.int32))
+            self._look()
+        self._fresh = False
+        self._lengths[:] = 0
+        return self.pictures()
+
+    def act(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Acts once, integers (num_envs,) -> rewards float32 (num_envs,), and where an episode ended, bool."""
+        self._batch.act(np.ascontiguousarray(actions, dtype=np.int32))
+        self._fresh = False
+        return self._look()
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """Acts once -> pictures, rewards float32 (num_envs,), dones bool (num_envs,), one info for each."""
+        before, levels = self.pictures(), self.level_seeds
+        rewards, dones = self.act(actions)
+        self._lengths += 1
+        infos: list[dict[str, Any]] = [{"level_seed": level, "TimeLimit.truncated": False} for level in levels]
+        for row in np.flatnonzero(dones):
+            late = self._lengths[row] >= TIME_LIMITS[self.game]
+            infos[row]["TimeLimit.truncated"] = bool(late and not self._infos[row]["prev_level_complete"])
+            infos[row]["terminal_observation"] = before[row]
+        self._lengths[dones] = 0
+        return self.pictures(), rewards, dones, infos
+
+    def get_images(self) -> list[np.ndarray]:
+        """The present pictures, uint8 (size, size, 3) each."""
+        return list(self.pictures())
+
+    def close(self) -> None:
+        """Frees the simulators."""
+        if self._batch is not None:
+            self._batch.close()
+            self._batch = None

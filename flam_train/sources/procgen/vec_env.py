@@ -1,23 +1,14 @@
 """Procgen as a vector environment of Stable-Baselines3, with the pictures that `flam-train collect` records."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from flam_train.data.store import EpisodeStore
-from flam_train.sources.procgen.simulators import (
-    ACTIONS,
-    GAMES,
-    SPLIT_LEVELS,
-    TIME_LIMITS,
-    check_game,
-    check_size,
-    import_pillow,
-    open_simulators,
-    resize,
-)
+from flam_train.sources.procgen.games import ACTIONS, GAMES
+from flam_train.sources.procgen.simulators import Simulators
 
 try:
     from stable_baselines3.common.vec_env.base_vec_env import VecEnv
@@ -29,7 +20,6 @@ except ModuleNotFoundError as error:
     ) from error
 
 FRAMES_PER_SECOND = 15  # at which Procgen is meant to be watched
-RESET = -1  # the action that makes the simulator begin a new episode
 
 
 class ProcgenVecEnv(VecEnv):
@@ -77,35 +67,12 @@ class ProcgenVecEnv(VecEnv):
         seed: int = 0,
         threads: int = 0,
     ):
-        self.game, self.split, self.native = check_game(game), split, native
-        self.size = check_size(size, native=native)
-        if split not in SPLIT_LEVELS or num_envs < 1 or threads < 0 or not 0 <= seed < 2**31:
-            raise ValueError(
-                f"expected a split of {', '.join(SPLIT_LEVELS)}, num_envs >= 1, threads >= 0 and 0 <= seed < 2**31, "
-                f"got {split!r}, {num_envs}, {threads} and {seed}; change what is out of range"
-            )
-        if not native:
-            import_pillow()
-        self.render_mode, self.threads = "rgb_array", threads
+        self.simulators = Simulators(game, num_envs, split=split, size=size, native=native, seed=seed, threads=threads)
+        self.game, self.split, self.size, self.native = game, split, size, native
+        self.render_mode = "rgb_array"
         pixels = gym.spaces.Box(0, 255, (size, size, 3), np.uint8)
         super().__init__(num_envs, pixels, gym.spaces.Discrete(ACTIONS))
         self.metadata = {"render_modes": [self.render_mode], "render_fps": FRAMES_PER_SECOND}  # type: ignore[dict-item]
-        self._simulators: Any = None
-        self._open(seed)
-
-    def _open(self, seed: int) -> None:
-        self.close()
-        first, levels = SPLIT_LEVELS[self.split]
-        self._simulators = open_simulators(
-            self.game,
-            self.num_envs,
-            first_level=first,
-            levels=levels,
-            seed=seed,
-            render=not self.native,
-            threads=self.threads,
-        )
-        self._untouched = True
 
     @classmethod
     def of_store(
@@ -137,27 +104,16 @@ class ProcgenVecEnv(VecEnv):
         After `seed` they are those of the seed; otherwise play goes on with the next levels.
         """
         if self._seeds[0] is not None:
-            self._open(self._seeds[0] % 2**31)
-        elif not self._untouched:
-            self._simulators.act(np.full(self.num_envs, RESET, np.int32))
-        self._untouched = False
+            self.simulators.seed(self._seeds[0])
         self._reset_seeds()
         self._reset_options()
-        self._lengths = np.zeros(self.num_envs, np.int64)
-        self._look()
-        self.reset_infos = [{"level_seed": level} for level in self._levels]
-        return self._pictures
+        pictures = self.simulators.reset()
+        self._note_levels(range(self.num_envs))
+        return pictures
 
-    def _look(self) -> tuple[np.ndarray, np.ndarray]:
-        """Takes in the present moment -> rewards float32 (num_envs,), and whether it is the first of an episode."""
-        reward, observation, first = self._simulators.observe()
-        self._infos = self._simulators.get_info()
-        self._levels = [int(info["level_seed"]) for info in self._infos]
-        if self.native:
-            self._pictures = observation["rgb"].copy()
-        else:
-            self._pictures = np.stack([resize(info["rgb"], self.size) for info in self._infos])
-        return reward.copy(), first.astype(bool)
+    def _note_levels(self, rows: Iterable[int]) -> None:
+        for row in rows:
+            self.reset_infos[row] = {"level_seed": self.simulators.level_seeds[row]}
 
     def step_async(self, actions: np.ndarray) -> None:
         """Remembers the actions, integers (num_envs,) in [0, 15).
@@ -176,28 +132,17 @@ class ProcgenVecEnv(VecEnv):
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Steps -> pictures uint8 (B, H, W, 3), rewards float32 (B,), dones bool (B,), one info for each."""
-        before, levels = self._pictures, self._levels
-        self._simulators.act(self._actions)
-        rewards, dones = self._look()
-        self._lengths += 1
-        infos: list[dict[str, Any]] = [{"level_seed": level, "TimeLimit.truncated": False} for level in levels]
-        for row in np.flatnonzero(dones):
-            late = self._lengths[row] >= TIME_LIMITS[self.game]
-            infos[row]["TimeLimit.truncated"] = bool(late and not self._infos[row]["prev_level_complete"])
-            infos[row]["terminal_observation"] = before[row]
-            self.reset_infos[row] = {"level_seed": self._levels[row]}
-        self._lengths[dones] = 0
-        return self._pictures, rewards, dones, infos
+        pictures, rewards, dones, infos = self.simulators.step(self._actions)
+        self._note_levels(np.flatnonzero(dones))
+        return pictures, rewards, dones, infos
 
     def close(self) -> None:
         """Frees the simulators."""
-        if self._simulators is not None:
-            self._simulators.close()
-            self._simulators = None
+        self.simulators.close()
 
     def get_images(self) -> Sequence[np.ndarray | None]:
         """The present pictures, uint8 (size, size, 3) each."""
-        return list(self._pictures)
+        return self.simulators.get_images()
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """An attribute of this object, once for each environment."""

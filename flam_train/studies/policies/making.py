@@ -6,18 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from flam_env.checkpoint import parse_json, write_atomically
 from flam_train.clone import FILE, SIMULATORS, new_model, save_policy
 from flam_train.data.store import EpisodeStore
+from flam_train.players.chance import RandomPlayer
 from flam_train.players.cloning import BehaviourCloning
 from flam_train.players.policy import Demonstrator, load_policy
 from flam_train.players.scores import LevelScores, play_and_close
 from flam_train.side_by_side import logged
 from flam_train.sources.procgen.vec_env import ProcgenVecEnv
 from flam_train.studies.policies.arms import arm_demonstrations, held_out_demonstrations
-from flam_train.studies.policies.players import DemonstratorPlayer, RandomPlayer
 from flam_train.studies.policies.pseudo_labels import label_path, read_pseudo_labels
 from flam_train.studies.policies.runs import CLONING, PLAYERS, PSEUDO, Run
 from flam_train.studies.policies.study import Study
@@ -44,7 +45,8 @@ def make_policy(run: Run, study: Study) -> None:
 def _play_as(run: Run, study: Study) -> LevelScores:
     player: Any = RandomPlayer(run.seed)
     if run.arm != "random":
-        player = DemonstratorPlayer(Demonstrator(load_policy(study.demonstrator, study.game)), run.seed)
+        player = Demonstrator(load_policy(study.demonstrator, study.game))
+        player.begin(np.random.default_rng(run.seed))
     env = ProcgenVecEnv(study.game, SIMULATORS, split="test", native=True)
     return play_and_close(player, env, episodes_per_env=EPISODES, seed=run.seed)
 

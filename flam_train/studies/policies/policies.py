@@ -16,7 +16,7 @@ from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig
 from flam_train.players.policy import load_policy
 from flam_train.side_by_side import side_by_side
-from flam_train.sources.procgen.simulators import GAMES
+from flam_train.sources.procgen.games import GAMES
 from flam_train.studies.policies.making import make_policy
 from flam_train.studies.policies.pseudo_labels import make_pseudo_labels
 from flam_train.studies.policies.runs import FIT, PSEUDO, RUNS

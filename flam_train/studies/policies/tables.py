@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flam_train.cli import run_command
-from flam_train.sources.procgen.simulators import GAMES
+from flam_train.sources.procgen.games import GAMES
 from flam_train.studies.policies.findings import ArmScores, read_arms
 from flam_train.studies.policies.runs import ALL_LABELS
 

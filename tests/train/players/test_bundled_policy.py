@@ -18,7 +18,7 @@ from flam_env.world import find_world, load_world
 from flam_train.collect import collect
 from flam_train.data.labelled import action_classes
 from flam_train.players.policy import load_policy
-from flam_train.players.visits import score
+from flam_train.players.policy_scores import score_policy
 from flam_train.studies.policies.findings import read_arms
 from flam_train.studies.policies.tables import RATIOS
 
@@ -60,7 +60,7 @@ def test_the_bars_of_table_4_hold(ratio):
 
 def test_the_bundled_demonstrator_of_starpilot_outlives_chance_many_times():
     policy = load_policy(PRETRAINED / "starpilot" / "demonstrator.safetensors", "starpilot")
-    played = score(policy, split="test", episodes=16, seed=1, greedy=False, max_frames=200)
+    played = score_policy(policy, split="test", episodes=16, seed=1, greedy=False, max_frames=200)
     assert policy.config.tolerance is None and played.returns.mean() > 5 * 1.6  # 1.6: random actions, to the end
 
 

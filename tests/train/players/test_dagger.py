@@ -10,9 +10,11 @@ from flam_train.collect import collect
 from flam_train.engine import FitConfig
 from flam_train.players.dagger import FILE, DaggerConfig, demonstrator
 from flam_train.players.policy import Demonstrator, Policy, PolicyConfig, choose, load_policy
+from flam_train.players.policy_scores import score_policy
 from flam_train.players.variations import MIRRORS, mirrored_actions, varied
-from flam_train.players.visits import VisitConfig, score
-from flam_train.sources.procgen.simulators import GAMES, distinct_actions, open_simulators
+from flam_train.players.visits import VisitConfig
+from flam_train.sources.procgen.games import GAMES, distinct_actions
+from flam_train.sources.procgen.simulators import open_simulators
 
 pytest.importorskip("procgen")
 TINY = DaggerConfig(rounds=2, visits=VisitConfig(states=8, games=4, stride=2), scored=2)
@@ -113,26 +115,30 @@ def test_what_hardly_matters_is_done_in_a_fixed_order(tmp_path):
     assert len({actions[0] for actions in drawn}) > 6
 
 
+def filmed(file, seed):
+    """What a demonstrator does in fifty equal frames."""
+    demonstrator = Demonstrator(load_policy(file, "bigfish"))
+    demonstrator.begin(np.random.default_rng(seed))
+    return demonstrator.predict(np.zeros((50, 64, 64, 3), np.uint8))[0].tolist()
+
+
 def test_who_was_taught_to_draw_draws_by_the_seed_when_filmed(tmp_path):
     torch.manual_seed(1)
     policy = Policy(PolicyConfig(game="bigfish", temperature=1.0, tolerance=None, widths=(4, 6), features=5))
     save_network(tmp_path / FILE, policy)
-    demonstrator, frames = Demonstrator(load_policy(tmp_path / FILE, "bigfish")), np.zeros((50, 64, 64, 3), np.uint8)
-    first, again, other = (demonstrator.actions(frames, np.random.default_rng(seed)).tolist() for seed in (2, 2, 3))
+    first, again, other = (filmed(tmp_path / FILE, seed) for seed in (2, 2, 3))
     assert first == again != other and len(set(first)) > 4
 
 
 def test_who_prefers_actions_is_filmed_without_chance(tmp_path):
-    demonstrator, frames = (
-        Demonstrator(load_policy(tiny_file(tmp_path), "bigfish")),
-        np.zeros((50, 64, 64, 3), np.uint8),
-    )
-    assert len(set(demonstrator.actions(frames, np.random.default_rng(2)).tolist())) == 1
+    assert len(set(filmed(tiny_file(tmp_path), 2))) == 1
 
 
 def test_a_score_is_the_same_again(tmp_path):
     policy = load_policy(tiny_file(tmp_path), "bigfish")
-    first, again = (score(policy, split="test", episodes=3, seed=5, greedy=False, max_frames=60) for _ in range(2))
+    first, again = (
+        score_policy(policy, split="test", episodes=3, seed=5, greedy=False, max_frames=60) for _ in range(2)
+    )
     assert np.array_equal(first.returns, again.returns) and np.array_equal(first.lengths, again.lengths)
 
 

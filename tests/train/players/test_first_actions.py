@@ -5,8 +5,8 @@ import torch
 from flam_train.players.first_actions import FirstActions
 from flam_train.players.planner import PlannerConfig
 from flam_train.players.policy import Policy, PolicyConfig
-from flam_train.sources.procgen.arena import Arena
-from flam_train.sources.procgen.simulators import NOOP, distinct_actions
+from flam_train.sources.procgen.games import NOOP, distinct_actions
+from flam_train.sources.procgen.simulators import Simulators
 
 pytest.importorskip("procgen")
 ACTIONS = distinct_actions("bigfish")
@@ -26,15 +26,15 @@ def tiny_policy():
 
 
 def arena(games=3):
-    return Arena("bigfish", "val", number=games, seed=1)
+    return Simulators("bigfish", games, split="val", native=True, seed=1)
 
 
 def played_on(games, steps):
     """Rewards, ends and frames of random actions."""
     rng, seen = np.random.default_rng(2), []
     for _ in range(steps):
-        rewards, ended = games.step(rng.choice(ACTIONS, 3))
-        seen.append((rewards.tolist(), ended.tolist(), games.frames().tobytes()))
+        rewards, ended = games.act(rng.choice(ACTIONS, 3))
+        seen.append((rewards.tolist(), ended.tolist(), games.pictures().tobytes()))
     return seen
 
 
@@ -114,7 +114,7 @@ def test_looking_ahead_sees_what_is_about_to_happen(teacher):
     while True:
         before = games.states()
         action = rng.choice(ACTIONS, 1)
-        rewards, ended = games.step(action)
+        rewards, ended = games.act(action)
         if rewards[0] > 0 and not ended[0]:
             break
     values = teacher.values(before, np.random.default_rng(1))[0]

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from flam_train.players.chance import RandomAgent
 from flam_train.players.planner import Planner, PlannerConfig
-from flam_train.players.planner_report import play
-from flam_train.sources.procgen.simulators import Game, RandomAgent
+from flam_train.players.planner_report import score_agent
+from flam_train.sources.procgen.episodes import Game
 
 pytest.importorskip("procgen")
 FAST = PlannerConfig(plans=12, horizon=9, committed=2)
@@ -90,8 +91,8 @@ def test_equally_good_plans_keep_the_last_action_or_idle(planner, monkeypatch):
 
 
 def test_the_planner_beats_the_random_agent():
-    expert = play("bigfish", Planner("bigfish"), episodes=1, seed=0)
-    novice = play("bigfish", RandomAgent("bigfish"), episodes=10, seed=0)
+    expert = score_agent("bigfish", Planner("bigfish"), episodes=1, seed=0)
+    novice = score_agent("bigfish", RandomAgent("bigfish"), episodes=10, seed=0)
     assert expert.returns.mean() >= 20 > 5 > novice.returns.mean()
 
 

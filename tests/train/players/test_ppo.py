@@ -18,7 +18,7 @@ from flam_train.players.imitation import imitate
 from flam_train.players.policy import Policy, PolicyConfig, choose, load_policy
 from flam_train.players.ppo import FILE, reinforce
 from flam_train.players.stages import Stage, StageConfig, demonstrator_of
-from flam_train.sources.procgen.simulators import distinct_actions
+from flam_train.sources.procgen.games import distinct_actions
 from flam_train.sources.procgen.vec_env import ProcgenVecEnv
 
 TINY = StageConfig(rollouts=2, games=3, rollout=5, batch_size=5, scored=2)

@@ -3,18 +3,10 @@ import sys
 import numpy as np
 import pytest
 
-from flam_train.sources.procgen.simulators import (
-    ACTION_CLASS,
-    GAMES,
-    SPLIT_LEVELS,
-    Game,
-    RandomAgent,
-    distinct_actions,
-    import_simulator,
-    open_simulators,
-    record_episode,
-    resize,
-)
+from flam_train.players.chance import RandomAgent
+from flam_train.sources.procgen.episodes import Game, record_episode
+from flam_train.sources.procgen.games import ACTION_CLASS, GAMES, SPLIT_LEVELS, distinct_actions
+from flam_train.sources.procgen.simulators import import_simulator, open_simulators, resize
 
 pytest.importorskip("procgen")
 

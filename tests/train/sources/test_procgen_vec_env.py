@@ -15,7 +15,8 @@ from stable_baselines3.common.vec_env import VecMonitor, VecTransposeImage
 
 from flam_train.data.store import EpisodeStore
 from flam_train.players.scores import evaluate_on_levels
-from flam_train.sources.procgen.simulators import ACTIONS, SPLIT_LEVELS, TIME_LIMITS, Game
+from flam_train.sources.procgen.episodes import Game
+from flam_train.sources.procgen.games import ACTIONS, SPLIT_LEVELS, TIME_LIMITS
 from flam_train.sources.procgen.vec_env import ProcgenVecEnv
 
 
