@@ -13,9 +13,10 @@ from einops import rearrange
 from gymnasium.spaces import Discrete, MultiDiscrete
 from torch import Tensor, nn
 
-from flam_train.engine import Batch, EarlyStopping, FitConfig, Progress, fit
+from flam_train.engine import EarlyStopping, FitConfig, Progress
+from flam_train.engine.examples import fit_examples, mean_scores, split_episodes
 from flam_train.players.action_likelihood import ActionLikelihood, action_parameters
-from flam_train.players.demonstrations import Demonstrations, confident_rows, split_episodes
+from flam_train.players.demonstrations import Demonstrations, confident_rows
 from flam_train.players.spaces import check_actions, check_observations, is_channel_last, is_soft
 from flam_train.presets import SMALL
 
@@ -166,10 +167,11 @@ class BehaviourCloning:
         """
         network = ActionLikelihood(self.policy)
         with self._only_actions_learn(network):
-            result = fit(
+            result = fit_examples(
                 network,
                 self._loss,
-                self._batches,
+                lambda rows: self._pairs(self.demonstrations, rows),
+                self.rows,
                 self.fit_config,
                 Path(out),
                 evaluate=self._look,
@@ -178,7 +180,6 @@ class BehaviourCloning:
                 product=product,
                 stopping=EarlyStopping(metric="regret" if self.judge else "neglogp", patience=self.config.patience),
             )
-        network.load_state_dict(result.ema)
         self.policy.to(self.model.device)
         return CloningResult(metrics=self.evaluate(), step=result.kept, main=result.main)
 
@@ -200,13 +201,13 @@ class BehaviourCloning:
         return scores | {"regret": -self.judge(network.policy)} if self.judge else scores
 
     def _score(self, network: ActionLikelihood) -> dict[str, float]:
-        device = next(network.parameters()).device
-        sums: dict[str, float] = {}
-        for rows in np.array_split(self.held_out_rows, -(-len(self.held_out_rows) // SCORED_AT_ONCE)):
-            batch = {name: tensor.to(device) for name, tensor in self._pairs(self.held_out, rows).items()}
-            for name, value in network(batch["obs"], batch["acts"]).means().items():
-                sums[name] = sums.get(name, 0.0) + value.item() * len(rows)
-        return {name: total / len(self.held_out_rows) for name, total in sums.items()}
+        return mean_scores(
+            network,
+            lambda model, batch: model(batch["obs"], batch["acts"]).means(),
+            lambda rows: self._pairs(self.held_out, rows),
+            self.held_out_rows,
+            at_once=SCORED_AT_ONCE,
+        )
 
     def _loss(self, network: nn.Module, batch: dict[str, Tensor], _: Progress) -> tuple[Tensor, dict[str, Tensor]]:
         means = network(batch["obs"], batch["acts"]).means()
@@ -215,10 +216,6 @@ class BehaviourCloning:
         ent_loss, l2_loss = -self.config.ent_weight * means["entropy"], self.config.l2_weight * l2_norm
         terms = means | {"ent_loss": ent_loss, "l2_norm": l2_norm, "l2_loss": l2_loss}
         return means["neglogp"] + ent_loss + l2_loss, terms
-
-    def _batches(self, generator: torch.Generator, count: int) -> Batch:
-        chosen = torch.randint(len(self.rows), (count,), generator=generator)
-        return self._pairs(self.demonstrations, self.rows[chosen.numpy()])
 
     def _pairs(self, pairs: Demonstrations, rows: np.ndarray) -> dict[str, Tensor]:
         """Observations as the policy wants them, images with channels first, and labels; on the CPU."""

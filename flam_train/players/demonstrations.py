@@ -158,30 +158,3 @@ def confident_rows(demonstrations: Demonstrations, threshold: float) -> np.ndarr
             "lower the threshold"
         )
     return rows
-
-
-def split_episodes(episodes: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to learn from and rows to hold out, int64: a share of the episodes, at least one, is held out whole.
-
-    Neighbouring frames are nearly equal, so single pairs that are held out would flatter.
-
-    Args:
-        episodes: integers (P,), the episode of each row.
-        share: of the episodes.
-        seed: decides which.
-
-    Raises:
-        ValueError: the share is not between 0 and 1, or there are fewer than two episodes.
-    """
-    if not 0 < share < 1:
-        raise ValueError(f"expected a share of the episodes between 0 and 1 to hold out, got {share}; 0.1 is usual")
-    numbers = np.unique(episodes)
-    if len(numbers) < 2:
-        raise ValueError(
-            f"expected at least two episodes, to hold one out, got {len(numbers)}; give more, or say which row is of "
-            "which"
-        )
-    count = min(max(1, round(share * len(numbers))), len(numbers) - 1)
-    chosen = np.random.default_rng(seed).permutation(numbers)[:count]
-    held_out = np.isin(episodes, chosen)
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)

@@ -1,15 +1,27 @@
-"""How a reactive policy is fitted, to whatever it is taught with."""
+"""How a reactive policy is fitted: to what a teacher tells it of each action, or to what the planner did.
+
+As a player who imitates the planner is worth little, for a plan cannot be seen in a frame; but it knows what to look
+at, which is what a policy is given before it learns by playing.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, one_hot
 
-from flam_train.engine import Batch, FitConfig, Progress, fit
+from flam_train.data.store import EpisodeStore
+from flam_train.engine import FitConfig, Progress
+from flam_train.engine.examples import fit_examples
+from flam_train.players.demonstrations import read_demonstrations
 from flam_train.players.policy import Policy
 from flam_train.players.variations import varied
+from flam_train.sources.procgen.games import ACTION_CLASS, distinct_actions
+
+IMITATION = FitConfig(steps=3000, batch_size=128, learning_rate=1e-3, warmup_steps=50, decay_share=0.5, ema=0.995)
 
 
 def fit_policy(
@@ -33,12 +45,41 @@ def fit_policy(
         out: folder of the run, which is resumed.
         identity: as for `fit`.
     """
-
-    def batches(generator: torch.Generator, count: int) -> Batch:
-        rows = torch.randint(len(frames), (count,), generator=generator)
-        return varied(policy.config.game, frames[rows], values[rows], generator)
-
+    data = {"frames": frames, "values": values}
     policy = policy.requires_grad_().train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    result = fit(policy, loss, batches, config, out, identity=identity)
-    policy.load_state_dict(result.ema)
+    fit_examples(
+        policy,
+        loss,
+        lambda rows: {name: examples[rows] for name, examples in data.items()},
+        np.arange(len(frames)),
+        config,
+        out,
+        vary=lambda batch, generator: varied(policy.config.game, batch["frames"], batch["values"], generator),
+        identity=identity,
+    )
     return policy.cpu().eval()
+
+
+def imitate(policy: Policy, store: EpisodeStore, config: FitConfig, out: Path) -> Policy:
+    """Fits a policy to what the planner did in the train split of a store.
+
+    Args:
+        policy: of the game that was recorded; changed in place.
+        store: of the simulator's native pictures, which the policy sees.
+        config: budget and optimiser.
+        out: folder of the run, which is resumed.
+
+    Raises:
+        ValueError: the planner did not play there, or `out` holds another run.
+    """
+    game, pairs = policy.config.game, read_demonstrations(store, "train")
+    chosen = np.array(ACTION_CLASS[game])[pairs.acts]
+    actions = torch.from_numpy(np.searchsorted(distinct_actions(game), chosen))
+    frames, values = torch.from_numpy(pairs.obs), one_hot(actions, len(distinct_actions(game))).float()
+    return fit_policy(policy, frames, values, _unlikelihood, config, out, identity={"demonstrations": store.identity()})
+
+
+def _unlikelihood(policy: nn.Module, batch: Any, _: Progress) -> tuple[Tensor, dict[str, Tensor]]:
+    preferences, targets = policy(batch["frames"]).float(), batch["values"]
+    right = (preferences.argmax(1) == targets.argmax(1)).float().mean()
+    return cross_entropy(preferences, targets), {"accuracy": right.detach()}

@@ -18,8 +18,8 @@ from flam_env.checkpoint import round_as_stored, save_network
 from flam_train.cli import Positional, run_command
 from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig
-from flam_train.players.imitation import IMITATION, imitate
 from flam_train.players.policy import Policy, PolicyConfig, load_policy
+from flam_train.players.policy_fit import IMITATION, imitate
 from flam_train.players.policy_scores import print_test_scores, write_val_scores
 from flam_train.players.stages import STAGE, Stage, StageConfig, demonstrator_of
 from flam_train.run_folder import open_run

@@ -187,15 +187,16 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, monkeypatch):
     def train(name: str, dies_at: int = 0):
         model, draws = bars_model(**FEW_WIDTHS), []
         cloning = BehaviourCloning(model, bar_pairs(), config=looks(evaluate_every=15, patience=1), fit_config=plan())
-        draw = cloning._batches
+        draw = cloning._pairs
 
-        def draw_or_die(*arguments):
-            draws.append(1)
-            if len(draws) == dies_at:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return draw(*arguments)
+        def draw_or_die(pairs, rows):
+            if len(rows) == plan().batch_size:  # and not held out
+                draws.append(1)
+                if len(draws) == dies_at:
+                    os.kill(os.getpid(), signal.SIGTERM)
+            return draw(pairs, rows)
 
-        monkeypatch.setattr(cloning, "_batches", draw_or_die)
+        monkeypatch.setattr(cloning, "_pairs", draw_or_die)
         return cloning.train(tmp_path / name), model
 
     with pytest.raises(SystemExit):

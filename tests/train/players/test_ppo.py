@@ -14,8 +14,8 @@ from flam_train.collect import collect
 from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig
 from flam_train.players.demonstrations import read_demonstrations
-from flam_train.players.imitation import imitate
 from flam_train.players.policy import Policy, PolicyConfig, choose, load_policy
+from flam_train.players.policy_fit import imitate
 from flam_train.players.ppo import FILE, reinforce
 from flam_train.players.stages import Stage, StageConfig, demonstrator_of
 from flam_train.sources.procgen.games import distinct_actions
