@@ -1,9 +1,9 @@
 """Pairs of observation and action, as arrays: what a policy is cloned from, wherever they come from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,14 +22,17 @@ class Demonstrations:
     This is where pseudo labels enter: put the frames in `obs` and what an action decoder says of them in `acts`.
 
     Attributes:
-        obs: observations (P, ...) of the policy's space; images uint8, (P, H, W, C) or (P, C, H, W). They are read
-            where they are, never copied, so a memory map is welcome.
+        obs: observations (P, ...) of the policy's space; images uint8, (P, H, W, C) or (P, C, H, W). An array is read
+            where it is, never copied, so a memory map is welcome.
         acts: actions (P, ...) of the action space, integers (P,) where it is discrete; or there also soft labels:
             probabilities float (P, number of actions), each row with sum 1.
         episodes: integers (P,), which pairs belong to one episode; None where nobody knows.
 
+    Each may also be given as a list, a tensor or what else NumPy can make an array of, such as an HDF5 data set, which
+    is read into memory.
+
     Raises:
-        ValueError: no pairs at all, or arrays of different length.
+        ValueError: no pairs at all, arrays of different length, or what is no array of numbers.
     """
 
     obs: np.ndarray
@@ -37,7 +40,11 @@ class Demonstrations:
     episodes: np.ndarray | None = None
 
     def __post_init__(self):
-        lengths = [len(self.obs), len(self.acts)] + ([] if self.episodes is None else [len(self.episodes)])
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        arrays = {name: _array(name, values) for name, values in given.items() if values is not None}
+        for name, array in arrays.items():
+            object.__setattr__(self, name, array)
+        lengths = [len(array) for array in arrays.values()]
         if len(set(lengths)) > 1:
             raise ValueError(
                 "expected as many observations as actions (and episode numbers), got "
@@ -48,6 +55,22 @@ class Demonstrations:
 
     def __len__(self) -> int:
         return len(self.acts)
+
+
+def _array(name: str, values: Any) -> np.ndarray:
+    """What somebody gave as an array of numbers (P, ...); an array stays where it is."""
+    if hasattr(values, "detach"):  # a tensor, perhaps on another device or with a gradient
+        values = values.detach().cpu()
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"expected {name} as an array (P, ...), got {type(values).__name__}: {error}") from error
+    if array.ndim == 0 or array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"expected {name} as an array of numbers (P, ...), got {type(values).__name__} with {array.dtype} "
+            f"{array.shape}; give one row for each pair"
+        )
+    return array
 
 
 Told = Literal["true", "pseudo"]

@@ -333,6 +333,54 @@ def test_labels_that_do_not_fit_are_refused(obs, acts, message):
         BehaviourCloning(bars_model(), Demonstrations(obs=frames, acts=acts, episodes=np.arange(len(acts))))
 
 
+@pytest.mark.parametrize("kind", ["lists", "tensors", "h5py", "memory map", "array-like"])
+def test_demonstrations_are_whatever_numpy_can_make_arrays_of(tmp_path, kind):
+    pairs, given = bar_pairs(30), {}
+    for name in ("obs", "acts", "episodes"):
+        array = getattr(pairs, name)
+        if kind == "lists":
+            given[name] = list(array) if name == "obs" else array.tolist()
+        elif kind == "tensors":
+            given[name] = torch.from_numpy(array)
+        elif kind == "h5py":
+            h5py = pytest.importorskip("h5py")
+            given[name] = h5py.File(tmp_path / f"{name}.h5", "w").create_dataset(name, data=array)
+        elif kind == "memory map":
+            np.save(tmp_path / f"{name}.npy", array)
+            given[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
+        else:
+            given[name] = type("Frames", (), {"__array__": lambda self, dtype=None, copy=None, array=array: array})()
+    one, other = (BehaviourCloning(bars_model(), each) for each in (pairs, Demonstrations(**given)))
+    assert other.evaluate() == one.evaluate() and other._fingerprint() == one._fingerprint()
+
+
+def test_labels_that_learned_are_taken_as_they_are():
+    scores = torch.zeros(30, ACTIONS, requires_grad=True)
+    pairs = Demonstrations(obs=bar_pairs(30).obs, acts=scores.softmax(1), episodes=bar_pairs(30).episodes)
+    assert BehaviourCloning(bars_model(), pairs).evaluate()["neglogp"] == pytest.approx(np.log(ACTIONS), abs=0.1)
+
+
+def test_a_memory_map_is_not_read_into_memory(tmp_path):
+    np.save(tmp_path / "obs.npy", bar_pairs(30).obs)
+    mapped = np.load(tmp_path / "obs.npy", mmap_mode="r")
+    assert np.shares_memory(Demonstrations(obs=mapped, acts=bar_pairs(30).acts).obs, mapped)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"acts": 3}, r"expected acts as an array of numbers \(P, ...\), got int with int64 \(\)"),
+        ({"acts": ["up"] * 30}, "expected acts as an array of numbers .*, got list with <U2"),
+        ({"obs": [np.zeros((4, 4, 3)), np.zeros((4, 5, 3))]}, r"expected obs as an array \(P, ...\), got list: "),
+        ({"obs": {"pixels": 3}}, "expected obs as an array of numbers .*, got dict with object"),
+        ({"acts": torch.zeros(30, 5, dtype=torch.bfloat16)}, r"expected acts as an array \(P, ...\), got Tensor: "),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_named(given, message):
+    with pytest.raises(ValueError, match=message):
+        Demonstrations(**{"obs": bar_pairs(30).obs, "acts": bar_pairs(30).acts} | given)
+
+
 @pytest.mark.parametrize(
     ("shape", "dtype", "message"),
     [
