@@ -79,7 +79,7 @@ def dream_speed(world: World, envs: int, device: str, watch: Stopwatch) -> float
 
 def procgen_speed(envs: int, size: int | None, watch: Stopwatch) -> float:
     """Procgen's Bigfish; frames of `size` from the large render, or native ones if None."""
-    from flam_train.data.procgen import open_simulators, resize
+    from flam_train.sources.procgen.simulators import open_simulators, resize
 
     threads = torch.get_num_threads() if envs > 1 else 0
     simulator = open_simulators(

@@ -19,9 +19,9 @@ from stable_baselines3 import PPO
 import flam_train
 from flam_env import Labeller
 from flam_train.clone import BehaviourCloning, CloningConfig, Demonstrations
-from flam_train.data.procgen_vec_env import ProcgenVecEnv
 from flam_train.engine import FitConfig
-from flam_train.evaluate.levels import evaluate_on_levels
+from flam_train.players.scores import evaluate_on_levels
+from flam_train.sources.procgen.vec_env import ProcgenVecEnv
 
 PLAYER = Path(flam_train.__file__).parent / "pretrained" / "bigfish" / "policy.zip"
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flam_env.checkpoint import write_atomically
-from flam_train.behaviour_cloning import CLONING, BehaviourCloning, CloningConfig, CloningResult
-from flam_train.data.demonstrations import Demonstrations, Told, read_demonstrations
-from flam_train.data.procgen_vec_env import ProcgenVecEnv
 from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig
-from flam_train.evaluate.levels import play_and_close
 from flam_train.impala_extractor import ImpalaExtractor
+from flam_train.players.cloning import CLONING, BehaviourCloning, CloningConfig, CloningResult
+from flam_train.players.demonstrations import Demonstrations, Told, read_demonstrations
+from flam_train.players.scores import play_and_close
 from flam_train.presets import SMALL
+from flam_train.sources.procgen.vec_env import ProcgenVecEnv
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

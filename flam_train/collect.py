@@ -10,11 +10,11 @@ from typing import Literal
 from flam_train.data.crew import Job, work_off
 from flam_train.data.episode import import_h5py
 from flam_train.data.multigrid import RoomConfig
-from flam_train.data.procgen import GAMES
 from flam_train.data.schedule import Schedule, Stream, quotas
 from flam_train.data.sources import AGENTS, ProcgenRecorder, Recorder, RoomRecorder
 from flam_train.data.store import SPLITS, EpisodeStore
 from flam_train.engine.processes import available_cores
+from flam_train.sources.procgen.games import GAMES
 
 
 def collect(

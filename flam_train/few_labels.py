@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flam_train.data.demonstrations import split_episodes
 from flam_train.data.labelled import LabelledTransitions
-from flam_train.engine import Batch, EarlyStopping, FitConfig, FitResult, Progress, fit
+from flam_train.engine import EarlyStopping, FitConfig, FitResult, Progress
+from flam_train.engine.examples import fit_examples, mean_scores, split_episodes
 
 SCORED_AT_ONCE = 1024
 
@@ -82,37 +82,28 @@ def learn_from_labels(
         raise ValueError(
             f"expected {len(labels)} inputs, one for each label, got {lengths}; give the transitions of the labels"
         )
-    learned, held_out = (torch.from_numpy(rows) for rows in hold_out(labels, config.held_out, fit_config.seed))
+    learned, held_out = hold_out(labels, config.held_out, fit_config.seed)
 
-    def batches(generator: torch.Generator, count: int) -> Batch:
-        rows = learned[torch.randint(len(learned), (count,), generator=generator)]
+    def take(rows: np.ndarray) -> dict[str, Tensor]:
         return {name: values[rows] for name, values in data.items()}
 
     def loss(model: nn.Module, batch: dict[str, Tensor], _: Progress) -> tuple[Tensor, dict[str, Tensor]]:
         scores = score(model, batch)
         return scores.pop("loss"), {name: value.detach() for name, value in scores.items()}
 
-    @torch.no_grad()
-    def evaluate(model: nn.Module) -> dict[str, float]:
-        device, sums = next(model.parameters()).device, dict[str, float]()
-        for rows in held_out.split(SCORED_AT_ONCE):
-            scores = score(model, {name: values[rows].to(device) for name, values in data.items()})
-            sums = {name: sums.get(name, 0.0) + value.item() * len(rows) for name, value in scores.items()}
-        return {name: total / len(held_out) for name, total in sums.items()}
-
-    result = fit(
+    result = fit_examples(
         network,
         loss,
-        batches,
+        take,
+        learned,
         fit_config,
         out,
-        evaluate=evaluate,
+        evaluate=lambda model: mean_scores(model, score, take, held_out, at_once=SCORED_AT_ONCE),
         evaluate_every=config.evaluate_every,
         identity=identity,
         product=product,
         stopping=EarlyStopping(metric="loss", patience=config.patience),
     )
-    network.load_state_dict(result.ema)
     network.eval()
     return result
 

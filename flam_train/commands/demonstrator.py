@@ -1,7 +1,7 @@
 """`flam-train demonstrator`."""
 
 from flam_train.commands.arguments import call
-from flam_train.demonstrator import demonstrator
+from flam_train.players.dagger import demonstrator
 
 
 def main(arguments: list[str]) -> None:

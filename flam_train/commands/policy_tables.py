@@ -1,7 +1,7 @@
 """`flam-train policy-tables`."""
 
 from flam_train.commands.arguments import call
-from flam_train.policies.tables import policy_tables
+from flam_train.studies.policies.tables import policy_tables
 
 
 def main(arguments: list[str]) -> None:

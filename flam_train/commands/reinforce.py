@@ -1,7 +1,7 @@
 """`flam-train reinforce`."""
 
 from flam_train.commands.arguments import call
-from flam_train.reinforce import reinforce
+from flam_train.players.ppo import reinforce
 
 
 def main(arguments: list[str]) -> None:

@@ -1,7 +1,7 @@
 """`flam-train tables`."""
 
 from flam_train.commands.arguments import call
-from flam_train.experiments.tables import tables
+from flam_train.studies.rooms.tables import tables
 
 
 def main(arguments: list[str]) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from flam_env.validation import check_integer
-from flam_train.data.procgen import ACTION_CLASS
 from flam_train.data.store import EpisodeRecord
+from flam_train.sources.procgen.games import ACTION_CLASS
 from flam_train.store.moments import Moments
 from flam_train.store.training_data import TrainingData
 

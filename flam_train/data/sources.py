@@ -7,16 +7,11 @@ from typing import Any, Protocol
 
 from flam_train.data.episode import Episode
 from flam_train.data.multigrid import RoomConfig, check_room_size, import_multigrid, record_room_episode
-from flam_train.data.planner import PRESETS, Planner
-from flam_train.data.procgen import (
-    Agent,
-    RandomAgent,
-    check_game,
-    check_size,
-    import_pillow,
-    import_simulator,
-    record_episode,
-)
+from flam_train.players.chance import RandomAgent
+from flam_train.players.planner import PRESETS, Planner
+from flam_train.sources.procgen.episodes import Agent, record_episode
+from flam_train.sources.procgen.games import check_game, check_size
+from flam_train.sources.procgen.simulators import import_pillow, import_simulator
 
 AGENTS = ("planner", "random", "demonstrator")
 """Who acts in the episodes; the order belongs to their seeds."""
@@ -102,7 +97,7 @@ class ProcgenRecorder:
 
     def _fingerprint(self) -> str:
         from flam_env.checkpoint import fingerprint
-        from flam_train.data.policy import load_policy
+        from flam_train.players.policy import load_policy
 
         assert self.demonstrator is not None
         return fingerprint(load_policy(self.demonstrator, self.game))
@@ -116,7 +111,7 @@ def _player(game: str, agent: str, demonstrator: Path | None) -> Agent:
         return Planner(game)
     import torch  # takes seconds, which workers without a policy need not wait
 
-    from flam_train.data.policy import Demonstrator, load_policy
+    from flam_train.players.policy import Demonstrator, load_policy
 
     torch.set_num_threads(1)  # one process per core; and sums do not depend on how many cores there are
     return Demonstrator(load_policy(demonstrator, game))

@@ -8,9 +8,9 @@ from flam_env.checkpoint import fingerprint
 from flam_env.registration import BUNDLED
 from flam_env.world import PRETRAINED, load_world
 from flam_train.evaluate.report import format_report, read_report
-from flam_train.experiments.bars import BARS
-from flam_train.experiments.findings import read_finding
-from flam_train.experiments.runs import MAIN
+from flam_train.studies.rooms.bars import BARS
+from flam_train.studies.rooms.findings import read_finding
+from flam_train.studies.rooms.runs import MAIN
 
 GAMES = ("bigfish", "starpilot")
 LEAST_CLIPS, CONTEXT, HORIZON = 256, 2, 16

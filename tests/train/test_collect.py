@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from flam_train.collect import Schedule, collect, quotas
-from flam_train.data.procgen import SPLIT_LEVELS
 from flam_train.data.store import EpisodeStore
+from flam_train.sources.procgen.games import SPLIT_LEVELS
 
 pytest.importorskip("procgen")
 FRAMES, LONGEST = 900, 45

@@ -1,0 +1,1 @@
+"""Who plays: planner, taught and cloned policies, and how well they do."""

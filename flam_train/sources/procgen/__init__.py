@@ -1,0 +1,1 @@
+"""The Procgen games as a source of video."""

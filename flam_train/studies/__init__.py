@@ -1,0 +1,1 @@
+"""Studies: many runs, a report of each, and tables of the reports."""

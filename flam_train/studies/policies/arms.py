@@ -1,0 +1,45 @@
+"""What each arm learns from: frames of the demonstrations, and what it takes for the actions in them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from flam_train.data.labelled import action_classes, all_labels, draw_labels
+from flam_train.data.store import EpisodeStore
+from flam_train.players.demonstrations import Demonstrations
+from flam_train.store.moments import Moments, read_clips
+from flam_train.studies.policies.pseudo_labels import label_path, read_pseudo_labels
+from flam_train.studies.policies.runs import ALL_LABELS, PSEUDO, Run
+
+HELD_OUT = 2048  # true pairs of the val split that a clone is compared with; nothing is chosen by them
+
+
+def arm_demonstrations(run: Run, store: EpisodeStore, pseudo_labels: Path) -> Demonstrations:
+    """The pairs of an arm.
+
+    Args:
+        run: its arm, labels and seed.
+        store: of the demonstrations.
+        pseudo_labels: folder that `make_pseudo_labels` filled.
+    """
+    if run.arm in PSEUDO:
+        told = read_pseudo_labels(label_path(pseudo_labels, run))
+        return _demonstrations(store, told.at, told.probabilities)
+    every = all_labels(store, "train", actions=len(action_classes(store)))
+    if run.labels is None:
+        assert run.arm == ALL_LABELS, "players learn nothing"
+        return _demonstrations(store, every.at, every.actions)
+    labels = every.take(np.sort(draw_labels(every, run.labels, seed=run.seed)))
+    return _demonstrations(store, labels.at, labels.actions)
+
+
+def held_out_demonstrations(store: EpisodeStore) -> Demonstrations:
+    """True pairs of the val split, evenly spaced."""
+    every = all_labels(store, "val", actions=len(action_classes(store)))
+    rows = np.linspace(0, len(every), min(HELD_OUT, len(every)), endpoint=False).astype(np.int64)
+    labels = every.take(rows)
+    return _demonstrations(store, labels.at, labels.actions)
+
+
+def _demonstrations(store: EpisodeStore, at: Moments, acts: np.ndarray) -> Demonstrations:
+    return Demonstrations(obs=read_clips(store, at)[:, 0], acts=acts, episodes=at.episodes)

@@ -1,0 +1,91 @@
+"""Makes the policy of a run, lets it play, and writes what came of it."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from flam_env.checkpoint import parse_json, write_atomically
+from flam_train.clone import FILE, SIMULATORS, new_model, save_policy
+from flam_train.data.store import EpisodeStore
+from flam_train.engine.processes import logged
+from flam_train.players.chance import RandomPlayer
+from flam_train.players.cloning import BehaviourCloning
+from flam_train.players.policy import Demonstrator, load_policy
+from flam_train.players.scores import LevelScores, play_and_close
+from flam_train.sources.procgen.vec_env import ProcgenVecEnv
+from flam_train.studies.policies.arms import arm_demonstrations, held_out_demonstrations
+from flam_train.studies.policies.pseudo_labels import label_path, read_pseudo_labels
+from flam_train.studies.policies.runs import CLONING, PLAYERS, PSEUDO, Run
+from flam_train.studies.policies.study import Study
+
+EPISODES, JUDGED_EPISODES = 7, 2
+"""Of each simulator: 112 on levels of the test split in the end, 32 on levels of the val split to choose weights."""
+
+
+def make_policy(run: Run, study: Study) -> None:
+    """Makes a policy in this process, or what is left of it, lets it play and writes its report.
+
+    Its pseudo labels must be there. What is printed goes to a log beside the policy.
+    """
+    with logged(study.runs / run.name):
+        started = time.perf_counter()
+        if run.arm in PLAYERS:
+            report: dict[str, Any] = {"levels": _levels(_play_as(run, study))}
+        else:
+            report = _clone(run, study)
+        report |= {"settings": study.settings(run), "seconds": time.perf_counter() - started}
+    write_atomically(study.report(run), json.dumps(report, indent=1).encode())
+
+
+def _play_as(run: Run, study: Study) -> LevelScores:
+    player: Any = RandomPlayer(run.seed)
+    if run.arm != "random":
+        player = Demonstrator(load_policy(study.demonstrator, study.game))
+        player.begin(np.random.default_rng(run.seed))
+    env = ProcgenVecEnv(study.game, SIMULATORS, split="test", native=True)
+    return play_and_close(player, env, episodes_per_env=EPISODES, seed=run.seed)
+
+
+def _clone(run: Run, study: Study) -> dict[str, Any]:
+    store, out = EpisodeStore.open(study.data), study.runs / run.name
+    model = new_model(store, features=study.features, seed=run.seed)
+
+    def judge(policy: ActorCriticPolicy) -> float:
+        env = ProcgenVecEnv.of_store(store, SIMULATORS, split="val")
+        return play_and_close(policy, env, episodes_per_env=JUDGED_EPISODES, seed=run.seed).mean
+
+    cloning = BehaviourCloning(
+        model,
+        arm_demonstrations(run, store, study.pseudo_labels),
+        held_out_demonstrations(store),
+        config=CLONING,
+        fit_config=replace(study.fit, seed=run.seed),
+        judge=judge,
+    )
+    result = cloning.train(out / "training")
+    save_policy(model, out / FILE)
+    report: dict[str, Any] = {"pairs": len(cloning.rows), "kept_step": result.step, "held_out": result.metrics}
+    report["curve"] = _curve(out / "training" / "metrics.jsonl")
+    if run.arm in PSEUDO:
+        told = read_pseudo_labels(label_path(study.pseudo_labels, run))
+        report["pseudo_labels"] = told.scores | {"world": told.world}
+    env = ProcgenVecEnv.of_store(store, SIMULATORS, split="test")
+    played = play_and_close(model, env, episodes_per_env=EPISODES, seed=run.seed)
+    return report | {"levels": _levels(played)}
+
+
+def _levels(scores: LevelScores) -> dict[str, Any]:
+    return scores.summary() | {"returns": scores.returns.ravel().tolist()}
+
+
+def _curve(path: Path) -> list[dict[str, float]]:
+    """Return on val levels and agreement with held-out actions during training."""
+    looks = [parse_json(line.encode(), path) for line in path.read_text().splitlines() if "eval/regret" in line]
+    return [
+        {"step": look["step"], "val_return": -look["eval/regret"], "accuracy": look["eval/accuracy"]} for look in looks
+    ]

@@ -1,0 +1,97 @@
+"""`flam-train policies`: Table 4, made by one command; killed and started again as you like.
+
+What is worth more: ten thousand labels, or ten thousand labels and a world that watched all of the video? Every arm
+clones the same policy for as many sample-updates and plays the same unseen levels of the real game. A run leaves one
+report file; what has one is not run again.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from flam_env.checkpoint import fingerprint
+from flam_env.labeller import Labeller
+from flam_train.data.store import EpisodeStore
+from flam_train.engine import FitConfig
+from flam_train.engine.identity import require_same
+from flam_train.engine.processes import side_by_side
+from flam_train.players.policy import load_policy
+from flam_train.sources.procgen.games import GAMES
+from flam_train.studies.policies.making import make_policy
+from flam_train.studies.policies.pseudo_labels import make_pseudo_labels
+from flam_train.studies.policies.runs import FIT, PSEUDO, RUNS
+from flam_train.studies.policies.study import Study
+
+
+def policies(
+    game: Literal["bigfish", "leaper", "starpilot"],
+    *,
+    data: Path | None = None,
+    world: str | None = None,
+    demonstrator: Path | None = None,
+    runs: Path = Path("runs/policies"),
+    reports: Path = Path("benchmarks/results/policies"),
+    arms: tuple[str, ...] = (),
+    features: Literal["nature", "impala"] = "impala",
+    fit: FitConfig = FIT,
+    workers: int = 0,
+    device: str = "auto",
+) -> None:
+    """Learns from 1k and 10k labels, clones all arms with three seeds each, and lets them play unseen levels.
+
+    Args:
+        game: which game.
+        data: store of demonstrations, by default data/GAME-demonstrations.
+        world: name or directory of the world that watches; by default the bundled one of the game.
+        demonstrator: who plays in the store, by default runs/demonstrators/GAME/policy.safetensors.
+        runs: folder of pseudo labels, policies and logs, one folder for each game.
+        reports: folder of the report files, one folder for each game; `flam-train policy-tables` prints them.
+        arms: demonstrator, random, all-labels, flam, supervised, vanilla; all by default.
+        features: the network of all policies: IMPALA with 16, 32, 32 channels, or NatureCNN, which learns far less.
+        fit: budget and optimiser of all policies.
+        workers: runs side by side; 0 for one per core. Each holds all frames of the train split: 700k take 8 GB.
+        device: where the world watches: cpu, cuda or auto.
+
+    Raises:
+        FileNotFoundError: no such world.
+        ValueError: no such arm, no such store or one of another game, no demonstrator or not the one in the store, or
+            pseudo labels that were made from another world or store.
+        ChildProcessError: a run failed or was killed; run it again to resume.
+    """
+    study = Study(
+        game=game,
+        data=Path(data or f"data/{game}-demonstrations"),
+        demonstrator=Path(demonstrator or f"runs/demonstrators/{game}/policy.safetensors"),
+        runs=Path(runs) / game,
+        reports=Path(reports) / game,
+        features=features,
+        fit=fit,
+    )
+    store = _checked_store(study, arms)
+    missing = [run for run in RUNS if run.arm in (arms or {run.arm}) and not study.report(run).exists()]
+    labelled = [run for run in missing if run.arm in PSEUDO]
+    if labelled:
+        make_pseudo_labels(store, Labeller.from_pretrained(world or game, device), labelled, study.pseudo_labels)
+    side_by_side({run.name: partial(make_policy, run, study) for run in missing}, workers, game)
+
+
+def _checked_store(study: Study, arms: tuple[str, ...]) -> EpisodeStore:
+    known = {run.arm for run in RUNS}
+    if study.game not in GAMES or not set(arms) <= known:
+        raise ValueError(
+            f"expected a game of {', '.join(GAMES)} and arms of {', '.join(sorted(known))}, got {study.game!r} and "
+            f"{', '.join(arms)}; name some of these"
+        )
+    store = EpisodeStore.open(study.data)
+    if store.source != f"procgen/{study.game}":
+        raise ValueError(f"{study.data}: expected demonstrations of {study.game}, got {store.source}; name its store")
+    player = fingerprint(load_policy(study.demonstrator, study.game))
+    require_same(
+        {key: store.settings.get(key) for key in ("demonstrator", "random_share")},
+        {"demonstrator": player, "random_share": 0},
+        where=study.data,
+        kind="a store",
+        advice=f"`flam-train collect {study.game} --native --random-share 0 --demonstrator {study.demonstrator}` "
+        "makes one of the demonstrator alone",
+    )
+    return store

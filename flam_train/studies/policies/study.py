@@ -1,0 +1,49 @@
+"""All that the runs of a game share."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from flam_train.data.store import EpisodeStore
+from flam_train.engine import FitConfig
+from flam_train.studies.policies.runs import CLONING, Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """All that the runs of a game share.
+
+    Attributes:
+        game: bigfish, leaper or starpilot.
+        data: store of the demonstrations.
+        demonstrator: file of who plays in the store.
+        runs: folder of the policies and of their logs.
+        reports: folder of the report files.
+        features: the network of all policies.
+        fit: budget and optimiser of all policies.
+    """
+
+    game: str
+    data: Path
+    demonstrator: Path
+    runs: Path
+    reports: Path
+    features: Literal["nature", "impala"]
+    fit: FitConfig
+
+    @property
+    def pseudo_labels(self) -> Path:
+        """Folder of what the models say of the store."""
+        return self.runs / "pseudo-labels"
+
+    def report(self, run: Run) -> Path:
+        """The report file of a run."""
+        return self.reports / f"{run.name}.json"
+
+    def settings(self, run: Run) -> dict[str, Any]:
+        """What a report says of how it came about, JSON-able."""
+        store = EpisodeStore.open(self.data)
+        shared = {"game": self.game, "features": self.features, "fit": asdict(replace(self.fit, seed=run.seed))}
+        made = {"cloning": asdict(CLONING), "demonstrations": store.identity()}
+        return json.loads(json.dumps(asdict(run) | shared | made))
