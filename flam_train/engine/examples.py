@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from flam_train.engine.batches import Batch
-from flam_train.engine.fit import FitResult, fit
+from flam_train.engine.loop import FitResult, fit
 from flam_train.engine.plan import FitConfig, Loss
 
 Take = Callable[[np.ndarray], dict[str, Tensor]]
