@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from flam_env import FlamEnv, FlamVectorEnv, World, load_world
-from flam_env.units import ActionUnits
-from flam_env.world import Starts, WorldSettings
+from flam_env.worlds.units import ActionUnits
+from flam_env.worlds.world import Starts, WorldSettings
 
 
 class Stopwatch(NamedTuple):
@@ -31,8 +31,8 @@ class Stopwatch(NamedTuple):
 
 def random_world() -> World:
     """A world of the `small` preset with random weights."""
+    from flam_env.models.factored import FactoredWorldModel
     from flam_env.models.tokenizer import Tokenizer
-    from flam_env.models.world_model import FactoredWorldModel
     from flam_train.presets import SMALL
 
     torch.manual_seed(0)

@@ -16,10 +16,10 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
-from flam_env.models.world_model import WorldModelConfig
+from flam_env.models.factored import WorldModelConfig
 from flam_train.engine import FitConfig
+from flam_train.phases.world_model import world_model
 from flam_train.presets import SMALL
-from flam_train.world_model import world_model
 
 LEVEL = {"target": "level"}
 VARIANTS: dict[str, tuple[dict, dict, dict]] = {

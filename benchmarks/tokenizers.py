@@ -12,16 +12,16 @@ import tyro
 from targets import FIT, MODEL, finished_runs, last_scores, print_table, run_directory
 from tyro.conf import Positional
 
-from flam_env.dream import Dream
+from flam_env.dream.dream import Dream
 from flam_env.models.tokenizer import TokenizerConfig
-from flam_env.world import load_world
-from flam_train.data.store import EpisodeStore
+from flam_env.worlds.world import load_world
 from flam_train.engine import FitConfig
 from flam_train.evaluate.tokens import token_scores
+from flam_train.phases.tokenizer import tokenizer
+from flam_train.phases.world_model import world_model
 from flam_train.presets import SMALL
 from flam_train.store.clips import draw_clips
-from flam_train.tokenizer import tokenizer
-from flam_train.world_model import world_model
+from flam_train.store.store import EpisodeStore
 
 FOUR, FIVE = (4,) * 4, (4,) * 5
 VARIANTS = {

@@ -14,11 +14,11 @@ import tyro
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
-from flam_env.models.world_model import FactoredWorldModel
-from flam_train.allocator import restart_with_huge_pages
+from flam_env.models.factored import FactoredWorldModel
+from flam_train.engine.allocator import restart_with_huge_pages
 from flam_train.engine.plan import optimizers
 from flam_train.engine.precision import uses_bf16
-from flam_train.losses import world_model_loss
+from flam_train.phases.losses import world_model_loss
 from flam_train.presets import SMALL
 
 WARM, MEASURED = 4, 8

@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 
 from flam_env import FlamEnv, Labeller, load_clips, read_video
-from flam_env.frames import resize_frames
+from flam_env.video.frames import resize_frames
 
 
 def psnr(one: np.ndarray, two: np.ndarray) -> float:

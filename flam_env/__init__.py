@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from flam_env.registration import register_environments
 
 if TYPE_CHECKING:
-    from flam_env.action_decoder import ActionDecoder, ActionDecoderConfig
-    from flam_env.action_encoder import ActionEncoder, ActionEncoderConfig
-    from flam_env.dream import Dream, DreamState
-    from flam_env.env import FlamEnv
-    from flam_env.label_observations import LabelObservations
-    from flam_env.labeller import Labeller, Labels, LabelStream
-    from flam_env.vector_env import FlamVectorEnv
-    from flam_env.videos import read_video
-    from flam_env.world import World, load_clips, load_world, save_world
-    from flam_env.wrappers import DiscreteLatentActions, RealActions, SteerSlot
+    from flam_env.dream.dream import Dream, DreamState
+    from flam_env.envs.env import FlamEnv
+    from flam_env.envs.vector_env import FlamVectorEnv
+    from flam_env.envs.wrappers import DiscreteLatentActions, RealActions, SteerSlot
+    from flam_env.heads.action_decoder import ActionDecoder, ActionDecoderConfig
+    from flam_env.heads.action_encoder import ActionEncoder, ActionEncoderConfig
+    from flam_env.labelling.label_observations import LabelObservations
+    from flam_env.labelling.labeller import Labeller, Labels, LabelStream
+    from flam_env.video.reader import read_video
+    from flam_env.worlds.world import World, load_clips, load_world, save_world
 
 __all__ = [
     "ActionDecoder",
@@ -45,16 +45,16 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "action_decoder": ("ActionDecoder", "ActionDecoderConfig"),
-    "action_encoder": ("ActionEncoder", "ActionEncoderConfig"),
-    "dream": ("Dream", "DreamState"),
-    "env": ("FlamEnv",),
-    "label_observations": ("LabelObservations",),
-    "labeller": ("LabelStream", "Labeller", "Labels"),
-    "vector_env": ("FlamVectorEnv",),
-    "videos": ("read_video",),
-    "world": ("World", "load_clips", "load_world", "save_world"),
-    "wrappers": ("DiscreteLatentActions", "RealActions", "SteerSlot"),
+    "dream.dream": ("Dream", "DreamState"),
+    "envs.env": ("FlamEnv",),
+    "envs.vector_env": ("FlamVectorEnv",),
+    "envs.wrappers": ("DiscreteLatentActions", "RealActions", "SteerSlot"),
+    "heads.action_decoder": ("ActionDecoder", "ActionDecoderConfig"),
+    "heads.action_encoder": ("ActionEncoder", "ActionEncoderConfig"),
+    "labelling.label_observations": ("LabelObservations",),
+    "labelling.labeller": ("LabelStream", "Labeller", "Labels"),
+    "video.reader": ("read_video",),
+    "worlds.world": ("World", "load_clips", "load_world", "save_world"),
 }
 
 

@@ -20,7 +20,7 @@ def _register(environment_id: str, arguments: dict[str, str]) -> None:
     if environment_id not in gym.registry:
         gym.register(
             environment_id,
-            entry_point="flam_env.env:FlamEnv",
-            vector_entry_point="flam_env.vector_env:FlamVectorEnv",
+            entry_point="flam_env.envs.env:FlamEnv",
+            vector_entry_point="flam_env.envs.vector_env:FlamVectorEnv",
             kwargs=arguments,
         )

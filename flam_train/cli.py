@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from traceback import print_exception
 
-from flam_train.allocator import restart_with_huge_pages
+from flam_train.engine.allocator import restart_with_huge_pages
 
 GROUPS = {
     "data": {

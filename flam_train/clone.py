@@ -5,15 +5,15 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from flam_env.checkpoint import write_atomically
-from flam_train.data.store import EpisodeStore
+from flam_env.worlds.checkpoint import write_atomically
 from flam_train.engine import FitConfig
-from flam_train.impala_extractor import ImpalaExtractor
 from flam_train.players.cloning import CLONING, BehaviourCloning, CloningConfig, CloningResult
 from flam_train.players.demonstrations import Demonstrations, Told, read_demonstrations
+from flam_train.players.impala_extractor import ImpalaExtractor
 from flam_train.players.scores import play_and_close
 from flam_train.presets import SMALL
 from flam_train.sources.procgen.vec_env import ProcgenVecEnv
+from flam_train.store.store import EpisodeStore
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

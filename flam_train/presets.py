@@ -5,10 +5,10 @@ Budgets are steps, so that a seed means the same training on every machine.
 
 from dataclasses import dataclass, replace
 
+from flam_env.models.factored import WorldModelConfig
 from flam_env.models.tokenizer import TokenizerConfig
-from flam_env.models.world_model import WorldModelConfig
 from flam_train.engine import FitConfig
-from flam_train.losses import WorldModelLossConfig
+from flam_train.phases.losses import WorldModelLossConfig
 
 
 @dataclass(frozen=True, kw_only=True)

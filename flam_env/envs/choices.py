@@ -3,11 +3,11 @@
 import numpy as np
 from gymnasium.spaces import Discrete, MultiDiscrete
 
-from flam_env.acting import slot_count
+from flam_env.envs.actions import slot_count
 from flam_env.envs.controls import check_continuous
-from flam_env.units import BOUND
 from flam_env.validation import check_integer
-from flam_env.world import World
+from flam_env.worlds.units import BOUND
+from flam_env.worlds.world import World
 
 
 class ChoiceControl:

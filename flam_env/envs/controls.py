@@ -14,11 +14,18 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from gymnasium.vector import VectorEnv
 from torch import Tensor
 
-from flam_env.acting import Source, latent_action_space, read_actions, sample_actions, slot_action_space, slot_count
-from flam_env.dream import Dream
-from flam_env.units import BOUND
+from flam_env.dream.dream import Dream
+from flam_env.envs.actions import (
+    Source,
+    latent_action_space,
+    read_actions,
+    sample_actions,
+    slot_action_space,
+    slot_count,
+)
 from flam_env.validation import check_integer
-from flam_env.world import World
+from flam_env.worlds.units import BOUND
+from flam_env.worlds.world import World
 
 Others = Literal["replay", "prior", "data", "zero"]
 _DRAWN_FROM: dict[Others, Source] = {"prior": "prior", "data": "bank"}
@@ -72,7 +79,7 @@ def find_world(env: Any, face: type, steered: bool = False) -> World:
     vector = issubclass(face, VectorEnv)
     if vector != isinstance(env, VectorEnv):
         wanted = "a FLAM vector environment" if vector else "a FLAM environment"
-        rooms = "the wrappers of flam_env are for single environments, those of flam_env.envs.vector for vectors"
+        rooms = "flam_env has the wrappers of single environments, flam_env.envs.vector_wrappers those of vector ones"
         raise ValueError(f"expected {wanted}, got {env!r}; {rooms}")
     space = env.single_action_space if vector else getattr(env, "action_space", None)
     if isinstance(getattr(env, "unwrapped", None), face):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from flam_env.dream import DreamState
+from flam_env.dream.dream import DreamState
 
 RewardFunction = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 """(frame before uint8 (H, W, 3), latent action float32 (K, A) as taken, frame after) -> finite reward."""

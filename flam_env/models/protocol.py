@@ -1,7 +1,7 @@
 """What a world model is to all who run, train, score or label with it.
 
 `Dream`, the environments, the labeller, the evaluator, the export and the training know a model by what stands here
-and by nothing else. FLAM (`flam_env.models.world_model`) is one class behind it; whoever brings another derives it from
+and by nothing else. FLAM (`flam_env.models.factored`) is one class behind it; whoever brings another derives it from
 `WorldModel` and registers it with `WORLD_MODELS.register`: importing its module is then all it takes to open a world.
 """
 
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from flam_env.checkpoint import Kinds
 from flam_env.models.action_spaces import ActionSpace
+from flam_env.worlds.checkpoint import Kinds
 
 WORLD_MODELS = Kinds("world model")
 """The classes whose worlds can be opened, by the name that their files give."""

@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, arg
 
-from flam_train.collect import collect
 from flam_train.commands.arguments import call
-from flam_train.data.multigrid import Colours, RoomConfig
+from flam_train.sources.collect import collect
+from flam_train.sources.multigrid import Colours, RoomConfig
 
 
 def main(arguments: list[str]) -> None:

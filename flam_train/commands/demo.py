@@ -1,7 +1,7 @@
 """`flam-train demo`."""
 
 from flam_train.commands.arguments import call
-from flam_train.demo import demo
+from flam_train.pictures.demo import demo
 
 
 def main(arguments: list[str]) -> None:

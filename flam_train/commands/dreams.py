@@ -1,7 +1,7 @@
 """`flam-train dreams`."""
 
 from flam_train.commands.arguments import call
-from flam_train.dreams import dreams
+from flam_train.pictures.dreams import dreams
 
 
 def main(arguments: list[str]) -> None:

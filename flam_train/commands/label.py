@@ -5,7 +5,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from flam_train.commands.arguments import call
-from flam_train.label import label
+from flam_train.sources.label import label
 
 
 def main(arguments: list[str]) -> None:

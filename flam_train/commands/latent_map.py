@@ -1,7 +1,7 @@
 """`flam-train latent-map`."""
 
 from flam_train.commands.arguments import call
-from flam_train.latent_map import latent_map
+from flam_train.pictures.latent_map import latent_map
 
 
 def main(arguments: list[str]) -> None:

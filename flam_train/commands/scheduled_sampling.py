@@ -1,7 +1,7 @@
 """`flam-train scheduled-sampling`."""
 
 from flam_train.commands.arguments import call
-from flam_train.scheduled_sampling import scheduled_sampling
+from flam_train.phases.scheduled_sampling import scheduled_sampling
 
 
 def main(arguments: list[str]) -> None:

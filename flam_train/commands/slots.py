@@ -1,7 +1,7 @@
 """`flam-train slots`."""
 
 from flam_train.commands.arguments import call
-from flam_train.slots import slots
+from flam_train.pictures.slots import slots
 
 
 def main(arguments: list[str]) -> None:

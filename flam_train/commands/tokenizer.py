@@ -1,7 +1,7 @@
 """`flam-train tokenizer`."""
 
 from flam_train.commands.arguments import call
-from flam_train.tokenizer import tokenizer
+from flam_train.phases.tokenizer import tokenizer
 
 
 def main(arguments: list[str]) -> None:

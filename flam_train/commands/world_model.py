@@ -1,7 +1,7 @@
 """`flam-train world-model`."""
 
 from flam_train.commands.arguments import call
-from flam_train.world_model import world_model
+from flam_train.phases.world_model import world_model
 
 
 def main(arguments: list[str]) -> None:

@@ -8,13 +8,13 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from flam_env.checkpoint import fingerprint, write_atomically
-from flam_env.dream import Dream
-from flam_env.world import PRETRAINED, find_world, load_world
-from flam_train.evaluate.factorization import check_measures, factorization_scores
+from flam_env.dream.dream import Dream
+from flam_env.worlds.checkpoint import fingerprint, write_atomically
+from flam_env.worlds.world import PRETRAINED, find_world, load_world
 from flam_train.evaluate.report import added_to, check_addition
 from flam_train.evaluate.rollouts import rollout_scores
-from flam_train.evaluate.rooms import holds_rooms
+from flam_train.evaluate.rooms.clips import holds_rooms
+from flam_train.evaluate.rooms.factorization import check_measures, factorization_scores
 from flam_train.evaluate.steering import steering_scores
 from flam_train.evaluate.tokens import token_scores
 from flam_train.evaluate.wholeness import dream_scores

@@ -14,16 +14,16 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from flam_env.dream import Dream
-from flam_env.frames import to_float, to_uint8
+from flam_env.dream.dream import Dream
 from flam_env.models.dynamics import LatentActions
-from flam_env.units import clip_to_box
-from flam_env.world import World
-from flam_train.evaluate.dci import own_slots
+from flam_env.video.frames import to_float, to_uint8
+from flam_env.worlds.units import clip_to_box
+from flam_env.worlds.world import World
 from flam_train.evaluate.pixels import frame_psnr, frame_ssim
-from flam_train.evaluate.rooms import RoomClips, owning_slots
-from flam_train.export import measured_units
-from flam_train.losses import diagnosis
+from flam_train.evaluate.rooms.clips import RoomClips, owning_slots
+from flam_train.evaluate.rooms.dci import own_slots
+from flam_train.phases.export import measured_units
+from flam_train.phases.losses import diagnosis
 from flam_train.store.clips import Clips
 
 BATCH = 64

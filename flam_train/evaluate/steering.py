@@ -9,8 +9,8 @@ from einops import repeat
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from flam_env.dream import Dream, DreamState, pixel_masks, slot_owners
-from flam_env.units import clip_to_box
+from flam_env.dream.dream import Dream, DreamState, pixel_masks, slot_owners
+from flam_env.worlds.units import clip_to_box
 from flam_train.evaluate.rollouts import infer_actions
 from flam_train.store.clips import Clips
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from einops import rearrange, reduce
 
-from flam_env.dream import Dream
+from flam_env.dream.dream import Dream
 from flam_train.store.clips import Clips
 
 

@@ -12,8 +12,8 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, unfold
 
-from flam_env.dream import Dream
-from flam_env.frames import to_float, to_uint8
+from flam_env.dream.dream import Dream
+from flam_env.video.frames import to_float, to_uint8
 from flam_train.evaluate.rollouts import roll, sampled_actions
 from flam_train.store.clips import Clips
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
-from flam_env.checkpoint import round_as_stored, save_network
+from flam_env.worlds.checkpoint import round_as_stored, save_network
 from flam_train.engine import FitConfig, Progress, training_device
 from flam_train.engine.folder import open_run
 from flam_train.engine.precision import used_precision

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from flam_train.data.store import Episode, EpisodeRecord, EpisodeStore
+from flam_train.store.store import Episode, EpisodeRecord, EpisodeStore
 
 try:
     from tqdm import tqdm

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flam_env.checkpoint import load_network
-from flam_env.frames import to_float
+from flam_env.video.frames import to_float
+from flam_env.worlds.checkpoint import load_network
 from flam_train.sources.procgen.episodes import Game
 from flam_train.sources.procgen.games import check_game, distinct_actions, first_of_best
 

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig, Progress
 from flam_train.engine.examples import fit_examples
 from flam_train.players.demonstrations import read_demonstrations
 from flam_train.players.policy import Policy
 from flam_train.players.variations import varied
 from flam_train.sources.procgen.games import ACTION_CLASS, distinct_actions
+from flam_train.store.store import EpisodeStore
 
 IMITATION = FitConfig(steps=3000, batch_size=128, learning_rate=1e-3, warmup_steps=50, decay_share=0.5, ema=0.995)
 

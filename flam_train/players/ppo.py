@@ -14,8 +14,7 @@ from typing import Any, Literal
 
 import torch
 
-from flam_env.checkpoint import round_as_stored, save_network
-from flam_train.data.store import EpisodeStore
+from flam_env.worlds.checkpoint import round_as_stored, save_network
 from flam_train.engine import FitConfig, training_device
 from flam_train.engine.folder import open_run
 from flam_train.engine.precision import used_precision
@@ -25,6 +24,7 @@ from flam_train.players.policy_scores import print_test_scores, write_val_scores
 from flam_train.players.stages import STAGE, Stage, StageConfig, demonstrator_of
 from flam_train.sources.procgen.games import check_game
 from flam_train.sources.procgen.simulators import import_simulator
+from flam_train.store.store import EpisodeStore
 
 FILE, SCORES = "policy.safetensors", "scores.json"
 

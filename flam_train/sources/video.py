@@ -12,11 +12,11 @@ import numpy as np
 
 from flam_env.video.images import list_images
 from flam_env.video.rates import alike, check_rate, resample, warn_of_rate
-from flam_env.videos import read_timed, read_video, video_rate
-from flam_train.data.store import Episode, EpisodeStore
-from flam_train.data.store_header import read_header
-from flam_train.data.unlabelled import Unlabelled
+from flam_env.video.reader import read_timed, read_video, video_rate
+from flam_train.sources.unlabelled import Unlabelled
+from flam_train.store.header import read_header
 from flam_train.store.rates import SETTING
+from flam_train.store.store import Episode, EpisodeStore
 
 AGENT = "video"
 LONGEST_TITLE = 100  # letters of a file's name in that of an episode, for file systems take 255 in all

@@ -5,7 +5,7 @@ from itertools import islice
 
 import numpy as np
 
-from flam_train.data.store import EpisodeRecord
+from flam_train.store.store import EpisodeRecord
 from flam_train.store.training_data import TrainingData
 
 

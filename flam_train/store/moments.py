@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flam_train.data.store import EpisodeStore
+from flam_train.store.store import EpisodeStore
 
 try:
     from tqdm import tqdm

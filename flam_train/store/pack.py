@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from flam_env.dream import find_device
-from flam_train.data.store import EpisodeStore
-from flam_train.export import START_FRAMES
+from flam_env.dream.dream import find_device
+from flam_train.phases.export import START_FRAMES
+from flam_train.phases.tokenizer import find_tokenizer
+from flam_train.phases.world_model import SHOWN_CLIPS, WATCHED_CLIPS
 from flam_train.store.packing import Draw, write_pack
 from flam_train.store.packs import Pack
-from flam_train.tokenizer import find_tokenizer
-from flam_train.world_model import SHOWN_CLIPS, WATCHED_CLIPS
+from flam_train.store.store import EpisodeStore
 
 
 def pack(

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flam_env.checkpoint import parse_config, parse_json
 from flam_env.validation import check_fields
-from flam_train.data.store import SPLITS, EpisodeRecord
+from flam_env.worlds.checkpoint import parse_config, parse_json
+from flam_train.store.store import SPLITS, EpisodeRecord
 
 FORMAT, VERSION = "flam-pack", "1"
 ONE = -1  # `acting` where one agent acts: its actions have no axis for agents

@@ -10,16 +10,16 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from flam_env.checkpoint import check_storable, fingerprint, stored_form
 from flam_env.models.tokenizer import Tokenizer
+from flam_env.worlds.checkpoint import check_storable, fingerprint, stored_form
 from flam_env.worlds.files import write_atomically
-from flam_train.data.episode import Episode
-from flam_train.data.store import EpisodeRecord, EpisodeStore
-from flam_train.data.tokens import TokenSplit, token_cache
 from flam_train.store.clips import draw_places
 from flam_train.store.compression import compress
+from flam_train.store.episode import Episode
 from flam_train.store.pack_header import FORMAT, ONE, VERSION, PackedSplit, PackHeader
 from flam_train.store.packs import WEIGHTS, Pack, token_dtype
+from flam_train.store.store import EpisodeRecord, EpisodeStore
+from flam_train.store.tokens import TokenSplit, token_cache
 
 HELD_OUT = ("val", "test")
 """Splits of which a pack says what is known of the scene."""
@@ -55,7 +55,7 @@ def write_pack(
 
     Raises:
         ValueError: frames of another size, a store that grows meanwhile or is too large, a tokenizer that no file holds
-            (`flam_env.checkpoint.round_as_stored`), or another file lies there.
+            (`flam_env.worlds.checkpoint.round_as_stored`), or another file lies there.
         FileExistsError: `out` is a folder.
     """
     out = Path(out)

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flam_env.checkpoint import build_network, check_weights, fingerprint, parse_config, parse_json, read_tensors
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
-from flam_train.data.episode import Episode
-from flam_train.data.store import SPLITS, EpisodeRecord
-from flam_train.data.tokens import TokenSplit
+from flam_env.worlds.checkpoint import build_network, check_weights, fingerprint, parse_config, parse_json, read_tensors
 from flam_train.store.compression import check_size, decompress
+from flam_train.store.episode import Episode
 from flam_train.store.pack_header import FORMAT, ONE, VERSION, PackHeader, Place
+from flam_train.store.store import SPLITS, EpisodeRecord
+from flam_train.store.tokens import TokenSplit
 
 WEIGHTS = "tokenizer."
 ADVICE = "copy the pack again, or make it anew with `flam-train pack`"

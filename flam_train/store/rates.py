@@ -2,7 +2,7 @@
 
 from flam_env.video.rates import alike
 from flam_env.warn import warn_user
-from flam_env.world import WorldSettings
+from flam_env.worlds.world import WorldSettings
 from flam_train.store.training_data import TrainingData
 
 SETTING = "frames_per_second"

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flam_env.checkpoint import fingerprint
-from flam_env.frames import to_float
 from flam_env.models.tokenizer import Tokenizer
-from flam_train.data.store import EpisodeRecord, EpisodeStore
-from flam_train.data.tokens import TokenSplit, token_cache
+from flam_env.video.frames import to_float
+from flam_env.worlds.checkpoint import fingerprint
 from flam_train.store.packs import Pack
+from flam_train.store.store import EpisodeRecord, EpisodeStore
+from flam_train.store.tokens import TokenSplit, token_cache
 
 TrainingData = EpisodeStore | Pack
 """Both have source, size, settings, splits, episodes, frames, identity, has_frames, read_frames and annotations."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flam_env import ActionDecoder, ActionDecoderConfig, ActionEncoder, ActionEncoderConfig, World
-from flam_env.checkpoint import round_as_stored
+from flam_env.worlds.checkpoint import round_as_stored
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from flam_env.models.factored import WorldModelConfig
 from flam_env.models.tokenizer import TokenizerConfig
-from flam_env.models.world_model import WorldModelConfig
-from flam_train.data.store import Episode, EpisodeStore
 from flam_train.engine import FitConfig
-from flam_train.losses import WorldModelLossConfig
-from flam_train.tokenizer import tokenizer
-from flam_train.world_model import world_model
+from flam_train.phases.losses import WorldModelLossConfig
+from flam_train.phases.tokenizer import tokenizer
+from flam_train.phases.world_model import world_model
+from flam_train.store.store import Episode, EpisodeStore
 
 SIZE, SIDE = 32, 8  # of the frame and of the squares; squares move by whole sides, each in its half of the frame
 COLOURS = ((250, 60, 40), (40, 120, 250))

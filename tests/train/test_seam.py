@@ -15,16 +15,16 @@ from sketches import CodeModel, SceneModel, SketchConfig, StillModel
 from torch.nn.functional import cross_entropy
 
 from flam_env import Dream, Labeller, SteerSlot, load_clips, load_world
-from flam_env.checkpoint import Kinds
-from flam_env.world import WorldSettings
-from flam_train.data.store import EpisodeStore
+from flam_env.worlds.checkpoint import Kinds
+from flam_env.worlds.world import WorldSettings
 from flam_train.engine import FitConfig
 from flam_train.evaluate.evaluate import evaluate
-from flam_train.export import bare_world
-from flam_train.tokenizer import load_tokenizer
-from flam_train.world_model import bare, train_world
+from flam_train.phases.export import bare_world
+from flam_train.phases.tokenizer import load_tokenizer
+from flam_train.phases.world_model import bare, train_world
+from flam_train.store.store import EpisodeStore
 
-pytestmark = pytest.mark.filterwarnings("ignore::flam_train.collapse.CollapseWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::flam_train.phases.collapse.CollapseWarning")
 FIT = FitConfig(steps=60, batch_size=6, learning_rate=3e-2, precision="fp32")
 SPACES = {
     SceneModel: gym.spaces.Box(-3, 3, (1, 3), np.float32),

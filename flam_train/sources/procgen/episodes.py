@@ -7,9 +7,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from flam_train.data.store import Episode
 from flam_train.sources.procgen.games import SPLIT_LEVELS
 from flam_train.sources.procgen.simulators import Simulators, simulator_seed
+from flam_train.store.store import Episode
 
 
 class Game:

@@ -6,9 +6,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from flam_train.data.store import EpisodeStore
 from flam_train.sources.procgen.games import ACTIONS, GAMES
 from flam_train.sources.procgen.simulators import Simulators
+from flam_train.store.store import EpisodeStore
 
 try:
     from stable_baselines3.common.vec_env.base_vec_env import VecEnv

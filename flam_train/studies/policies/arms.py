@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from flam_train.data.labelled import action_classes, all_labels, draw_labels
-from flam_train.data.store import EpisodeStore
+from flam_train.actions.known_actions import action_classes, all_labels, draw_labels
 from flam_train.players.demonstrations import Demonstrations
 from flam_train.store.moments import Moments, read_clips
+from flam_train.store.store import EpisodeStore
 from flam_train.studies.policies.pseudo_labels import label_path, read_pseudo_labels
 from flam_train.studies.policies.runs import ALL_LABELS, PSEUDO, Run
 

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from flam_env.checkpoint import parse_json, write_atomically
+from flam_env.worlds.checkpoint import parse_json, write_atomically
 from flam_train.clone import FILE, SIMULATORS, new_model, save_policy
-from flam_train.data.store import EpisodeStore
 from flam_train.engine.processes import logged
 from flam_train.players.chance import RandomPlayer
 from flam_train.players.cloning import BehaviourCloning
 from flam_train.players.policy import Demonstrator, load_policy
 from flam_train.players.scores import LevelScores, play_and_close
 from flam_train.sources.procgen.vec_env import ProcgenVecEnv
+from flam_train.store.store import EpisodeStore
 from flam_train.studies.policies.arms import arm_demonstrations, held_out_demonstrations
 from flam_train.studies.policies.pseudo_labels import label_path, read_pseudo_labels
 from flam_train.studies.policies.runs import CLONING, PLAYERS, PSEUDO, Run

@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from flam_env.checkpoint import fingerprint
-from flam_env.labeller import Labeller
-from flam_train.data.store import EpisodeStore
+from flam_env.labelling.labeller import Labeller
+from flam_env.worlds.checkpoint import fingerprint
 from flam_train.engine import FitConfig
 from flam_train.engine.identity import require_same
 from flam_train.engine.processes import side_by_side
 from flam_train.players.policy import load_policy
 from flam_train.sources.procgen.games import GAMES
+from flam_train.store.store import EpisodeStore
 from flam_train.studies.policies.making import make_policy
 from flam_train.studies.policies.pseudo_labels import make_pseudo_labels
 from flam_train.studies.policies.runs import FIT, PSEUDO, RUNS

@@ -14,19 +14,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from flam_env.checkpoint import write_atomically
-from flam_env.labeller import Labeller
-from flam_train.action_learning import action_scores, all_logits
-from flam_train.data.labelled import LabelledTransitions, action_classes, all_labels, draw_labels
-from flam_train.data.store import EpisodeStore
-from flam_train.data.tokens import token_cache
+from flam_env.labelling.labeller import Labeller
+from flam_env.worlds.checkpoint import write_atomically
+from flam_train.actions.few_labels import LEARNING
+from flam_train.actions.known_actions import LabelledTransitions, action_classes, all_labels, draw_labels
+from flam_train.actions.learning import action_scores, all_logits
+from flam_train.actions.models import DecoderSize, LabelLearning, frame_pairs, learn_decoder, learn_supervised
+from flam_train.actions.watching import watch
 from flam_train.engine.identity import require_same
-from flam_train.few_labels import LEARNING
-from flam_train.labelled_models import DecoderSize, LabelLearning, frame_pairs, learn_decoder, learn_supervised
 from flam_train.presets import SMALL
 from flam_train.store.moments import Moments
+from flam_train.store.store import EpisodeStore
+from flam_train.store.tokens import token_cache
 from flam_train.studies.policies.runs import Run
-from flam_train.watching import watch
 
 
 class PseudoLabels(NamedTuple):

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig
+from flam_train.store.store import EpisodeStore
 from flam_train.studies.policies.runs import CLONING, Run
 
 

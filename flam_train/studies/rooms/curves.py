@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from flam_train.figures import new_figure, png_of
+from flam_train.pictures.figures import new_figure, png_of
 from flam_train.studies.rooms.findings import Finding
 from flam_train.studies.rooms.runs import EXPERIMENTS
 

@@ -11,16 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flam_env.checkpoint import write_atomically
-from flam_train.collect import collect
+from flam_env.worlds.checkpoint import write_atomically
 from flam_train.engine.processes import logged, side_by_side
 from flam_train.evaluate.evaluate import Metric, evaluate
 from flam_train.evaluate.report import format_report
+from flam_train.phases.tokenizer import FILE as TOKENIZER_FILE
+from flam_train.phases.tokenizer import tokenizer
+from flam_train.phases.world_model import world_model
 from flam_train.presets import ROOMS
+from flam_train.sources.collect import collect
 from flam_train.studies.rooms.runs import EXPERIMENTS, FRAMES, SIZE, Run
-from flam_train.tokenizer import FILE as TOKENIZER_FILE
-from flam_train.tokenizer import tokenizer
-from flam_train.world_model import world_model
 
 CURVE = ("step", "time", "rollout_psnr", "frames_exact", "nats_per_frame", "agents_with_own_slot")
 

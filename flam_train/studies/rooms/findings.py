@@ -9,8 +9,8 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from flam_train.engine.identity import require_same
-from flam_train.evaluate.dci import pair_name
 from flam_train.evaluate.report import read_report
+from flam_train.evaluate.rooms.dci import pair_name
 from flam_train.studies.rooms.runs import EXPERIMENTS, Run
 
 DCI = ("disentanglement", "completeness", "informativeness")

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from flam_env.models.factored import WorldModelConfig
 from flam_env.models.tokenizer import TokenizerConfig
-from flam_env.models.world_model import WorldModelConfig
-from flam_train.data.multigrid import Colours, RoomConfig
 from flam_train.engine import FitConfig
-from flam_train.losses import WorldModelLossConfig
+from flam_train.phases.losses import WorldModelLossConfig
 from flam_train.presets import ROOMS
+from flam_train.sources.multigrid import Colours, RoomConfig
 
 FRAMES, SIZE = 100_000, 64
 LARGE_CELLS = 16  # cells along one side of the room in which the number of agents is swept

@@ -10,7 +10,7 @@ import pytest
 from flam_env import Labeller, read_video
 from flam_env.video.files import TimedFrame
 from flam_env.video.rates import resample
-from flam_env.videos import video_rate
+from flam_env.video.reader import video_rate
 
 av = pytest.importorskip("av")
 

@@ -13,12 +13,12 @@ from stable_baselines3 import PPO
 
 import flam_train
 from flam_env import Labeller
-from flam_env.checkpoint import fingerprint
-from flam_env.world import find_world, load_world
-from flam_train.collect import collect
-from flam_train.data.labelled import action_classes
+from flam_env.worlds.checkpoint import fingerprint
+from flam_env.worlds.world import find_world, load_world
+from flam_train.actions.known_actions import action_classes
 from flam_train.players.policy import load_policy
 from flam_train.players.policy_scores import score_policy
+from flam_train.sources.collect import collect
 from flam_train.studies.policies.findings import read_arms
 from flam_train.studies.policies.tables import RATIOS
 

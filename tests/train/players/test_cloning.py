@@ -17,12 +17,12 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from flam_train.cli import main
-from flam_train.data.store import EpisodeStore
 from flam_train.engine import FitConfig
-from flam_train.impala_extractor import ImpalaExtractor
 from flam_train.players.action_likelihood import ActionLikelihood
 from flam_train.players.cloning import BehaviourCloning, CloningConfig
 from flam_train.players.demonstrations import Demonstrations, read_demonstrations
+from flam_train.players.impala_extractor import ImpalaExtractor
+from flam_train.store.store import EpisodeStore
 
 ACTIONS, HEIGHT, WIDTH = 5, 36, 40
 IMPALA = {"features_extractor_class": ImpalaExtractor, "net_arch": []}
@@ -473,7 +473,7 @@ def test_the_command_refuses_stores_of_other_sources(acted, tmp_path, capsys):
 
 def test_the_command_makes_a_policy_that_plays(tmp_path, monkeypatch, capsys):
     pytest.importorskip("procgen")
-    from flam_train.collect import collect
+    from flam_train.sources.collect import collect
     from flam_train.sources.procgen.vec_env import ProcgenVecEnv
 
     monkeypatch.setattr("flam_train.clone.SIMULATORS", 2)
@@ -497,7 +497,7 @@ def test_the_command_makes_a_policy_that_plays(tmp_path, monkeypatch, capsys):
 def test_videos_that_a_world_labelled_become_a_policy_by_commands(tmp_path, monkeypatch):
     pytest.importorskip("procgen")
     imageio = pytest.importorskip("imageio.v3")
-    from flam_train.collect import collect
+    from flam_train.sources.collect import collect
 
     monkeypatch.setattr("flam_train.clone.SIMULATORS", 2)
     played = collect("bigfish", tmp_path / "data", frames=100, random_share=1.0, workers=1, max_episode_frames=30)

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from flam_env.checkpoint import fingerprint, save_network
-from flam_train.collect import collect
+from flam_env.worlds.checkpoint import fingerprint, save_network
 from flam_train.engine import FitConfig
 from flam_train.engine.locks import folder_lock
 from flam_train.engine.precision import uses_bf16
@@ -15,6 +14,7 @@ from flam_train.players.policy import Demonstrator, Policy, PolicyConfig, choose
 from flam_train.players.policy_scores import score_policy
 from flam_train.players.variations import MIRRORS, mirrored_actions, varied
 from flam_train.players.visits import VisitConfig
+from flam_train.sources.collect import collect
 from flam_train.sources.procgen.games import GAMES, distinct_actions
 from flam_train.sources.procgen.simulators import open_simulators
 

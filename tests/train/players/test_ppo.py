@@ -10,17 +10,17 @@ import torch
 pytest.importorskip("procgen")
 pytest.importorskip("stable_baselines3")
 
-from flam_env.checkpoint import fingerprint
-from flam_train.collect import collect
-from flam_train.data.store import EpisodeStore
+from flam_env.worlds.checkpoint import fingerprint
 from flam_train.engine import FitConfig
 from flam_train.players.demonstrations import read_demonstrations
 from flam_train.players.policy import Policy, PolicyConfig, choose, load_policy
 from flam_train.players.policy_fit import imitate
 from flam_train.players.ppo import FILE, reinforce
 from flam_train.players.stages import Stage, StageConfig, demonstrator_of
+from flam_train.sources.collect import collect
 from flam_train.sources.procgen.games import distinct_actions
 from flam_train.sources.procgen.vec_env import ProcgenVecEnv
+from flam_train.store.store import EpisodeStore
 
 TINY = StageConfig(rollouts=2, games=3, rollout=5, batch_size=5, scored=2)
 FIT = FitConfig(steps=2, batch_size=6, learning_rate=1e-3, ema=0.5, precision="fp32")

@@ -13,11 +13,11 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecMonitor, VecTransposeImage
 
-from flam_train.data.store import EpisodeStore
 from flam_train.players.scores import evaluate_on_levels
 from flam_train.sources.procgen.episodes import Game
 from flam_train.sources.procgen.games import ACTIONS, SPLIT_LEVELS, TIME_LIMITS
 from flam_train.sources.procgen.vec_env import ProcgenVecEnv
+from flam_train.store.store import EpisodeStore
 
 
 def played(env, steps: int, seed: int = 3):

@@ -4,8 +4,8 @@ import warnings
 
 import pytest
 
-from flam_train.data.store import EpisodeStore
 from flam_train.store.rates import learned_rate, store_rate, warn_of_store_rate
+from flam_train.store.store import EpisodeStore
 
 
 @pytest.mark.parametrize(

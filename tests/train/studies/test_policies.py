@@ -15,14 +15,14 @@ pytest.importorskip("stable_baselines3")
 from stable_baselines3 import PPO
 
 from flam_env import Labeller
-from flam_env.checkpoint import save_network
-from flam_train.collect import collect
-from flam_train.data.labelled import all_labels, draw_labels
-from flam_train.data.store import EpisodeStore
+from flam_env.worlds.checkpoint import save_network
+from flam_train.actions.known_actions import all_labels, draw_labels
 from flam_train.engine import FitConfig
 from flam_train.players.cloning import CloningConfig
 from flam_train.players.policy import Policy, PolicyConfig
 from flam_train.presets import SMALL
+from flam_train.sources.collect import collect
+from flam_train.store.store import EpisodeStore
 from flam_train.studies.policies import making
 from flam_train.studies.policies import policies as command
 from flam_train.studies.policies.arms import arm_demonstrations, held_out_demonstrations

@@ -10,11 +10,11 @@ from pathlib import Path
 import imageio.v3 as imageio
 import pytest
 
-from flam_env.models.world_model import WorldModelConfig
-from flam_train.data.multigrid import RoomConfig
+from flam_env.models.factored import WorldModelConfig
 from flam_train.engine import FitConfig
-from flam_train.evaluate.dci import pair_name
+from flam_train.evaluate.rooms.dci import pair_name
 from flam_train.presets import ROOMS
+from flam_train.sources.multigrid import RoomConfig
 from flam_train.studies.rooms import experiment as command
 from flam_train.studies.rooms import findings as reading
 from flam_train.studies.rooms import paper
@@ -27,7 +27,7 @@ from flam_train.studies.rooms.runs import EXPERIMENTS, Run
 from flam_train.studies.rooms.tables import TABLES, format_tables, tables
 
 # What hurried runs deserve to hear.
-pytestmark = pytest.mark.filterwarnings("ignore::flam_train.collapse.CollapseWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::flam_train.phases.collapse.CollapseWarning")
 
 RUNS = [run for runs in EXPERIMENTS.values() for run in runs]
 BY_NAME = {run.name: run for run in RUNS}
@@ -92,8 +92,8 @@ def test_a_run_goes_from_its_room_to_its_report_and_on_from_where_it_was_killed(
         finish_run(small_run, *folders, reports)
     assert not path.exists()
 
-    monkeypatch.setattr("flam_train.tokenizer.reconstruction_loss", never)
-    monkeypatch.setattr("flam_train.world_model.world_model_loss", never)
+    monkeypatch.setattr("flam_train.phases.tokenizer.reconstruction_loss", never)
+    monkeypatch.setattr("flam_train.phases.world_model.world_model_loss", never)
     prepare_room(small_run, *folders)
     finish_run(small_run, *folders, reports)
     report = json.loads(path.read_text())

@@ -1,0 +1,1 @@
+"""What few known actions are good for: telling real actions from latent ones, and back."""

@@ -1,0 +1,89 @@
+"""Learns the way back of an action decoder: which latent action stands for a real one."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flam_env.dream.dream import Dream
+from flam_env.heads.action_decoder import ActionDecoder
+from flam_env.heads.action_encoder import ActionEncoder, ActionEncoderConfig
+from flam_env.worlds.checkpoint import round_as_stored
+from flam_env.worlds.units import BOUND
+from flam_train.actions.few_labels import learn_from_labels
+from flam_train.actions.known_actions import Supervision
+from flam_train.actions.player_slot import attention_of
+
+GAINS = (1.0, 2.0, 4.0)
+CHOSEN_BY, REPORTED_BY = slice(0, None, 2), slice(1, None, 2)  # starts of a world
+
+
+def learn_encoder(
+    decoder: ActionDecoder, inputs: tuple[Tensor, Tensor], known: Supervision, **settings: Any
+) -> ActionEncoder:
+    """An encoder, fitted to the slots as far as a decoder that has learned takes them for the player.
+
+    Args:
+        decoder: of the same world; its sizes are the encoder's.
+        inputs: slots (P, 2, K, S) and latent actions (P, K, A) of the labels to learn from, on the CPU.
+        known: the labels.
+        settings: as for `learn_from_labels`, whose errors it raises.
+    """
+    sizes, labels = decoder.config, known.learned
+    encoder = ActionEncoder(
+        ActionEncoderConfig(
+            slot_dim=sizes.slot_dim,
+            latent_dim=sizes.latent_dim,
+            actions=sizes.actions,
+            width=sizes.width,
+            dropout=sizes.dropout,
+        )
+    )
+    data = {"slots": inputs[0][:, 0].float(), "latent_actions": inputs[1]}
+    data |= {"attention": attention_of(decoder, inputs), "actions": torch.from_numpy(labels.actions)}
+    classes = torch.from_numpy(known.classes)
+    encoder.stands_for.copy_(classes)
+    encoder.known.copy_(torch.isin(classes, classes[data["actions"]]))
+    learn_from_labels(encoder, data, labels, lambda model, batch: {"loss": _error(model, batch)}, **settings)
+    return round_as_stored(encoder)
+
+
+def _error(encoder: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Mean squared error of the latent actions of all slots, each as far as it is the player."""
+    actions = batch["actions"][:, None].expand(batch["attention"].shape)
+    errors = (encoder(batch["slots"], actions).float() - batch["latent_actions"]).square().mean(-1)
+    return (errors * batch["attention"]).sum(-1).mean()
+
+
+def choose_gain(dream: Dream, decoder: ActionDecoder, encoder: ActionEncoder) -> None:
+    """Sets the gain with which the controlled slot most often does what it is asked for, after every other start."""
+    scores = []
+    for gain in GAINS:
+        encoder.gain.fill_(gain)
+        scores.append(share_obeyed(dream, decoder, encoder, [int(decoder.controlled_slot)], CHOSEN_BY))
+    encoder.gain.fill_(GAINS[scores.index(max(scores))])
+
+
+@torch.inference_mode()
+def share_obeyed(
+    dream: Dream, decoder: ActionDecoder, encoder: ActionEncoder, steered: list[int], starts: slice
+) -> float:
+    """How often a dream does what these slots are asked for: the decoder reads it from what the dream shows next.
+
+    Every known real action is asked for once after the beginning of each of these starts of the world, where the other
+    slots do what they did.
+    """
+    world, device, obeyed = dream.world, encoder.gain.device, []
+    context = min(world.model.window, world.starts.tokens.shape[1] - 1)
+    state = dream.reset(world.starts.tokens[starts, :context])
+    slots, usual = state.slots.to(device), world.starts.actions[starts, context - 1].clamp(-BOUND, BOUND).to(device)
+    for action in encoder.choices:
+        latent_actions = usual.clone()
+        asked = action.expand(len(slots), len(steered))
+        latent_actions[:, steered] = encoder.encode(slots[:, steered], asked)
+        after, _ = dream.step(state, latent_actions)
+        around = state.frame.followed_by(after.frame)
+        seen = dream.units.from_model(dream.model.infer(around).mode[:, 0])
+        told = decoder(around.slots.to(device), seen.to(device)).logits.argmax(-1)
+        obeyed.append(encoder.stands_for[told] == action)
+    return torch.cat(obeyed).float().mean().item()

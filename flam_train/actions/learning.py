@@ -1,0 +1,75 @@
+"""Learning to tell real actions from a few labels: the action decoder and the model beside it learn by this."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, nll_loss
+
+from flam_train.actions.few_labels import learn_from_labels, seen_by
+from flam_train.actions.known_actions import LabelledTransitions
+from flam_train.engine import FitResult
+
+BINS = 10
+
+
+def learn_actions(
+    network: nn.Module, inputs: tuple[Tensor, Tensor], labels: LabelledTransitions, **settings: Any
+) -> FitResult:
+    """Fits a network to labels with cross-entropy.
+
+    Args:
+        network: called with both inputs; gives logits (B, C), alone or under that name.
+        inputs: (P, ...) each, on the CPU.
+        labels: P of them.
+        settings: as for `learn_from_labels`, whose errors it raises.
+    """
+    data = {"first": inputs[0], "second": inputs[1], "actions": torch.from_numpy(labels.actions)}
+    return learn_from_labels(network, data, labels, _score, **settings)
+
+
+def _score(network: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    logits = _logits(network(batch["first"], batch["second"])).float()
+    right = (logits.argmax(-1) == batch["actions"]).float().mean()
+    return {"loss": cross_entropy(logits, batch["actions"]), "accuracy": right}
+
+
+def all_logits(network: nn.Module, inputs: tuple[Tensor, Tensor]) -> Tensor:
+    """Logits (P, C) of inputs (P, ...) each, computed where the network is, returned on the CPU."""
+    return torch.cat([_logits(output).cpu() for output in seen_by(network, inputs)])
+
+
+def _logits(output: Any) -> Tensor:
+    return output if isinstance(output, Tensor) else output.logits
+
+
+def calibrated_temperature(logits: Tensor, actions: Tensor) -> float:
+    """What to divide logits (P, C) by to make actions int64 (P,) most likely (temperature scaling, Guo et al. 2017)."""
+    temperatures = torch.linspace(-2.0, 2.0, 401).exp()
+    losses = torch.stack([cross_entropy(logits / temperature, actions) for temperature in temperatures])
+    return temperatures[losses.argmin()].item()
+
+
+def action_scores(logits: Tensor, actions: Tensor, classes: np.ndarray) -> dict[str, float]:
+    """How well logits (P, C) tell actions int64 (P,).
+
+    Args:
+        logits: of each real action.
+        actions: the true ones.
+        classes: int64 (C,), the action that stands for all those with the same effect.
+
+    Returns:
+        accuracy; class_accuracy, where actions of equal effect count as the same; cross_entropy; calibration_error: the
+        mean distance, over ten bins of confidence, between how sure the network is and how often it is right.
+    """
+    told, same = logits.argmax(-1), torch.from_numpy(classes)
+    certainty, right = logits.softmax(-1).amax(-1), (told == actions).float()
+    bins = (certainty * BINS).long().clamp(max=BINS - 1)
+    gaps = torch.zeros(BINS).index_add(0, bins, certainty - right)
+    return {
+        "accuracy": right.mean().item(),
+        "class_accuracy": (same[told] == same[actions]).float().mean().item(),
+        "cross_entropy": nll_loss(logits.log_softmax(-1), actions).item(),
+        "calibration_error": (gaps.abs().sum() / len(actions)).item(),
+    }

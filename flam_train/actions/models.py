@@ -1,0 +1,139 @@
+"""The two models that learn real actions from a few labels: one through a world, and beside it one without (4.3)."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flam_env.heads.action_decoder import ActionDecoder, ActionDecoderConfig
+from flam_env.worlds.checkpoint import round_as_stored
+from flam_env.worlds.world import World
+from flam_train.actions.few_labels import LearningConfig, hold_out
+from flam_train.actions.inverse_model import SupervisedInverse, SupervisedInverseConfig
+from flam_train.actions.known_actions import LabelledTransitions
+from flam_train.actions.learning import all_logits, calibrated_temperature, learn_actions
+from flam_train.engine import FitConfig, FitResult
+from flam_train.store.moments import Moments, read_clips
+from flam_train.store.store import EpisodeStore
+
+FEW_LABELS = 3000
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderSize:
+    """What is free to choose of a decoder."""
+
+    width: int = 128
+    """of the layers that each slot passes on its own"""
+    dropout: float | None = None
+    """share of what a layer sees that is left out in training, of both models; by default 0.2, or 0.5 where there are
+    fewer than 3000 labels, which was best of both on Bigfish"""
+
+    def dropout_for(self, labels: int) -> float:
+        """What is given, or the default for so many labels."""
+        return (0.5 if labels < FEW_LABELS else 0.2) if self.dropout is None else self.dropout
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelLearning:
+    """How both models learn.
+
+    Attributes:
+        actions: C, number of real actions.
+        size: of the decoder, and the dropout of both models.
+        config: how labels are used.
+        fit_config: budget and optimiser.
+        identity: what makes a run another one, as for `fit`.
+    """
+
+    actions: int
+    size: DecoderSize
+    config: LearningConfig
+    fit_config: FitConfig
+    identity: dict[str, Any]
+
+    def settings(self, model: Any) -> dict[str, Any]:
+        """The arguments of `learn_from_labels` that are the same for all models; model: the config of this one."""
+        identity = self.identity | {"model": asdict(model)}
+        return {"config": self.config, "fit_config": self.fit_config, "identity": identity}
+
+
+def learn_decoder(
+    world: World,
+    inputs: tuple[Tensor, Tensor],
+    labels: LabelledTransitions,
+    learning: LabelLearning,
+    out: Path,
+    product: Path | None = None,
+) -> tuple[ActionDecoder, FitResult]:
+    """A calibrated decoder.
+
+    Args:
+        world: whose slots and latent actions.
+        inputs: slots (P, 2, K, S) and latent actions (P, K, A) of the transitions, on the CPU.
+        labels: P of them.
+        learning: how.
+        out: folder of the run, which is resumed.
+        product: as for `fit`.
+
+    Raises:
+        ValueError: inputs and labels of different length, labels of one episode only, or `out` holds another run.
+    """
+    config = ActionDecoderConfig(
+        slots=world.model.slots,
+        slot_dim=world.model.slot_dim,
+        latent_dim=world.action_shape[-1],
+        actions=learning.actions,
+        width=learning.size.width,
+        dropout=learning.size.dropout_for(len(labels)),
+    )
+    torch.manual_seed(learning.fit_config.seed)
+    network = ActionDecoder(config)
+    result = learn_actions(network, inputs, labels, out=out, product=product, **learning.settings(config))
+    round_as_stored(network)
+    _calibrate(network, inputs, labels, learning)
+    return network, result
+
+
+def _calibrate(
+    network: ActionDecoder | SupervisedInverse,
+    inputs: tuple[Tensor, Tensor],
+    labels: LabelledTransitions,
+    learning: LabelLearning,
+) -> None:
+    held_out = torch.from_numpy(hold_out(labels, learning.config.held_out, learning.fit_config.seed)[1])
+    logits = all_logits(network, (inputs[0][held_out], inputs[1][held_out]))
+    temperature = calibrated_temperature(logits, torch.from_numpy(labels.actions)[held_out])
+    network.temperature.fill_(temperature).copy_(network.temperature.half())
+
+
+def learn_supervised(
+    pairs: tuple[Tensor, Tensor], labels: LabelledTransitions, learning: LabelLearning, out: Path
+) -> SupervisedInverse:
+    """The model without the world, calibrated.
+
+    Args:
+        pairs: frames uint8 (P, H, W, 3) before and after, as `frame_pairs` gives them.
+        labels: P of them.
+        learning: how.
+        out: folder of the run, which is resumed.
+
+    Raises:
+        ValueError: as for `learn_decoder`.
+    """
+    config = SupervisedInverseConfig(
+        size=pairs[0].shape[1], actions=learning.actions, dropout=learning.size.dropout_for(len(labels))
+    )
+    torch.manual_seed(learning.fit_config.seed)
+    network = SupervisedInverse(config)
+    learn_actions(network, pairs, labels, out=out, **learning.settings(config))
+    _calibrate(network, pairs, labels, learning)
+    return network
+
+
+def frame_pairs(store: EpisodeStore, at: Moments) -> tuple[Tensor, Tensor]:
+    """Frames uint8 (P, H, W, 3) of moments and of those that follow, in the order of the moments."""
+    before, after = torch.from_numpy(read_clips(store, at, 2)).unbind(1)
+    return before, after

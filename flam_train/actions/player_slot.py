@@ -1,0 +1,21 @@
+"""Which slot the player is: what the attention of an action decoder tells of labelled transitions."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flam_env.heads.action_decoder import ActionDecoder
+from flam_train.actions.few_labels import seen_by
+
+
+def attention_of(network: ActionDecoder, inputs: tuple[Tensor, Tensor]) -> Tensor:
+    """How much each slot is the player: (P, K) of slots (P, 2, K, S) and latent actions (P, K, A), on the CPU."""
+    return torch.cat([output.attention.cpu() for output in seen_by(network, inputs)])
+
+
+def share_of_episodes(attention: Tensor, episodes: np.ndarray, slot: int) -> float:
+    """In what share of the episodes, int64 (P,), this slot gets more attention (P, K) than any other."""
+    _, numbers = np.unique(episodes, return_inverse=True)
+    totals = torch.zeros(int(numbers.max()) + 1, attention.shape[1])
+    totals.index_add_(0, torch.from_numpy(numbers), attention)
+    return (totals.argmax(1) == slot).float().mean().item()

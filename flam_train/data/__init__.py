@@ -1,1 +1,0 @@
-"""Data sources, the episode store and the token cache."""

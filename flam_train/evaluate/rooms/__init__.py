@@ -1,0 +1,1 @@
+"""Measures of rooms whose truth is known: do slots follow agents?"""

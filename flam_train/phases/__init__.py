@@ -1,0 +1,1 @@
+"""What makes a world, phase by phase, and what it minimises."""

@@ -1,0 +1,109 @@
+"""What is minimised: pure functions of what the networks computed."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from flam_env.models.factored import FactoredWorldModel
+from flam_env.models.protocol import Prediction, WorldModel
+from flam_env.validation import check_fields
+
+Weighting = Literal["even", "changed"]
+DIAGNOSED_CLIPS = 4  # accuracy is logged from the first clips of a batch; an argmax over all logits would cost time
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldModelLossConfig:
+    """The objective of equation 6, and the alternatives to it that were measured."""
+
+    information_price: float = 0.15
+    """Weight of one nat of latent action against one nat of a frame's tokens, c: beta is c / N for a mean over N
+    patches. For target="code" it multiplies the KL over N in the same way."""
+    free_share: float = 0.05
+    """First share of the run in which information is free (beta = 0), against posterior collapse."""
+    ramp_share: float = 0.1
+    """Share of the run over which beta then rises linearly to its value."""
+    weighting: Weighting = "even"
+    """`changed`: patches whose token changes share half of the weight, the others the other half."""
+
+    def __post_init__(self):
+        check_fields(self)
+        if self.information_price < 0 or not 0 <= self.free_share <= 1 or not 0 <= self.ramp_share <= 1:
+            raise ValueError(f"expected information_price >= 0, free_share and ramp_share in [0, 1], got {self}")
+
+
+def reconstruction_loss(frames: Tensor, reconstructions: Tensor) -> Tensor:
+    """Equation 1: mean squared error of (B, 3, H, W) frames."""
+    return (frames - reconstructions.float()).square().mean()
+
+
+def prediction_loss(model: FactoredWorldModel, tokens: Tensor, prediction: Prediction, weighting: Weighting) -> Tensor:
+    """First term of equation 6: mean over B, T - 1 and N of the loss of one patch.
+
+    For target="code" the squared error of the code, averaged over its channels; for target="token" the cross-entropy
+    of the token in nats; for target="level" the sum over channels of the cross-entropy of the level.
+    """
+    after = tokens[:, 1:].long()
+    if model.config.target == "code":
+        error = (prediction.output - model.quantizer.codes(after)).square().mean(-1)
+    elif model.config.target == "token":
+        error = _nats(prediction.output, after)
+    else:
+        error = _nats(prediction.output, model.quantizer.steps(after)).sum(-1)
+    if weighting == "even":
+        return error.mean()
+    changed = (after != tokens[:, :-1]).float()
+    still = 1 - changed
+    halves = [(error * part).sum() / part.sum().clamp(min=1) for part in (changed, still)]
+    return (halves[0] + halves[1]) / 2
+
+
+def _nats(logits: Tensor, classes: Tensor) -> Tensor:
+    """Cross-entropy of logits (..., classes) at the classes (...) -> (...)."""
+    return cross_entropy(logits.flatten(0, -2), classes.flatten(), reduction="none").view(classes.shape)
+
+
+def information_weight(config: WorldModelLossConfig, patches: int, share: float) -> float:
+    """Beta at a share of the run: 0 while information is free, then a linear ramp to information_price / N."""
+    ramp = (share - config.free_share) / max(config.ramp_share, 1e-9)
+    return config.information_price / patches * min(max(ramp, 0.0), 1.0)
+
+
+def world_model_loss(
+    model: FactoredWorldModel, tokens: Tensor, prediction: Prediction, config: WorldModelLossConfig, share: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Equation 6: prediction error plus beta times the KL, summed over slots and dimensions, averaged over B and T."""
+    error = prediction_loss(model, tokens, prediction, config.weighting)
+    nats = prediction.posterior.nats.sum(-1).mean()
+    loss = error + information_weight(config, model.config.patches, share) * nats
+    return loss, {"prediction": error.detach()} | diagnosis(model, tokens, prediction, DIAGNOSED_CLIPS)
+
+
+@torch.no_grad()
+def diagnosis(model: WorldModel, tokens: Tensor, prediction: Prediction, clips: int | None = None) -> dict[str, Tensor]:
+    """Signs of health or collapse: accuracy on changed tokens, nats, slots in use.
+
+    Accuracies are those of the first `clips` clips, by default of all.
+    """
+    few = slice(clips)
+    after = tokens[few, 1:]
+    right = model.next_tokens(prediction.output[few]) == after
+    changed = after != tokens[few, :-1]
+    owned = prediction.observed.masks.mean((0, 1, 3))
+    posterior = prediction.posterior
+    nats = tokens.new_zeros(model.actions.slots, dtype=torch.float32)
+    if posterior is not None:
+        nats = posterior.nats.mean((0, 1))
+    return {
+        "accuracy_changed": (right & changed).sum() / changed.sum().clamp(min=1),
+        "accuracy_still": (right & ~changed).sum() / (~changed).sum().clamp(min=1),
+        "frames_exact": right.all(-1).float().mean(),
+        "nats_per_frame": nats.sum(),
+        "nats_per_slot_least": nats.min(),
+        "nats_per_slot_most": nats.max(),
+        "active_slots": (nats > 0.1).sum().float(),
+        "slots_with_patches": (owned > 0.2 / owned.numel()).sum().float(),
+    }

@@ -1,0 +1,139 @@
+"""Phase two: learns the factored world model on the tokens of a store (paper 4.2, equation 6)."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flam_env.models.factored import FactoredWorldModel, WorldModelConfig
+from flam_env.models.protocol import WorldModel
+from flam_env.worlds.checkpoint import fingerprint, round_as_stored, save_network
+from flam_env.worlds.units import ActionUnits
+from flam_env.worlds.world import World, WorldSettings, save_clips, save_world
+from flam_train.engine import DrawBatch, FitConfig, Loss, Progress, fit, training_device
+from flam_train.evaluate.rollouts import quick_scores
+from flam_train.evaluate.rooms.clips import draw_room_clips, holds_rooms
+from flam_train.phases.collapse import warn_of_collapse
+from flam_train.phases.export import START_FRAMES, bare_world, finish_world
+from flam_train.phases.losses import WorldModelLossConfig, world_model_loss
+from flam_train.phases.tokenizer import FILE as TOKENIZER
+from flam_train.phases.tokenizer import choose_tokenizer
+from flam_train.presets import SMALL
+from flam_train.store.clips import check_length, draw_clips
+from flam_train.store.rates import learned_rate
+from flam_train.store.tokens import TokenSplit
+from flam_train.store.training_data import TrainingData, open_data, token_splits
+
+CLIP_FRAMES = 16  # frames of a training clip; every one but the last is a transition
+WATCHED_CLIPS, WATCHED_STEPS = 32, 16  # held-out clips, and predicted frames, that are looked at during training
+SHOWN_CLIPS = 16  # real held-out clips that a world carries, to show itself on
+
+
+def world_model(
+    data: Path,
+    *,
+    out: Path,
+    model: WorldModelConfig = SMALL.world_model,
+    fit_config: FitConfig = SMALL.world_model_fit,
+    loss: WorldModelLossConfig = SMALL.loss,
+    evaluate_every: int = 1000,
+) -> Path:
+    """Trains a world model on a store or a pack, with the tokenizer that `out` holds, and completes the world in `out`.
+
+    Args:
+        data: a store of episodes, or a pack, which brings the tokenizer if `out` has none; its train split is learned,
+            its val split watched and used for starts.
+        out: the directory of the world; training logs go to `out/training/world_model`. A run that was interrupted
+            goes on where it was.
+        model: sizes; `grid` and `levels` are the tokenizer's, whatever is given.
+        fit_config: budget and optimiser.
+        loss: the objective.
+        evaluate_every: steps between looks at held-out rollouts.
+
+    Returns:
+        The directory of the world, ready for `gym.make("FLAM-v0", checkpoint=...)`.
+
+    Raises:
+        FileNotFoundError: `out` has no tokenizer yet.
+        ValueError: no such data, frames of another size, or `out` holds another run.
+    """
+    store = open_data(data)
+    tokenizer = choose_tokenizer(store, out)
+    model = replace(model, grid=tokenizer.config.grid, levels=tokenizer.config.levels)
+    torch.manual_seed(fit_config.seed)
+    settings = WorldSettings(source=store.source, frames_per_second=learned_rate(store))
+    world = bare_world(tokenizer, FactoredWorldModel(model), settings)
+
+    def objective(network: nn.Module, tokens: Tensor, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
+        return world_model_loss(bare(network), tokens, network(tokens), loss, progress.share)
+
+    identity = {"model": asdict(model), "loss": asdict(loss)}
+    return train_world(world, store, objective, fit_config, Path(out), "world_model", identity, evaluate_every)
+
+
+def train_world(
+    world: World,
+    store: TrainingData,
+    objective: Loss,
+    fit_config: FitConfig,
+    out: Path,
+    phase: str,
+    identity: dict[str, Any],
+    evaluate_every: int,
+    units: ActionUnits | None = None,
+) -> Path:
+    """Fits a world's model to the tokens of a store, watched on held-out levels, and completes the world in `out`.
+
+    A pack does as well as a store. Action units are those given, by default measured anew.
+    """
+    draw_watched = draw_room_clips if holds_rooms(store) else draw_clips
+    watched = draw_watched(store, "val", WATCHED_CLIPS, world.settings.context + WATCHED_STEPS)
+    shown = draw_clips(store, "test", SHOWN_CLIPS, START_FRAMES)
+    for split, length in (("train", CLIP_FRAMES), ("val", START_FRAMES)):  # complain now, not after the training
+        check_length(store, split, length)
+    splits = token_splits(store, world.tokenizer, training_device())
+    if not (out / TOKENIZER).is_file():  # so that the run can go on with a store too
+        save_network(out / TOKENIZER, world.tokenizer, source=store.source)
+
+    def look(averaged: WorldModel) -> dict[str, float]:
+        scores = quick_scores(replace(world, model=averaged), watched)
+        warn_of_collapse(scores, averaged.slots, averaged.actions.inferred)
+        return scores
+
+    result = fit(
+        world.model,
+        objective,
+        _clip_batches(splits["train"]),
+        fit_config,
+        out / "training" / phase,
+        evaluate=look,
+        evaluate_every=evaluate_every,
+        frames_per_batch=fit_config.batch_size * CLIP_FRAMES,
+        identity=identity | {"tokenizer": fingerprint(world.tokenizer)} | store.identity(),
+        product=out / "world_model.safetensors",
+    )
+    world.model.load_state_dict(result.ema)
+    if result.main:
+        save_clips(out, shown.frames)
+        round_as_stored(world.model.eval())
+        finished = finish_world(world, splits, units)
+        world.model.cpu()
+        save_world(out, finished)
+    return out
+
+
+def _clip_batches(split: TokenSplit) -> DrawBatch:
+    starts = split.starts(CLIP_FRAMES)
+
+    def batches(generator: torch.Generator, count: int) -> Tensor:
+        chosen = torch.randint(len(starts), (count,), generator=generator)
+        return split.clips(starts[chosen.numpy()], CLIP_FRAMES)
+
+    return batches
+
+
+def bare(network: nn.Module) -> Any:
+    """The model under torch.compile's wrapper."""
+    return getattr(network, "_orig_mod", network)  # type: ignore[arg-type]

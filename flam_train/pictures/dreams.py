@@ -1,0 +1,58 @@
+"""`flam-train dreams`: long dreams under sampled actions, as a picture: do things stay whole?"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from flam_env.dream.dream import Dream
+from flam_env.worlds.world import load_world
+from flam_train.evaluate.rollouts import roll, sampled_actions
+from flam_train.pictures.sheets import contact_sheet, write_png
+
+SHOWN_STEPS = (1, 2, 4, 8, 12, 16, 24, 32, 50, 75, 100)
+
+
+def dreams(
+    world: str = "bigfish",
+    *,
+    out: Path = Path("demo/dreams.png"),
+    count: int = 8,
+    steps: int = 100,
+    seed: int = 0,
+    device: str = "auto",
+) -> Path:
+    """Dreams from the world's starts under actions drawn from its bank, and shows some of the frames.
+
+    Args:
+        world: name of a bundled world or directory of one's own.
+        out: the picture, a PNG.
+        count: how many dreams, each from another start.
+        steps: how long.
+        seed: of starts and actions.
+        device: cpu, cuda or auto.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        FileNotFoundError: no such world.
+        ValueError: no dream, or no step, is asked for.
+    """
+    if count < 1 or steps < 1:
+        raise ValueError(f"expected count >= 1 and steps >= 1, got {count} and {steps}")
+    dream = Dream(load_world(world), device)
+    starts = dream.world.starts
+    random = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(starts.tokens), generator=random)[:count]
+    actions = sampled_actions(dream.world, len(chosen), steps, random)
+    context = starts.tokens[chosen, : dream.world.settings.context]
+    frames = roll(dream, context, actions).cpu().numpy()
+    first = dream.frame(dream.reset(context)).cpu().numpy()
+    shown = [step for step in SHOWN_STEPS if step <= steps]
+    rows = {
+        f"start {start}, then steps {', '.join(map(str, shown))}": np.stack([before, *(row[s - 1] for s in shown)])
+        for start, before, row in zip(chosen.tolist(), first, frames, strict=True)
+    }
+    write_png(Path(out), contact_sheet(rows))
+    return Path(out)

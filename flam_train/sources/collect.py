@@ -1,0 +1,131 @@
+"""Collects episodes into a store: one process per core, killed and started again as you like.
+
+Episode `index` of an agent in a split is the same whatever the number of processes and interruptions, and so is
+the set of episodes.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from flam_train.engine.processes import available_cores
+from flam_train.sources.multigrid import RoomConfig
+from flam_train.sources.procgen.games import GAMES
+from flam_train.sources.recorders import AGENTS, ProcgenRecorder, Recorder, RoomRecorder
+from flam_train.sources.schedule import Schedule, Stream, quotas
+from flam_train.sources.workers import Job, work_off
+from flam_train.store.episode import import_h5py
+from flam_train.store.store import SPLITS, EpisodeStore
+
+
+def collect(
+    game: Literal["bigfish", "leaper", "starpilot", "multigrid"],
+    out: Path,
+    frames: int = 100_000,
+    size: int = 64,
+    random_share: float | None = None,
+    workers: int = 0,
+    seed: int = 0,
+    max_episode_frames: int | None = None,
+    demonstrator: Path | None = None,
+    native: bool = False,
+    room: RoomConfig | None = None,
+) -> EpisodeStore:
+    """Collects episodes of a Procgen game or a MultiGrid room, split 80/10/10; run again to resume or to extend.
+
+    Splits of a game have disjoint levels, splits of a room have seeds of their own.
+
+    Args:
+        game: which game, or multigrid for a room of agents that act at random.
+        out: folder of the store.
+        frames: frames of all splits together; whole episodes are kept, so there will be a few more.
+        size: height and width of the frames in pixels: 64, 128 or 224 for a game, a multiple of its cells for a room.
+        random_share: games only: share of the frames played by the sticky random agent instead of the planner, 0.3
+            by default.
+        workers: processes; 0 for one per core.
+        seed: decides every episode.
+        max_episode_frames: longer episodes are cut; 1000 by default for a game, 100 for a room.
+        demonstrator: games only: a policy.safetensors of `flam-train demonstrator` or `reinforce`, which plays instead
+            of the planner.
+        native: games only: keep the simulator's own 64-pixel pictures, which policies of the plain game see, in place
+            of its 512-pixel render, averaged down.
+        room: multigrid only: who is in the room, by default what `RoomConfig` says.
+
+    Raises:
+        ValueError: an argument is out of range or of another source, or the folder holds something else.
+        ImportError: an optional package is missing.
+        ChildProcessError: a worker process was killed; run it again to resume.
+    """
+    recorder = _recorder(game, size, random_share, max_episode_frames, demonstrator, native, room)
+    _check_numbers(frames, recorder, workers, seed)
+    import_h5py()
+    recorder.require()
+    settings = {"seed": seed, **recorder.settings()}
+    store = EpisodeStore.create(out, source=recorder.source, size=size, settings=settings)
+    wanted = quotas(frames, recorder.random_share, recorder.expert)
+    schedule = Schedule(wanted=wanted, longest=recorder.longest, done=_recorded(store))
+    work_off(Job(recorder=recorder, store=store, seed=seed), schedule, workers or available_cores())
+    return store
+
+
+def _recorder(
+    game: str,
+    size: int,
+    random_share: float | None,
+    max_episode_frames: int | None,
+    demonstrator: Path | None,
+    native: bool,
+    room: RoomConfig | None,
+) -> Recorder:
+    """The source of a name, if the options belong to it."""
+    if game == "multigrid":
+        if random_share is not None:
+            raise ValueError(
+                f"expected --random-share for games of Procgen only, got {random_share} for multigrid, where all "
+                "agents act at random; leave it out"
+            )
+        if demonstrator is not None or native:
+            raise ValueError(
+                f"expected --demonstrator and --native for games of Procgen only, got {demonstrator} and {native} for "
+                "multigrid; leave them out"
+            )
+        return RoomRecorder(
+            room=room or RoomConfig(), size=size, longest=100 if max_episode_frames is None else max_episode_frames
+        )
+    if game not in GAMES:
+        raise ValueError(f"expected {', '.join(GAMES)} or multigrid, got {game!r}; name one of them")
+    if room is not None:
+        raise ValueError(
+            f"expected --agents, --tied, --colours and --cells for multigrid only, got {room} for {game}; "
+            "leave them out"
+        )
+    return ProcgenRecorder(
+        game=game,
+        size=size,
+        longest=1000 if max_episode_frames is None else max_episode_frames,
+        random_share=0.3 if random_share is None else random_share,
+        demonstrator=demonstrator,
+        native=native,
+    )
+
+
+def _check_numbers(frames: int, recorder: Recorder, workers: int, seed: int) -> None:
+    longest, random_share = recorder.longest, recorder.random_share
+    if frames < 10 or longest < 1 or workers < 0 or seed < 0 or not 0 <= random_share <= 1:
+        raise ValueError(
+            "expected frames >= 10, max_episode_frames >= 1, workers >= 0, seed >= 0 and 0 <= random_share <= 1, "
+            f"got {frames}, {longest}, {workers}, {seed} and {random_share}; change what is out of range"
+        )
+
+
+def _recorded(store: EpisodeStore) -> dict[Stream, dict[int, int]]:
+    """Frames of the episodes that a store already has, by stream and index."""
+    done: dict[Stream, dict[int, int]] = {(split, agent): {} for split in SPLITS for agent in AGENTS}
+    for split in SPLITS:
+        for record in store.episodes(split):
+            name, _, index = record.path.stem.rpartition("-")
+            if name != record.agent or name not in AGENTS or not index.isdigit():
+                raise ValueError(
+                    f"expected episodes of {list(AGENTS)} named agent-number, got {record.path}; move it away"
+                )
+            done[split, name][int(index)] = record.frames
+    return done

@@ -1,0 +1,279 @@
+"""Options of the world model: a background sink, focus, difference, and the paper's two ablations."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from flam_env import Dream, Labeller, load_world, save_world
+from flam_env.dream.dream import replace_rows, slot_owners
+from flam_env.models.factored import FactoredWorldModel, WorldModelConfig
+from flam_env.models.factorizer import SlotAttention
+from flam_env.worlds.checkpoint import round_as_stored
+from flam_train.evaluate.rooms.clips import owning_slots
+from flam_train.evaluate.rooms.dci import own_slots
+from flam_train.phases.losses import WorldModelLossConfig, world_model_loss
+
+CONFIG = WorldModelConfig(
+    grid=6, group=2, levels=(3, 3), slots=5, latent_dim=7, dim=24, heads=2, layers=3, iterations=2, window=4
+)
+BATCH, TIME = 3, 11
+OPTIONS = [
+    {"background_sink": True},
+    {"focus": True},
+    {"difference": True},
+    {"recurrence": True},
+    {"coupled": True},
+    {"background_sink": True, "focus": True, "recurrence": True, "coupled": True},
+]
+
+
+@pytest.fixture(params=OPTIONS, ids=" and ".join)
+def options(request):
+    return request.param
+
+
+def build(**changes):
+    torch.manual_seed(0)
+    model = FactoredWorldModel(replace(CONFIG, **changes)).eval()
+    for name, parameter in model.named_parameters():  # heads start small; make every path loud
+        if parameter.ndim > 1 and "embedding" not in name:
+            torch.nn.init.normal_(parameter, std=0.5 / parameter[0].numel() ** 0.5)
+    return model
+
+
+def clips(seed=0):
+    return torch.randint(9, (BATCH, TIME, CONFIG.patches), generator=torch.Generator().manual_seed(seed))
+
+
+def weights(**changes):
+    torch.manual_seed(0)
+    return FactoredWorldModel(replace(CONFIG, **changes)).state_dict()
+
+
+@pytest.fixture
+def world(tiny_world, options):
+    """A world with random weights and the options, in which things move."""
+    torch.manual_seed(0)
+    model = FactoredWorldModel(replace(tiny_world.model.config, **options)).eval().requires_grad_(False)
+    model.aggregator.head.weight.normal_(std=1.5)
+    return replace(tiny_world, model=round_as_stored(model))
+
+
+# --- what an option adds ----------------------------------------------------------------------------------------
+
+
+def test_a_sink_adds_one_number_and_other_options_nothing():
+    plain = weights()
+    assert set(weights(background_sink=True)) - set(plain) == {"factorizer.slot_attention.sink_gain"}
+    for option in ("focus", "difference", "coupled"):
+        changed = weights(**{option: True})
+        assert list(changed) == list(plain) and all(torch.equal(changed[name], plain[name]) for name in plain)
+
+
+def test_sharpness_scales_the_competition_at_the_start():
+    soft, sharp = (weights(sharpness=value)["factorizer.slot_attention.project_query.weight"] for value in (0.5, 2.0))
+    torch.testing.assert_close(sharp, 4 * soft)
+
+
+def test_recurrence_has_a_predictor_in_place_of_temporal_attention():
+    plain, recurrent = weights(), weights(recurrence=True)
+    assert {name.split(".")[1] for name in set(plain) - set(recurrent)} == {"temporal_attention"}
+    added = {name.split(".")[1] for name in set(recurrent) - set(plain)}
+    assert added == {"predictor_attention", "predictor_feed_forward"}
+
+
+def test_every_parameter_gets_gradient(options):
+    model, tokens = build(**options).train(), clips()
+    loss, _ = world_model_loss(model, tokens, model(tokens), WorldModelLossConfig(free_share=0.0), share=1.0)
+    loss.backward()
+    silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    assert silent == []
+
+
+def test_permuting_the_slot_embeddings_permutes_everything(options):
+    model, tokens = build(**options), clips()
+    order = torch.tensor([3, 0, 4, 2, 1])
+    before = model(tokens)
+    model.factorizer.slot_embedding.data = model.factorizer.slot_embedding.data[order]
+    after = model(tokens)
+    torch.testing.assert_close(after.observed.slots, before.observed.slots[:, :, order], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(after.observed.masks, before.observed.masks[:, :, order], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(after.posterior.mean, before.posterior.mean[:, :, order], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(after.output, before.output, atol=1e-3, rtol=1e-3)
+
+
+def test_bfloat16_agrees_with_float32_within_three_percent(options):
+    model, tokens = build(**options), clips()
+    exact = model(tokens).output
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model(tokens).output
+    assert (rough - exact).square().mean().sqrt() < 0.03 * exact.std()
+
+
+@pytest.mark.parametrize("pieces", [(1,) * TIME, (4, 5, 2), (7, 1, 3)])
+def test_a_clip_in_pieces_gives_the_slots_of_one_pass(options, pieces):
+    model, tokens = build(**options), clips()
+    whole, history, parts = model.observe(tokens).slots, None, []
+    for piece in tokens.split(pieces, dim=1):
+        slots = model.observe(piece, history)
+        parts.append(slots.slots)
+        history = slots.history
+    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=1e-4)
+
+
+# --- coupled ----------------------------------------------------------------------------------------------------
+
+
+def test_a_coupled_action_sees_every_slots_future():
+    model = build(coupled=True)
+    slots = torch.randn(BATCH, CONFIG.slots, CONFIG.dim)
+    after = torch.randn(BATCH, CONFIG.slots, CONFIG.dim, requires_grad=True)
+    mean = model.inverse_dynamics(slots, after).mean
+    for i in range(CONFIG.slots):
+        (gradient,) = torch.autograd.grad(mean[:, i].square().sum(), after, retain_graph=True)
+        assert (gradient.abs().amax((0, 2)) > 1e-6).all()
+
+
+def test_a_coupled_prediction_sees_every_slots_action():
+    model = build(coupled=True)
+    slots = torch.randn(BATCH, CONFIG.slots, CONFIG.dim)
+    actions = torch.randn(BATCH, CONFIG.slots, CONFIG.latent_dim, requires_grad=True)
+    predicted = model.forward_dynamics(slots, actions)
+    for i in range(CONFIG.slots):
+        (gradient,) = torch.autograd.grad(predicted[:, i].square().sum(), actions, retain_graph=True)
+        assert (gradient.abs().amax((0, 2)) > 1e-6).all()
+
+
+# --- recurrence -------------------------------------------------------------------------------------------------
+
+
+def test_recurrent_slots_see_all_frames_before_and_none_after():
+    model, tokens = build(recurrence=True), clips()
+    changed = tokens.clone()
+    changed[:, 4] = (changed[:, 4] + 1) % 9
+    before, after = model.observe(tokens).slots, model.observe(changed).slots
+    assert torch.equal(before[:, :4], after[:, :4])
+    assert ((before - after)[:, 4 : 4 + CONFIG.window + 2].abs().amax((0, 2, 3)) > 1e-5).all()
+
+
+# --- background sink --------------------------------------------------------------------------------------------
+
+
+def test_the_sink_takes_a_share_of_the_patches_and_leaves_the_shapes():
+    plain, sunk = (build(background_sink=on).observe(clips()) for on in (False, True))
+    assert sunk.slots.shape == plain.slots.shape and sunk.masks.shape == plain.masks.shape
+    torch.testing.assert_close(plain.masks.sum(2), torch.ones(BATCH, TIME, CONFIG.cell_grid**2))
+    total = sunk.masks.sum(2)
+    assert total.max() <= 1 + 1e-6 and total.mean() < 0.95
+
+
+def test_the_sink_holds_what_a_frame_is_mostly_made_of():
+    torch.manual_seed(0)
+    attention = SlotAttention(16, 2, sharpness=1.0, background_sink=True, focus=False)
+    agent, empty = 4 * torch.eye(16)[:2]
+    _, masks = attention(torch.randn(1, 5, 16), torch.stack([agent] + [empty] * 60)[None], torch.randn(1, 61, 16))
+    taken = 1 - masks.sum(1)[0]
+    assert taken[0] < 0.2 and taken[1:].min() > 0.6
+
+
+def test_what_the_sink_owns_is_no_slots():
+    model = build(background_sink=True)
+    masks = model.observe(clips()).masks[0]
+    owners = slot_owners(masks)
+    lost, kept = owners == -1, owners >= 0
+    assert lost.any() and kept.any()
+    assert (1 - masks.sum(1) > masks.amax(1))[lost].all()
+    assert torch.equal(owners[kept], masks.argmax(1)[kept])
+    frame = int((lost.any(1) & kept.any(1)).nonzero()[0])
+    cells = torch.stack([x[frame].nonzero()[0, 0] for x in (lost, kept)])
+    positions = torch.stack([cells % CONFIG.cell_grid, cells // CONFIG.cell_grid], -1)
+    agents = owning_slots(masks[frame : frame + 1], positions[None], CONFIG.cell_grid)
+    assert agents.tolist() == [[-1, owners[frame, cells[1]]]]
+    assert own_slots(agents).tolist() == [[False, True]]
+
+
+# --- worlds -----------------------------------------------------------------------------------------------------
+
+
+def dreamt(world, steps=6):
+    """State of three dreams after some steps, and all tokens (B, C + steps, N) that they went through."""
+    dream, context = Dream(world), world.starts.tokens[:3, :2]
+    state, seen = dream.reset(context), [context]
+    for t in range(1, steps):
+        state, frame = dream.step(state, world.starts.actions[:3, t])
+        seen.append(state.tokens[:, None])
+    assert frame.shape == (3, 48, 48, 3)
+    return state, torch.cat(seen, 1)
+
+
+def test_a_dream_equals_one_pass_over_its_frames(world):
+    state, tokens = dreamt(world)
+    assert (tokens[:, 1:] != tokens[:, :-1]).any(-1).all(), "nothing moves"
+    whole = world.model.observe(tokens)
+    torch.testing.assert_close(state.slots, whole.slots[:, -1], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(state.masks, whole.masks[:, -1], atol=1e-5, rtol=1e-4)
+
+
+def test_a_saved_world_dreams_the_same(world, options, tmp_path):
+    save_world(tmp_path / "first", world)
+    once = load_world(tmp_path / "first")
+    save_world(tmp_path / "second", once)
+    again = load_world(tmp_path / "second")
+    assert again.model.config == once.model.config == replace(once.model.config, **options)
+    (state, tokens), (state_again, tokens_again) = dreamt(once), dreamt(again)
+    assert torch.equal(tokens, tokens_again) and torch.equal(state.slots, state_again.slots)
+
+
+def test_rows_of_a_dream_begin_anew_on_their_own(world):
+    dream = Dream(world)
+    (old, _), fresh = dreamt(world), dream.reset(world.starts.tokens[5:6, :2])
+    mixed = replace_rows(old, [1], fresh)
+    actions = world.starts.actions[5:6, 1]
+    after, alone, others = (
+        dream.step(state, actions.expand(len(state.tokens), -1, -1))[0] for state in (mixed, fresh, old)
+    )
+    torch.testing.assert_close(after.slots[1:2], alone.slots, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(after.slots[::2], others.slots[::2], atol=1e-5, rtol=1e-4)
+
+
+def test_labels_do_not_depend_on_the_pieces_of_a_video(world, monkeypatch):
+    frames = np.random.default_rng(0).integers(0, 256, (10, 48, 48, 3)).astype(np.uint8)
+    whole = Labeller(world).label(frames).latent_actions
+    monkeypatch.setattr(Labeller, "PIECE", 3)
+    np.testing.assert_allclose(Labeller(world).label(frames).latent_actions, whole, atol=1e-4, rtol=1e-3)
+
+
+# --- focus ------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_slot_holds_beside_its_best_match_hardly_dilutes_it_with_focus():
+    torch.manual_seed(0)
+    agent, empty = torch.tensor([9.0, 0, 0, 0]), torch.tensor([1.0, 0, 0, 0])
+    key = torch.stack([agent] + [empty] * 60)[None]
+    value = torch.zeros(1, 61, 4)
+    value[0, 0] = 1
+    slots, seen = torch.tensor([[[2.0, 0, 0, 0], [-2.0, 0, 0, 0]]]), {}
+    for focus in (False, True):
+        attention = SlotAttention(4, 2, sharpness=1.0, background_sink=False, focus=focus)
+        attention.project_query.weight.data = torch.eye(4)
+        attention._gated_update = lambda update, slots, focus=focus: seen.setdefault(focus, update)
+        _, masks = attention(slots, key, value)
+        assert masks[0, 0].min() > 0.5, "the first slot wins everything"
+    assert seen[False][0, 0].max() < 0.03
+    assert seen[True][0, 0].min() > 0.5
+
+
+# --- difference -------------------------------------------------------------------------------------------------
+
+
+def test_with_difference_the_private_stream_starts_from_the_change():
+    torch.manual_seed(0)
+    slots, after = torch.randn(2, 5, 24), torch.randn(2, 5, 24)
+    seen = {}
+    for difference in (False, True):
+        inverse = build(difference=difference).inverse_dynamics
+        inverse.next_slot.register_forward_pre_hook(lambda _, given, on=difference: seen.update({on: given[0]}))
+        inverse(slots, after)
+    assert torch.equal(seen[False], after) and torch.equal(seen[True], after - slots)

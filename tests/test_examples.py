@@ -1,0 +1,30 @@
+"""The examples run, on a tiny world and for a moment."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flam_env.worlds.world import save_clips
+
+
+def test_dream_random(run_example, tiny_checkpoint, tmp_path):
+    imageio = pytest.importorskip("imageio.v3")
+    out = run_example("dream_random.py", "--checkpoint", tiny_checkpoint, "--out", str(tmp_path / "dream.mp4"))
+    assert out.startswith("wrote 14 frames of 4 dreams")
+    assert imageio.imread(tmp_path / "dream.mp4", plugin="pyav").shape == (14, 48, 4 * 48, 3)
+
+
+def test_label_video(run_example, tiny_checkpoint, tmp_path):
+    world = Path(shutil.copytree(tiny_checkpoint, tmp_path / "world"))
+    save_clips(world, np.random.default_rng(0).integers(0, 256, (1, 9, 48, 48, 3)).astype(np.uint8))
+    out = run_example("label_video.py", "--checkpoint", world, "--out", str(tmp_path / "actions.npy"))
+    assert "9 frames -> latent actions (8, 6, 5)" in out and "replayed from 2 frames" in out
+    assert np.load(tmp_path / "actions.npy").shape == (8, 6, 5)
+
+
+def test_ppo_in_a_dream(run_example, tiny_checkpoint):
+    pytest.importorskip("stable_baselines3")
+    out = run_example("ppo_in_a_dream.py", "--checkpoint", tiny_checkpoint, "--steps", "512")
+    assert "mean return" in out and "after learning" in out

@@ -1,0 +1,61 @@
+"""A world with random weights, in which no two sizes are equal."""
+
+import torch
+
+from flam_env.models.factored import FactoredWorldModel, WorldModelConfig
+from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
+from flam_env.worlds.checkpoint import round_as_stored
+from flam_env.worlds.units import ActionUnits, UnitConversion
+from flam_env.worlds.world import Starts, World, WorldSettings
+
+STARTS, CLIP_FRAMES, BANK = 11, 8, 37
+TOKENIZER = TokenizerConfig(image_size=48, patch_size=4, width=20, blocks=1, levels=(4, 3, 2, 3, 2))
+MODEL = WorldModelConfig(
+    grid=TOKENIZER.grid,
+    group=2,
+    levels=TOKENIZER.levels,
+    slots=6,
+    latent_dim=7,
+    dim=16,
+    heads=2,
+    layers=2,
+    window=9,
+    target="token",
+)
+SETTINGS = WorldSettings(source="random weights", context=2, horizon=13, frames_per_second=10)
+
+
+@torch.no_grad()
+def random_world() -> World:
+    """A world in which things move: random weights, with heads large enough to overcome the pull to stand still."""
+    generator_state = torch.get_rng_state()
+    torch.manual_seed(0)
+    tokenizer, model = Tokenizer(TOKENIZER).eval(), FactoredWorldModel(MODEL).eval()
+    model.aggregator.head.weight.normal_(std=1.5)
+    model.inverse_dynamics.mean.weight.normal_(std=1.5)
+    round_as_stored(tokenizer), round_as_stored(model)
+    clips = _random_clips(STARTS, CLIP_FRAMES)
+    latent_actions, more = _infer(model, clips), _infer(model, _random_clips(BANK, 2))[:, 0]
+    torch.set_rng_state(generator_state)
+    units = _units(latent_actions)
+    convert = UnitConversion(units).from_model
+    return World(tokenizer, model, SETTINGS, units, Starts(clips, convert(latent_actions), convert(more)))
+
+
+def _random_clips(count: int, frames: int) -> torch.Tensor:
+    """Token clips (S, T, N) in which one patch in ten changes with every frame."""
+    clips = torch.randint(Tokenizer(TOKENIZER).quantizer.size, (count, frames, MODEL.patches))
+    for t in range(1, frames):
+        still = torch.rand(count, MODEL.patches) > 0.1
+        clips[:, t][still] = clips[:, t - 1][still]
+    return clips
+
+
+def _units(latent_actions: torch.Tensor) -> ActionUnits:
+    kept = (0, 1, 3, 4, 6)
+    scale = latent_actions.abs().amax((0, 1, 2))[list(kept)] / 2
+    return ActionUnits(latent_dim=MODEL.latent_dim, kept=kept, scale=tuple(scale.tolist()))
+
+
+def _infer(model: FactoredWorldModel, clips: torch.Tensor) -> torch.Tensor:
+    return model.infer(model.observe(clips)).mean
