@@ -5,7 +5,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from flam_env.worlds.checkpoint import write_atomically
+from flam_env.worlds.files import write_atomically
 from flam_train.engine import FitConfig
 from flam_train.players.cloning import CLONING, BehaviourCloning, CloningConfig, CloningResult
 from flam_train.players.demonstrations import Demonstrations, Told, read_demonstrations

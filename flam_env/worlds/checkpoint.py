@@ -7,7 +7,6 @@ what is read back.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -17,6 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+
+from flam_env.worlds.files import write_atomically
 
 FORMAT, VERSION = "flam", "1"
 
@@ -64,20 +65,6 @@ class Kinds:
                 "that brings this kind first, or export it again with this version of flam-env"
             )
         return self._known[name]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file under a temporary name and renames it, so that it is never seen half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # else a crash after the renaming could leave an empty file
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_network(path: Path, network: nn.Module, **header: Any) -> None:
@@ -207,6 +194,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"expected a checkpoint file at {path}, found none")
+    path.open("rb").close()  # what may not be read says so here; safetensors would say that it is not there
     try:
         with safe_open(path, "pt") as file:
             return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -12,8 +12,9 @@ from flam_env.heads.action_decoder import ActionDecoder
 from flam_env.heads.action_encoder import ActionEncoder
 from flam_env.labelling.labeller import Labeller
 from flam_env.warn import warn_user
-from flam_env.worlds.checkpoint import round_as_stored, write_atomically
-from flam_env.worlds.world import add_heads, check_writable, find_world, load_world
+from flam_env.worlds.checkpoint import round_as_stored
+from flam_env.worlds.directory import add_heads, check_writable, find_world, load_world
+from flam_env.worlds.files import write_atomically
 from flam_train.actions.encoder import REPORTED_BY, choose_gain, learn_encoder, share_obeyed
 from flam_train.actions.few_labels import LEARNING, LearningConfig
 from flam_train.actions.known_actions import Supervision, supervise

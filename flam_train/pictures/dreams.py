@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from flam_env.dream.dream import Dream
-from flam_env.worlds.world import load_world
+from flam_env.worlds.directory import load_world
 from flam_train.evaluate.rollouts import roll, sampled_actions
 from flam_train.pictures.sheets import contact_sheet, write_png
 

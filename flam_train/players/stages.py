@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flam_env.worlds.checkpoint import write_atomically
+from flam_env.worlds.files import write_atomically
 from flam_train.engine.precision import uses_bf16
 from flam_train.players.policy import Policy, PolicyConfig
 from flam_train.sources.procgen.games import distinct_actions

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from flam_env.worlds.checkpoint import parse_json, write_atomically
+from flam_env.worlds.checkpoint import parse_json
+from flam_env.worlds.files import write_atomically
 from flam_train.clone import FILE, SIMULATORS, new_model, save_policy
 from flam_train.engine.processes import logged
 from flam_train.players.chance import RandomPlayer

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from flam_env.labelling.labeller import Labeller
-from flam_env.worlds.checkpoint import write_atomically
+from flam_env.worlds.files import write_atomically
 from flam_train.actions.few_labels import LEARNING
 from flam_train.actions.known_actions import LabelledTransitions, action_classes, all_labels, draw_labels
 from flam_train.actions.learning import action_scores, all_logits

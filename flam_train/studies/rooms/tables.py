@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from flam_env.worlds.checkpoint import write_atomically
+from flam_env.worlds.files import write_atomically
 from flam_train.studies.rooms import paper
 from flam_train.studies.rooms.bars import bar_lines
 from flam_train.studies.rooms.columns import COLUMNS, LEGEND

@@ -8,7 +8,7 @@ import pytest
 
 from flam_env import Labeller, load_clips
 from flam_env.registration import BUNDLED
-from flam_env.worlds.world import PRETRAINED
+from flam_env.worlds.directory import PRETRAINED
 
 CLIPS = 4
 

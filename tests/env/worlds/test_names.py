@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flam_env import load_world, save_world
-from flam_env.worlds.world import PRETRAINED, find_world
+from flam_env.worlds.directory import PRETRAINED, find_world
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from flam_env.models.factored import FactoredWorldModel
 from flam_env.models.tokenizer import Tokenizer
 from flam_env.video.frames import to_float
 from flam_env.worlds.checkpoint import fingerprint
-from flam_env.worlds.world import load_world
+from flam_env.worlds.directory import load_world
 from flam_train.actions.decoder import decoder
 from flam_train.actions.few_labels import LearningConfig
 from flam_train.actions.inverse_model import SupervisedInverse

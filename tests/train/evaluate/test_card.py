@@ -6,7 +6,7 @@ import pytest
 
 from flam_env.registration import BUNDLED
 from flam_env.worlds.checkpoint import fingerprint
-from flam_env.worlds.world import PRETRAINED, load_world
+from flam_env.worlds.directory import PRETRAINED, load_world
 from flam_train.evaluate.report import format_report, read_report
 from flam_train.studies.rooms.bars import BARS
 from flam_train.studies.rooms.findings import read_finding

@@ -12,8 +12,9 @@ import torch
 from matplotlib.colors import to_rgb
 from torch import Tensor
 
+from flam_env.worlds.directory import save_world
 from flam_env.worlds.units import ActionUnits
-from flam_env.worlds.world import Starts, World, save_world
+from flam_env.worlds.world import Starts, World
 from flam_train.evaluate.rooms.clips import Seen
 from flam_train.pictures.latent_map import LOOKS, draw_map, latent_map, project
 from flam_train.sources.multigrid import RoomConfig, record_room_episode

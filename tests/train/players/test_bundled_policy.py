@@ -14,7 +14,7 @@ from stable_baselines3 import PPO
 import flam_train
 from flam_env import Labeller
 from flam_env.worlds.checkpoint import fingerprint
-from flam_env.worlds.world import find_world, load_world
+from flam_env.worlds.directory import find_world, load_world
 from flam_train.actions.known_actions import action_classes
 from flam_train.players.policy import load_policy
 from flam_train.players.policy_scores import score_policy

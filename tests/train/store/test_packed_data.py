@@ -10,7 +10,7 @@ import pytest
 
 from flam_env.models.tokenizer import Tokenizer
 from flam_env.worlds.checkpoint import fingerprint, read_tensors, round_as_stored, save_network
-from flam_env.worlds.world import load_clips, load_world
+from flam_env.worlds.directory import load_clips, load_world
 from flam_train.actions.decoder import decoder
 from flam_train.actions.few_labels import LearningConfig
 from flam_train.cli import main
