@@ -26,7 +26,9 @@ def open_data(path: Path | str) -> TrainingData:
     return Pack.open(path) if Path(path).is_file() else EpisodeStore.open(path)
 
 
-def token_splits(data: TrainingData, tokenizer: Tokenizer, device: torch.device | str = "cpu") -> dict[str, TokenSplit]:
+def token_splits(
+    data: TrainingData, tokenizer: Tokenizer, device: torch.device | str = "auto"
+) -> dict[str, TokenSplit]:
     """The tokens of every split that has episodes: those of a pack, or of the cache of a store, encoded now if need be.
 
     Raises:

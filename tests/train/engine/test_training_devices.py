@@ -39,6 +39,7 @@ from flam_train.phases.tokenizer import tokenizer, tokenizer_scores
 from flam_train.phases.world_model import world_model
 from flam_train.sources.label import label
 from flam_train.store.clips import Clips
+from flam_train.store.moments import Moments
 from flam_train.store.store import EpisodeStore
 from flam_train.store.tokens import TokenSplit, token_cache
 
@@ -219,7 +220,7 @@ def test_tokens_are_encoded_where_it_was_asked_for_and_the_tokenizer_stays(store
 
 def test_what_is_exported_was_seen_where_the_model_is(tiny_world, device, seen):
     tokens = tiny_world.starts.tokens.flatten(0, 1).numpy().astype(np.uint16)
-    splits = dict.fromkeys(("train", "val"), TokenSplit(np.tile(tokens, (2, 1)), np.array([0, 176]), ("",)))
+    splits = dict.fromkeys(("train", "val"), TokenSplit(tokens, np.array([0, 40, 88]), ("", ""), ("a", "b")))
     there = replace(tiny_world, model=Dream(tiny_world, device).model)
     world, expected = finish_world(there, splits), finish_world(tiny_world, splits)
     assert seen["observe"] == {device.type, "cpu"}
@@ -231,8 +232,10 @@ def test_what_is_exported_was_seen_where_the_model_is(tiny_world, device, seen):
 
 def test_a_store_is_watched_there(tiny_world, device):
     tokens = tiny_world.starts.tokens.flatten(0, 1).numpy().astype(np.uint16)
-    split = TokenSplit(tokens, np.arange(0, 89, 8), ("",) * 11)
-    at = np.array([33, 0, 6, 80, 34])
+    names = tuple(map(str, range(11)))
+    split = TokenSplit(tokens, np.arange(0, 89, 8), ("",) * 11, names)
+    episodes, frames = np.array([4, 0, 0, 10, 4]), np.array([1, 0, 6, 0, 2])
+    at = Moments(split="train", names=names, episodes=episodes, frames=frames)
     slots, latent_actions = watch(Labeller(tiny_world, device), split, at)
     assert {part.device.type for part in (slots, latent_actions)} == {"cpu"}
     expected = watch(Labeller(tiny_world, "cpu"), split, at)
