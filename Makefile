@@ -66,7 +66,7 @@ policies-bigfish: $(VENV)/installed-dev
 	$(RUN)/flam-train policies bigfish
 	$(RUN)/flam-train policy-tables > benchmarks/results/policies.md
 	mkdir -p $(POLICIES)/bigfish
-	cp runs/policies/bigfish/flam-10000-0/policy.zip $(POLICIES)/bigfish
+	cp runs/policies/bigfish/flam-10000-0/policy.safetensors $(POLICIES)/bigfish
 	cp benchmarks/results/policies/bigfish/flam-10000-0.json $(POLICIES)/bigfish/report.json
 	cp runs/demonstrators/bigfish/policy.safetensors $(POLICIES)/bigfish/demonstrator.safetensors
 

@@ -15,18 +15,21 @@ from pathlib import Path
 import imageio.v3 as imageio
 import numpy as np
 from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 import flam_train
 from flam_env import Labeller
-from flam_train.clone import BehaviourCloning, CloningConfig, Demonstrations
+from flam_train.clone import BehaviourCloning, CloningConfig, Demonstrations, load_clone
 from flam_train.engine import FitConfig
 from flam_train.players.scores import evaluate_on_levels
 from flam_train.sources.procgen.vec_env import ProcgenVecEnv
 
-PLAYER = Path(flam_train.__file__).parent / "pretrained" / "bigfish" / "policy.zip"
+PLAYER = Path(flam_train.__file__).parent / "pretrained" / "bigfish" / "policy.safetensors"
 
 
-def play(policy: PPO, split: str, seed: int, *, episodes: int = 16, films: int = 0) -> tuple[float, list[np.ndarray]]:
+def play(
+    policy: BaseAlgorithm, split: str, seed: int, *, episodes: int = 16, films: int = 0
+) -> tuple[float, list[np.ndarray]]:
     """Mean return of some episodes, and films uint8 (T, 64, 64, 3) of the first ones."""
     env = ProcgenVecEnv("bigfish", episodes, split=split, native=True)
     scores = evaluate_on_levels(policy, env, episodes_per_env=1, seed=seed, videos=films)
@@ -58,7 +61,7 @@ def main() -> None:
     if arguments.videos < 2 or labeller.world.decoder is None:
         parser.error("expected two or more videos and a world with an action decoder; `flam-train decoder` makes one")
 
-    count, player = arguments.videos, PPO.load(PLAYER, device="cpu")
+    count, player = arguments.videos, load_clone(PLAYER, device="cpu")
     filmed, videos = play(player, "train", arguments.seed, episodes=count, films=count)
     pairs = pseudo_labelled(labeller, videos)
     model = PPO("CnnPolicy", ProcgenVecEnv("bigfish", native=True), seed=arguments.seed, device="cpu")

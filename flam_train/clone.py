@@ -7,27 +7,34 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from flam_env.worlds.files import write_atomically
 from flam_train.engine import FitConfig
+from flam_train.players.clones import CloneConfig, load_clone, new_clone, save_clone
 from flam_train.players.cloning import CLONING, BehaviourCloning, CloningConfig, CloningResult
 from flam_train.players.demonstrations import Demonstrations, Told, read_demonstrations
-from flam_train.players.impala_extractor import ImpalaExtractor
 from flam_train.players.scores import play_and_close
 from flam_train.presets import SMALL
+from flam_train.sources.procgen.games import ACTIONS
 from flam_train.sources.procgen.vec_env import ProcgenVecEnv
 from flam_train.store.store import EpisodeStore
 
 if TYPE_CHECKING:
-    from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-__all__ = ["BehaviourCloning", "CloningConfig", "CloningResult", "Demonstrations", "clone", "new_model"]
+__all__ = [
+    "BehaviourCloning",
+    "CloneConfig",
+    "CloningConfig",
+    "CloningResult",
+    "Demonstrations",
+    "clone",
+    "load_clone",
+    "new_clone",
+    "new_model",
+    "save_clone",
+]
 
-FILE, SCORES = "policy.zip", "levels.json"
+FILE, WEIGHTS, SCORES = "policy.zip", "policy.safetensors", "levels.json"
 HELD_OUT_PAIRS, HELD_OUT_SHARE = 2048, 0.1
 SIMULATORS = 16  # that the clone plays at once
-ALGORITHMS = ("PPO", "A2C")
-POLICY_ARGUMENTS: dict[str, dict[str, Any]] = {
-    "nature": {},  # SB3's own for a CnnPolicy
-    "impala": {"features_extractor_class": ImpalaExtractor, "net_arch": []},
-}
 
 
 def clone(
@@ -45,6 +52,9 @@ def clone(
     fit_config: FitConfig = SMALL.clone_fit,
 ) -> Path:
     """Clones who plays in a store of a Procgen game, and writes `out/policy.zip` for Stable-Baselines3.
+
+    The same policy is in `out/policy.safetensors`, which holds weights only: give that one to others, who open it with
+    `flam_train.clone.load_clone`, for a zip of Stable-Baselines3 runs what is in it when it is opened.
 
     Learns from the train split, keeps what does best on the val split, or where there is none on a tenth of the
     episodes, and plays the test split's levels in the end, sampling actions; those scores go to `out/levels.json`.
@@ -81,7 +91,8 @@ def clone(
     cloning = BehaviourCloning(model, demonstrations, held_out, config=config, fit_config=fit_config)
     result = cloning.train(Path(out) / "training" / "clone", product=Path(out) / FILE)
     if result.main:
-        save_policy(model, Path(out) / FILE)
+        save_clone(Path(out) / WEIGHTS, model, config_of(store, algorithm=algorithm, features=features))
+        _write_zip(Path(out) / FILE, model)
         scores: dict[str, Any] = {"kept_step": result.step, "held_out": result.metrics}
         if episodes_per_env:
             env = ProcgenVecEnv.of_store(store, SIMULATORS, split="test", game=game)
@@ -98,7 +109,7 @@ def new_model(
     features: Literal["nature", "impala"] = "impala",
     seed: int = 0,
     game: str | None = None,
-) -> "BaseAlgorithm":
+) -> "OnPolicyAlgorithm":
     """An untrained algorithm with a CnnPolicy for the game that was recorded.
 
     Args:
@@ -112,19 +123,16 @@ def new_model(
         ValueError: an argument is none of these; clone from other sources with `BehaviourCloning`.
         ImportError: Procgen is missing.
     """
-    if algorithm not in ALGORITHMS or features not in POLICY_ARGUMENTS:
-        raise ValueError(
-            f"expected an algorithm of {[*ALGORITHMS]} and features of {[*POLICY_ARGUMENTS]}, got {algorithm!r} and "
-            f"{features!r}; name one of each"
-        )
-    import stable_baselines3  # late: where it is missing, the import of behaviour_cloning says how to get it
-
-    chosen = getattr(stable_baselines3, algorithm)
-    env = ProcgenVecEnv.of_store(store, game=game)
-    return chosen("CnnPolicy", env, policy_kwargs=POLICY_ARGUMENTS[features], seed=seed)
+    config = config_of(store, algorithm=algorithm, features=features)
+    return new_clone(config, ProcgenVecEnv.of_store(store, game=game), seed=seed)
 
 
-def save_policy(model: "BaseAlgorithm", path: Path) -> None:
+def config_of(store: EpisodeStore, *, algorithm: str = "PPO", features: str = "impala") -> CloneConfig:
+    """What a clone of who plays in a store of a game of Procgen is."""
+    return CloneConfig(algorithm=algorithm, features=features, size=store.size, actions=ACTIONS)
+
+
+def _write_zip(path: Path, model: "OnPolicyAlgorithm") -> None:
     """Writes an algorithm as a zip of Stable-Baselines3, at once or not at all."""
     file = BytesIO()
     model.save(file)

@@ -1,17 +1,16 @@
 """One stage of learning by playing: PPO of Stable-Baselines3 for so many steps, from weights and moments on."""
 
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from flam_env.worlds.files import write_atomically
 from flam_train.engine.precision import uses_bf16
 from flam_train.players.policy import Policy, PolicyConfig
+from flam_train.players.weights import read_weights, restore_weights, weights_of, write_weights
 from flam_train.sources.procgen.games import distinct_actions
 from flam_train.sources.procgen.vec_env import ProcgenVecEnv
 
@@ -27,7 +26,8 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-MODEL, NORMALISER = "model.zip", "normaliser.pkl"
+FILE = "stage.safetensors"
+POLICY, MOMENTS, RETURNS = "policy.", "moments.", "returns."  # of the names in it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,32 +93,45 @@ class Stage:
     def play(self, before: Policy | Path, out: Path) -> None:
         """Goes on from an imitator, or from the folder of the stage before, and leaves a folder of the same kind."""
         env = VecMonitor(_DistinctActions(ProcgenVecEnv(self._game, self._config.games, native=True, seed=self._seed)))
-        rate = self._config.learning_rate * self._config.decay**self._number
-        if isinstance(before, Policy):
-            normalised = VecNormalize(env, norm_obs=False, gamma=self._config.discount)
-            model = self._beginner(before, normalised, rate)
-        else:
-            normalised = VecNormalize.load(str(before / NORMALISER), env)
-            model = PPO.load(before / MODEL, normalised, custom_objects={"learning_rate": rate})
+        normalised = VecNormalize(env, norm_obs=False, gamma=self._config.discount)
+        model = self._goes_on(before, normalised) if isinstance(before, Path) else self._beginner(before, normalised)
         model.set_random_seed(self._seed)
         model.policy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         steps = self._config.steps
         with tqdm(total=steps, desc=f"stage {self._number}", unit=" steps", unit_scale=True) as progress:
             model.learn(steps, callback=_Watcher(progress))
         env.close()
-        out.mkdir(parents=True, exist_ok=True)
-        normalised.save(str(out / NORMALISER))
-        file = BytesIO()
-        model.save(file)
-        write_atomically(out / MODEL, file.getvalue())
+        write_weights(out / FILE, _features_of(model).config, _state_of(model, normalised))
 
-    def _beginner(self, imitator: Policy, env: VecNormalize, rate: float) -> PPO:
+    def _goes_on(self, stage: Path, env: VecNormalize) -> PPO:
+        """What the stage before left behind."""
+        config, tensors = read_weights(stage / FILE, PolicyConfig)
+        model = self._model(config, env)
+        restore_weights(model.policy, _part(tensors, POLICY), stage / FILE)
+        optimizer = model.policy.optimizer
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _part(tensors, MOMENTS).items():
+            number, _, moment = name.partition(".")
+            moments.setdefault(int(number), {})[moment] = tensor
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
+        returns = {name: tensor.numpy() for name, tensor in _part(tensors, RETURNS).items()}
+        env.ret_rms.mean, env.ret_rms.var, env.ret_rms.count = returns["mean"], returns["var"], returns["count"].item()
+        return model
+
+    def _beginner(self, imitator: Policy, env: VecNormalize) -> PPO:
         """What plays as an imitator does, and knows nothing of returns."""
+        model = self._model(imitator.config, env)
+        _features_of(model).encoder.load_state_dict(imitator.encoder.state_dict())
+        model.policy.action_net.load_state_dict(imitator.head.state_dict())
+        return model
+
+    def _model(self, policy: PolicyConfig, env: VecNormalize) -> PPO:
+        """What has learned nothing."""
         config = self._config
-        model = PPO(
+        return PPO(
             "CnnPolicy",
             env,
-            learning_rate=rate,
+            learning_rate=config.learning_rate * config.decay**self._number,
             n_steps=config.rollout,
             batch_size=config.batch_size,
             n_epochs=1,
@@ -127,15 +140,12 @@ class Stage:
             ent_coef=config.entropy_price,
             policy_kwargs={
                 "features_extractor_class": _Features,
-                "features_extractor_kwargs": {"config": imitator.config},
+                "features_extractor_kwargs": {"config": policy},
                 "net_arch": [],
             },
             stats_window_size=200,
             seed=self._seed,
         )
-        _encoder_of(model).load_state_dict(imitator.encoder.state_dict())
-        model.policy.action_net.load_state_dict(imitator.head.state_dict())
-        return model
 
 
 def demonstrator_of(stage: Path, temperature: float = 1.0) -> Policy:
@@ -144,19 +154,38 @@ def demonstrator_of(stage: Path, temperature: float = 1.0) -> Policy:
     Args:
         stage: folder of the stage.
         temperature: at which it draws.
+
+    Raises:
+        FileNotFoundError: the folder holds no stage.
+        ValueError: its file is damaged or something else.
     """
-    model = PPO.load(stage / MODEL)
-    config = model.policy_kwargs["features_extractor_kwargs"]["config"]
+    config, tensors = read_weights(stage / FILE, PolicyConfig)
     policy = Policy(replace(config, temperature=temperature, tolerance=None))
-    policy.encoder.load_state_dict(_encoder_of(model).state_dict())
-    policy.head.load_state_dict(model.policy.action_net.state_dict())
+    learned = _part(tensors, POLICY)
+    weights = {f"encoder.{name}": tensor for name, tensor in _part(learned, "features_extractor.encoder.").items()}
+    weights |= {f"head.{name}": tensor for name, tensor in _part(learned, "action_net.").items()}
+    restore_weights(policy, weights, stage / FILE)
     return policy.eval()
 
 
-def _encoder_of(model: PPO) -> nn.Module:
+def _state_of(model: PPO, env: VecNormalize) -> dict[str, Tensor]:
+    """Weights, moments of the optimiser and how returns are normalised, by name."""
+    moments = model.policy.optimizer.state_dict()["state"]
+    state = {POLICY + name: weight for name, weight in weights_of(model.policy).items()}
+    state |= {f"{MOMENTS}{number}.{name}": moment for number, each in moments.items() for name, moment in each.items()}
+    returns = {name: getattr(env.ret_rms, name) for name in ("mean", "var", "count")}
+    return state | {RETURNS + name: torch.tensor(number, dtype=torch.float64) for name, number in returns.items()}
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin so, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _features_of(model: PPO) -> "_Features":
     features = model.policy.features_extractor
     assert isinstance(features, _Features), "a stage builds its own policies"
-    return features.encoder
+    return features
 
 
 class _Features(BaseFeaturesExtractor):
@@ -164,6 +193,7 @@ class _Features(BaseFeaturesExtractor):
 
     def __init__(self, observation_space: gym.Space, config: PolicyConfig):
         super().__init__(observation_space, config.features)
+        self.config = config
         self.encoder = Policy(config).encoder
 
     def forward(self, observations: Tensor) -> Tensor:

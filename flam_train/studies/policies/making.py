@@ -11,7 +11,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from flam_env.worlds.checkpoint import parse_json
 from flam_env.worlds.files import write_atomically
-from flam_train.clone import FILE, SIMULATORS, new_model, save_policy
+from flam_train.clone import SIMULATORS, WEIGHTS, config_of, new_model, save_clone
 from flam_train.engine.processes import logged
 from flam_train.players.chance import RandomPlayer
 from flam_train.players.cloning import BehaviourCloning
@@ -69,7 +69,7 @@ def _clone(run: Run, study: Study) -> dict[str, Any]:
         judge=judge,
     )
     result = cloning.train(out / "training")
-    save_policy(model, out / FILE)
+    save_clone(out / WEIGHTS, model, config_of(store, features=study.features))
     report: dict[str, Any] = {"pairs": len(cloning.rows), "kept_step": result.step, "held_out": result.metrics}
     report["curve"] = _curve(out / "training" / "metrics.jsonl")
     if run.arm in PSEUDO:

@@ -17,6 +17,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from flam_train.cli import main
+from flam_train.clone import load_clone
 from flam_train.engine import FitConfig
 from flam_train.players.action_likelihood import ActionLikelihood
 from flam_train.players.cloning import BehaviourCloning, CloningConfig
@@ -482,6 +483,7 @@ def test_the_command_makes_a_policy_that_plays(tmp_path, monkeypatch, capsys):
     quick = ["--agent", "random", "--features", "nature", "--episodes-per-env", "1", "--config.evaluate-every", "3"]
     arguments = ["clone", str(data), "--out", str(out), "--preset", "tiny", "--fit-config.steps", "6", *quick]
     main(arguments)
+    assert same(weights(load_clone(out / "policy.safetensors")), weights(PPO.load(out / "policy.zip")))
     scores = json.loads((out / "levels.json").read_text())
     assert scores["levels"]["episodes"] == 2 and 0 < scores["held_out"]["prob_true_act"] < 1
     env = VecMonitor(ProcgenVecEnv("bigfish", 2, native=True))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from flam_env.worlds.checkpoint import fingerprint, save_network
+from flam_env.worlds.checkpoint import fingerprint, round_as_stored, save_network
 from flam_train.engine import FitConfig
 from flam_train.engine.locks import folder_lock
 from flam_train.engine.precision import uses_bf16
@@ -35,7 +35,7 @@ def taught(tmp_path_factory):
 
 def tiny_file(folder, game="bigfish"):
     torch.manual_seed(1)
-    save_network(folder / FILE, Policy(PolicyConfig(game=game, widths=(4, 6), features=5)))
+    save_network(folder / FILE, round_as_stored(Policy(PolicyConfig(game=game, widths=(4, 6), features=5))))
     return folder / FILE
 
 
@@ -133,7 +133,7 @@ def filmed(file, seed):
 def test_who_was_taught_to_draw_draws_by_the_seed_when_filmed(tmp_path):
     torch.manual_seed(1)
     policy = Policy(PolicyConfig(game="bigfish", temperature=1.0, tolerance=None, widths=(4, 6), features=5))
-    save_network(tmp_path / FILE, policy)
+    save_network(tmp_path / FILE, round_as_stored(policy))
     first, again, other = (filmed(tmp_path / FILE, seed) for seed in (2, 2, 3))
     assert first == again != other and len(set(first)) > 4
 

@@ -56,6 +56,11 @@ def test_a_run_leaves_a_policy_and_its_learning_curve(played):
     assert not list(played.parent.glob("**/*.tmp"))
 
 
+def test_a_run_leaves_no_pickles(played):
+    left = {path.suffix for path in played.parent.glob("stage-*/*")}
+    assert left == {".safetensors", ".json"}
+
+
 def test_an_interrupted_run_resumes_to_the_same_policy(planned, played, tmp_path, monkeypatch):
     out, whole = tmp_path / "starpilot", Stage.play
 

@@ -12,11 +12,10 @@ import torch
 pytest.importorskip("procgen")
 pytest.importorskip("stable_baselines3")
 
-from stable_baselines3 import PPO
-
 from flam_env import Labeller
-from flam_env.worlds.checkpoint import save_network
+from flam_env.worlds.checkpoint import round_as_stored, save_network
 from flam_train.actions.known_actions import all_labels, draw_labels
+from flam_train.clone import load_clone
 from flam_train.engine import FitConfig
 from flam_train.players.cloning import CloningConfig
 from flam_train.players.policy import Policy, PolicyConfig
@@ -46,14 +45,20 @@ def never(*arguments, **named):
     raise AssertionError("this must not be called")
 
 
+def untaught_policy(path: Path, seed: int) -> Path:
+    torch.manual_seed(seed)
+    policy = Policy(PolicyConfig(game="bigfish", widths=(4, 6), features=5))
+    save_network(path, round_as_stored(policy))
+    return path
+
+
 @pytest.fixture(scope="module")
 def demonstrations(tmp_path_factory) -> EpisodeStore:
     """Native pictures of episodes that an untaught policy plays; it lies beside them."""
     folder = tmp_path_factory.mktemp("stores")
-    torch.manual_seed(3)
-    save_network(folder / "policy.safetensors", Policy(PolicyConfig(game="bigfish", widths=(4, 6), features=5)))
+    player = untaught_policy(folder / "policy.safetensors", 3)
     settings = {"frames": 500, "random_share": 0.0, "max_episode_frames": LONGEST, "workers": 1, "native": True}
-    return collect("bigfish", folder / "bigfish", demonstrator=folder / "policy.safetensors", **settings)
+    return collect("bigfish", folder / "bigfish", demonstrator=player, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +169,7 @@ def test_a_run_leaves_a_report_and_its_policy_plays(run, study, quick):
     assert report["levels"]["episodes"] == len(report["levels"]["returns"]) == 2
     assert report["settings"] == study.settings(run) and report["settings"]["arm"] == run.arm
     if run in FEW[2:]:
-        assert PPO.load(study.runs / run.name / "policy.zip").observation_space.shape == (3, 64, 64)
+        assert load_clone(study.runs / run.name / "policy.safetensors").observation_space.shape == (3, 64, 64)
         assert [look["step"] for look in report["curve"]] == [2, 4] and report["kept_step"] in (2, 4)
         kept = next(look for look in report["curve"] if look["step"] == report["kept_step"])
         assert kept["val_return"] == max(look["val_return"] for look in report["curve"])
@@ -213,10 +218,9 @@ def test_what_does_not_belong_together_is_refused_before_anything_is_written(cha
 
 
 def test_a_demonstrator_who_was_not_filmed_is_refused(study, tmp_path):
-    torch.manual_seed(4)
-    save_network(tmp_path / "other.safetensors", Policy(PolicyConfig(game="bigfish", widths=(4, 6), features=5)))
+    other = untaught_policy(tmp_path / "other.safetensors", 4)
     with pytest.raises(ValueError, match=r"got a store that differs in demonstrator \w+ there.*other.safetensors`"):
-        policies("bigfish", data=study.data, demonstrator=tmp_path / "other.safetensors", runs=tmp_path / "runs")
+        policies("bigfish", data=study.data, demonstrator=other, runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
