@@ -39,7 +39,7 @@ def write_pack(
     tokenizer: Tokenizer,
     out: Path,
     draws: Iterable[Draw],
-    device: torch.device | str = "cpu",
+    device: torch.device | str = "auto",
 ) -> Pack:
     """Writes a pack of a store, whole or not at all, in place of one that is there.
 
@@ -48,7 +48,7 @@ def write_pack(
         tokenizer: for frames of its size.
         out: the file.
         draws: clips to keep; those for which no episode of the split is long enough are left out.
-        device: that encodes.
+        device: where frames are encoded, as for `flam_env.Dream`.
 
     Returns:
         The pack, opened.
