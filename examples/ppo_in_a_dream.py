@@ -14,7 +14,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from flam_env import FlamVectorEnv
-from flam_env.envs.sb3 import FlamSB3VecEnv
+from flam_env.sb3 import FlamSB3VecEnv
 
 EPISODE = 8
 

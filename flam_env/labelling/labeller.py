@@ -165,11 +165,6 @@ class Labeller:
         labelled = torch.ones(latent_actions.shape[:2], dtype=torch.bool, device=self.dream.device)
         if state is not None:
             labelled[:, 0] = state.begun
-        if not latent_actions.isfinite().all():
-            raise ValueError(
-                "expected a world that infers finite latent actions, got NaN or infinite ones; its weights are "
-                "damaged, or its training diverged: copy it again, or train it with a lower learning rate"
-            )
         decoder: Any = self.dream.heads.get("decoder")
         probabilities = None if decoder is None else decoder.probabilities(slots, latent_actions)
         return after, _labels(latent_actions, labelled, probabilities)
@@ -201,15 +196,24 @@ class Labeller:
 
 
 def _labels(latent_actions: Tensor, labelled: Tensor, probabilities: Tensor | None) -> Labels:
-    """Labels (B, t, ...) on the CPU, with what stands for none where there are none."""
-    none = float("nan") if latent_actions.is_floating_point() else -1
-    missing = ~labelled.reshape(*labelled.shape, *[1] * (latent_actions.ndim - 2))
-    known = latent_actions.masked_fill(missing, none).cpu().numpy(), labelled.cpu().numpy()
+    """Labels (B, t, ...) on the CPU, with what stands for none where there are none.
+
+    Raises:
+        ValueError: what was computed is NaN or infinite.
+    """
+    found, known = latent_actions.cpu().numpy(), labelled.cpu().numpy()
+    if not np.isfinite(found).all():
+        raise ValueError(
+            "expected a world that infers finite latent actions, got NaN or infinite ones; its weights are damaged, or "
+            "its training diverged: copy it again, or train it with a lower learning rate"
+        )
+    found[~known] = np.nan if found.dtype.kind == "f" else -1
     if probabilities is None:
-        return Labels(*known)
-    actions = probabilities.argmax(-1).masked_fill(~labelled, -1)
-    probabilities = probabilities.masked_fill(~labelled[..., None], float("nan"))
-    return Labels(*known, actions.cpu().numpy(), probabilities.cpu().numpy())
+        return Labels(found, known)
+    chances = probabilities.cpu().numpy()
+    actions = np.where(known, chances.argmax(-1), -1)
+    chances[~known] = np.nan
+    return Labels(found, known, actions, chances)
 
 
 class LabelStream:

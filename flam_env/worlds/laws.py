@@ -14,6 +14,7 @@ from flam_env.validation import check_fields
 
 HOLDS = 0.5  # share of the cell that it holds most of, from which on a slot holds something
 MOST = 0.5  # of that share; a slot that loses more of it holds nothing of the kind any more
+CODES_AT_ONCE = 1024  # are compared with all that occur, in the search for the nearest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +48,9 @@ class NearestSeen(nn.Module):
         super().__init__()
         every = torch.arange(quantizer.size)
         seen = torch.tensor(sorted(set(every.tolist()) - set(unseen)))
-        codes = quantizer.codes(every)
-        self.register_buffer("nearest", seen[torch.cdist(codes, codes[seen]).argmin(1)], persistent=False)
+        codes = quantizer.codes(every.to(quantizer.levels.device)).cpu()
+        nearest = [torch.cdist(part, codes[seen]).argmin(1) for part in codes.split(CODES_AT_ONCE)]
+        self.register_buffer("nearest", seen[torch.cat(nearest)], persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens int64 (...) -> tokens that occur, int64 (...)."""

@@ -186,7 +186,7 @@ def test_a_control_goes_around_its_own_kind_of_environment(decoded_world, contro
     control = CONTROLS[control]
     single, batch = FlamEnv(world=decoded_world), FlamVectorEnv(2, world=decoded_world)
     of_singles = gym.vector.SyncVectorEnv([lambda: single])
-    rooms = "are for single environments, those of flam_env.envs.vector_wrappers for vectors"
+    rooms = "has the wrappers of single environments, flam_env.envs.vector_wrappers those of vector ones"
     for faces, env, message in (
         (flam_env, batch, rf"expected a FLAM environment, got .*FlamVectorEnv.*{rooms}"),
         (vector, single, rf"expected a FLAM vector environment, got .*FlamEnv.*{rooms}"),
