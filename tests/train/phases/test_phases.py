@@ -221,7 +221,7 @@ def test_a_failure_after_training_is_no_world(store, with_tokenizer, phases, mon
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
-        patch.setattr("flam_env.worlds.world.save", disk_full)
+        patch.setattr("flam_env.worlds.directory.save", disk_full)
         world_model(store.root, out=with_tokenizer, **phases.hurried)
     assert not (with_tokenizer / "config.json").exists()
     assert not [name for name in contents(with_tokenizer) if name.endswith(".tmp")]

@@ -46,7 +46,7 @@ def test_a_collection_holds_what_was_asked_for(collected):
 
 def test_a_killed_collection_resumes_to_the_same_content(collected, tmp_path):
     out = tmp_path / "store"
-    command = [sys.executable, "-m", "flam_train.sources.collect", "bigfish", "--out", str(out), "--workers", "1"]
+    command = [sys.executable, "-m", "flam_train", "collect", "bigfish", "--out", str(out), "--workers", "1"]
     command += ["--frames", str(FRAMES), "--random-share", "1.0", "--max-episode-frames", str(LONGEST)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
