@@ -1,5 +1,5 @@
-"""The door that users of Stable-Baselines3 know; what is behind it lies in `flam_env.envs.sb3`."""
+"""The door that users of Stable-Baselines3 know; what is behind it lies in `flam_env.envs.sb3_vec_env`."""
 
-from flam_env.envs.sb3 import FlamSB3VecEnv
+from flam_env.envs.sb3_vec_env import FlamSB3VecEnv
 
 __all__ = ["FlamSB3VecEnv"]

@@ -5,11 +5,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from flam_env.worlds.files import write_atomically
+from flam_env.worlds.writing import write_atomically
 from flam_train.engine import FitConfig
-from flam_train.players.clones import CloneConfig, load_clone, new_clone, save_clone
-from flam_train.players.cloning import CLONING, BehaviourCloning, CloningConfig, CloningResult
+from flam_train.players.behaviour_cloning import CLONING, BehaviourCloning, CloningConfig, CloningResult
 from flam_train.players.demonstrations import Demonstrations, Told, read_demonstrations
+from flam_train.players.saved_clones import CloneConfig, load_clone, new_clone, save_clone
 from flam_train.players.scores import play_and_close
 from flam_train.presets import SMALL
 from flam_train.sources.procgen.games import ACTIONS

@@ -74,7 +74,7 @@ def test_packages_import_neither_tests_nor_benchmarks_nor_examples():
 def test_a_world_needs_the_base_dependencies_only():
     allowed = BASE_DEPENDENCIES | {"flam_env"} | sys.stdlib_module_names
     extra = {file.name: found for file in modules("flam_env") if (found := imported(parsed(file)) - allowed)}
-    assert extra == {"sb3.py": {"stable_baselines3"}, "files.py": {"av"}, "images.py": {"PIL"}}
+    assert extra == {"sb3_vec_env.py": {"stable_baselines3"}, "decoding.py": {"av"}, "images.py": {"PIL"}}
 
 
 def test_the_base_dependencies_are_those_that_are_declared():

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flam_env.video.files import TimedFrame
+from flam_env.video.decoding import TimedFrame
 from flam_env.warn import warn_user
 
 ALIKE = 0.1  # rates that differ by at most this share are the same: 24 and 25, 29.97 and 30

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flam_env.video.files import TimedFrame, file_rate, import_av, read_file
+from flam_env.video.decoding import TimedFrame, file_rate, import_av, read_file
 from flam_env.video.frames import channel_advice
 from flam_env.video.images import import_pillow, list_images, read_images
 from flam_env.video.rates import check_rate, resample

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from flam_env.worlds.files import write_atomically
+from flam_env.worlds.writing import write_atomically
 
 FORMAT, VERSION = "flam", "1"
 

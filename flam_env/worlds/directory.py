@@ -36,10 +36,10 @@ from flam_env.worlds.checkpoint import (
     read_tensors,
     save_network,
 )
-from flam_env.worlds.files import write_atomically
 from flam_env.worlds.laws import Laws
 from flam_env.worlds.units import ActionUnits
 from flam_env.worlds.world import Starts, World, WorldSettings
+from flam_env.worlds.writing import write_atomically
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 VERSION = "2"

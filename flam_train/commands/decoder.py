@@ -1,7 +1,7 @@
 """`flam-train decoder`."""
 
-from flam_train.actions.decoder import REPORT, decoder
 from flam_train.commands.arguments import call, is_main_process
+from flam_train.heads.decoder import REPORT, decoder
 
 
 def main(arguments: list[str]) -> None:

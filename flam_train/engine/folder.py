@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch.distributed as dist
 
 from flam_env.worlds.checkpoint import parse_json
-from flam_env.worlds.files import is_vacant, write_atomically
+from flam_env.worlds.writing import is_vacant, write_atomically
 from flam_train.engine.identity import RESUME_ADVICE, require_same
 from flam_train.engine.locks import folder_lock
 from flam_train.engine.log import METRICS_NAME

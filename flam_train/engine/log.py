@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from flam_env.worlds.files import write_atomically
+from flam_env.worlds.writing import write_atomically
 
 try:
     from torch.utils.tensorboard import SummaryWriter

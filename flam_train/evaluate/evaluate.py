@@ -11,7 +11,7 @@ import numpy as np
 from flam_env.dream.dream import Dream
 from flam_env.worlds.checkpoint import fingerprint
 from flam_env.worlds.directory import PRETRAINED, find_world, load_world
-from flam_env.worlds.files import write_atomically
+from flam_env.worlds.writing import write_atomically
 from flam_train.evaluate.report import added_to, check_addition
 from flam_train.evaluate.rollouts import rollout_scores
 from flam_train.evaluate.rooms.clips import holds_rooms

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from flam_env.dream.dream import slot_owners
-from flam_env.worlds.files import write_atomically
+from flam_env.worlds.writing import write_atomically
 
 try:
     import av  # noqa: F401  (imageio writes videos with it)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flam_env.worlds.files import replacing
+from flam_env.worlds.writing import replacing
 from flam_train.store.hdf5 import HDF5Writer, open_hdf5
 
 FORMAT = "flam-labelled-states"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flam_env.worlds.files import write_atomically
+from flam_env.worlds.writing import write_atomically
 from flam_train.players.policy import Demonstrator, Policy
 from flam_train.players.scores import LevelScores, play_and_close
 from flam_train.sources.procgen.games import NOOP

@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from flam_env.worlds.checkpoint import FORMAT, VERSION, parse_config, parse_json, read_tensors
-from flam_env.worlds.files import write_atomically
+from flam_env.worlds.writing import write_atomically
 
 Config = TypeVar("Config")
 

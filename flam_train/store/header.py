@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from flam_env.worlds.files import write_atomically
+from flam_env.worlds.writing import write_atomically
 from flam_train.store.episode import FORMAT
 
 VERSION = 1

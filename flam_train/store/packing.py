@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flam_env.models.tokenizer import Tokenizer
 from flam_env.worlds.checkpoint import check_storable, fingerprint, stored_form
-from flam_env.worlds.files import write_atomically
+from flam_env.worlds.writing import write_atomically
 from flam_train.store.clips import draw_places
 from flam_train.store.compression import compress
 from flam_train.store.episode import Episode

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from flam_env.worlds.files import is_vacant, replacing, sweep
+from flam_env.worlds.writing import is_vacant, replacing, sweep
 from flam_train.engine.identity import as_json, require_same
 from flam_train.engine.locks import folder_lock
 from flam_train.store.episode import (

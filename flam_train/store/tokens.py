@@ -18,7 +18,7 @@ from flam_env.dream.dream import find_device
 from flam_env.models.tokenizer import Tokenizer
 from flam_env.video.frames import to_float
 from flam_env.worlds.checkpoint import fingerprint
-from flam_env.worlds.files import replacing
+from flam_env.worlds.writing import replacing
 from flam_train.engine.locks import folder_lock
 from flam_train.store.moments import Moments
 from flam_train.store.store import EpisodeRecord, EpisodeStore

@@ -57,7 +57,7 @@ steered = flam_env.DiscreteLatentActions(flam_env.SteerSlot(env, slot=0), choice
 steered.reset(seed=0)
 steered.step(1)
 try:
-    import flam_env.envs.sb3
+    import flam_env.envs.sb3_vec_env
 except ModuleNotFoundError as error:
     print(error)
 """
@@ -90,4 +90,4 @@ def test_the_package_name_before_the_id_is_enough(said):
 
 
 def test_everything_runs_on_the_base_packages_alone_and_without_a_network(said):
-    assert said[1:] == ["(3, 6, 5)", "flam_env.envs.sb3 needs Stable-Baselines3: pip install 'flam-env[rl]'"]
+    assert said[1:] == ["(3, 6, 5)", "flam_env.envs.sb3_vec_env needs Stable-Baselines3: pip install 'flam-env[rl]'"]

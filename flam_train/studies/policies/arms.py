@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flam_train.actions.known_actions import action_classes, all_labels, draw_labels
+from flam_train.heads.known_actions import action_classes, all_labels, draw_labels
 from flam_train.players.demonstrations import Demonstrations
 from flam_train.store.moments import Moments, read_clips
 from flam_train.store.store import EpisodeStore

@@ -17,10 +17,10 @@ from flam_train.engine.processes import side_by_side
 from flam_train.players.policy import load_policy
 from flam_train.sources.procgen.games import GAMES
 from flam_train.store.store import EpisodeStore
-from flam_train.studies.policies.making import make_policy
 from flam_train.studies.policies.pseudo_labels import make_pseudo_labels
 from flam_train.studies.policies.runs import FIT, PSEUDO, RUNS
 from flam_train.studies.policies.study import Study
+from flam_train.studies.policies.training import make_policy
 
 
 def policies(

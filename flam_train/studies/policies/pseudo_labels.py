@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from flam_env.labelling.labeller import Labeller
-from flam_env.worlds.files import write_atomically
-from flam_train.actions.few_labels import LEARNING
-from flam_train.actions.known_actions import LabelledTransitions, action_classes, all_labels, draw_labels
-from flam_train.actions.learning import action_scores, all_logits
-from flam_train.actions.models import DecoderSize, LabelLearning, frame_pairs, learn_decoder, learn_supervised
-from flam_train.actions.watching import watch
+from flam_env.worlds.writing import write_atomically
 from flam_train.engine.identity import require_same
+from flam_train.heads.few_labels import LEARNING
+from flam_train.heads.known_actions import LabelledTransitions, action_classes, all_labels, draw_labels
+from flam_train.heads.learning import action_scores, all_logits
+from flam_train.heads.models import DecoderSize, LabelLearning, frame_pairs, learn_decoder, learn_supervised
+from flam_train.heads.watching import watch
 from flam_train.presets import SMALL
 from flam_train.store.moments import Moments
 from flam_train.store.store import EpisodeStore

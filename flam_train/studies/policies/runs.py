@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from flam_train.engine import FitConfig
-from flam_train.players.cloning import CloningConfig
+from flam_train.players.behaviour_cloning import CloningConfig
 
 LABELS = (1000, 10_000)
 SEEDS = (0, 1, 2)

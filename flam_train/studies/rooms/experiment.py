@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flam_env.worlds.files import write_atomically
+from flam_env.worlds.writing import write_atomically
 from flam_train.engine.processes import logged, side_by_side
 from flam_train.evaluate.evaluate import Metric, evaluate
 from flam_train.evaluate.report import format_report

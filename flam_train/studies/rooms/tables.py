@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from flam_env.worlds.files import write_atomically
+from flam_env.worlds.writing import write_atomically
 from flam_train.studies.rooms import paper
-from flam_train.studies.rooms.bars import bar_lines
 from flam_train.studies.rooms.columns import COLUMNS, LEGEND
 from flam_train.studies.rooms.curves import draw_figures
 from flam_train.studies.rooms.findings import Finding, read_findings
 from flam_train.studies.rooms.runs import EXPERIMENTS
+from flam_train.studies.rooms.thresholds import bar_lines
 
 
 class Table(NamedTuple):

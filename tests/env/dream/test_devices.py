@@ -12,7 +12,7 @@ from tiny import MODEL
 
 from flam_env import ActionDecoder, ActionDecoderConfig, FlamEnv, FlamVectorEnv, Labeller
 from flam_env.dream.dream import Dream, DreamState
-from flam_env.envs.sb3 import FlamSB3VecEnv
+from flam_env.envs.sb3_vec_env import FlamSB3VecEnv
 from flam_env.models.factored import FactoredWorldModel
 from flam_env.models.factorizer import PREPARED
 from flam_env.worlds.laws import Laws

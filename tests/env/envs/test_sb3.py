@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecMonitor, VecVideoRecorder
 from flam_env import FlamVectorEnv, SteerSlot
 from flam_env.envs import vector_wrappers as vector
 from flam_env.envs.env import FlamEnv
-from flam_env.envs.sb3 import FlamSB3VecEnv
+from flam_env.envs.sb3_vec_env import FlamSB3VecEnv
 
 
 def brightness(before: np.ndarray, action: np.ndarray, after: np.ndarray) -> float:

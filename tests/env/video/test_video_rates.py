@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flam_env import Labeller, read_video
-from flam_env.video.files import TimedFrame
+from flam_env.video.decoding import TimedFrame
 from flam_env.video.rates import resample
 from flam_env.video.reader import video_rate
 

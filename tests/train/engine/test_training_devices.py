@@ -21,16 +21,16 @@ from flam_env.models.tokenizer import Tokenizer
 from flam_env.video.frames import to_float
 from flam_env.worlds.checkpoint import fingerprint
 from flam_env.worlds.directory import load_world
-from flam_train.actions.decoder import decoder
-from flam_train.actions.few_labels import LearningConfig
-from flam_train.actions.inverse_model import SupervisedInverse
-from flam_train.actions.watching import watch
 from flam_train.engine import FitConfig, fit, training_device
 from flam_train.engine.batches import BatchFeed
 from flam_train.evaluate.rollouts import quick_scores, rollout_scores
 from flam_train.evaluate.rooms.exactness import distances, read_cells, shows_whole_agents, true_cells
 from flam_train.evaluate.steering import steering_scores
 from flam_train.evaluate.wholeness import wholeness
+from flam_train.heads.decoder import decoder
+from flam_train.heads.few_labels import LearningConfig
+from flam_train.heads.inverse_model import SupervisedInverse
+from flam_train.heads.watching import watch
 from flam_train.phases import world_model as world_model_phase
 from flam_train.phases.export import finish_world
 from flam_train.phases.losses import WorldModelLossConfig, world_model_loss

@@ -8,9 +8,9 @@ from flam_env.registration import BUNDLED
 from flam_env.worlds.checkpoint import fingerprint
 from flam_env.worlds.directory import PRETRAINED, load_world
 from flam_train.evaluate.report import format_report, read_report
-from flam_train.studies.rooms.bars import BARS
 from flam_train.studies.rooms.findings import read_finding
 from flam_train.studies.rooms.runs import MAIN
+from flam_train.studies.rooms.thresholds import BARS
 
 GAMES = ("bigfish", "starpilot")
 LEAST_CLIPS, CONTEXT, HORIZON = 256, 2, 16

@@ -20,7 +20,7 @@ from flam_train.cli import main
 from flam_train.clone import load_clone
 from flam_train.engine import FitConfig
 from flam_train.players.action_likelihood import ActionLikelihood
-from flam_train.players.cloning import BehaviourCloning, CloningConfig
+from flam_train.players.behaviour_cloning import BehaviourCloning, CloningConfig
 from flam_train.players.demonstrations import Demonstrations, read_demonstrations
 from flam_train.players.impala_extractor import ImpalaExtractor
 from flam_train.store.store import EpisodeStore

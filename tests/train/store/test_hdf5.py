@@ -17,7 +17,7 @@ FILLS_THE_DISK = """
     import resource, sys
     import numpy as np
     from pathlib import Path
-    from flam_env.worlds.files import replacing
+    from flam_env.worlds.writing import replacing
     from flam_train.store.hdf5 import HDF5Writer
 
     noise = np.random.default_rng(0).integers(0, 256, (200, 100, 1000), np.uint8)

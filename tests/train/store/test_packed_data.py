@@ -11,11 +11,11 @@ import pytest
 from flam_env.models.tokenizer import Tokenizer
 from flam_env.worlds.checkpoint import fingerprint, read_tensors, round_as_stored, save_network
 from flam_env.worlds.directory import load_clips, load_world
-from flam_train.actions.decoder import decoder
-from flam_train.actions.few_labels import LearningConfig
 from flam_train.cli import main
 from flam_train.engine import FitConfig, allocator
 from flam_train.evaluate.evaluate import evaluate
+from flam_train.heads.decoder import decoder
+from flam_train.heads.few_labels import LearningConfig
 from flam_train.phases.scheduled_sampling import scheduled_sampling
 from flam_train.phases.tokenizer import find_tokenizer, load_tokenizer
 from flam_train.phases.world_model import world_model

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
 from flam_env.worlds.checkpoint import fingerprint, read_tensors, round_as_stored, save_network
-from flam_train.actions.known_actions import supervise
+from flam_train.heads.known_actions import supervise
 from flam_train.store import packing
 from flam_train.store.clips import check_length, draw_clips, draw_places
 from flam_train.store.compression import LARGEST_WINDOW, compress, decompress
@@ -231,7 +231,7 @@ def test_what_cannot_be_written_leaves_what_was_there(store, tmp_path, monkeypat
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
-        patch.setattr("flam_env.worlds.files.os.replace", disk_full)
+        patch.setattr("flam_env.worlds.writing.os.replace", disk_full)
         write_pack(store, tokenizer_of(1), out, DRAWS)
     assert out.read_bytes() == before and list(tmp_path.iterdir()) == [out]
 

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from flam_env.worlds.files import _host
+from flam_env.worlds.writing import _host
 from flam_train.store.store import Episode, EpisodeStore
 
 PROCESSES = 4

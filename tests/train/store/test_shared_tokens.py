@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
-from flam_env.worlds.files import _host
+from flam_env.worlds.writing import _host
 from flam_train.store.store import Episode, EpisodeStore
 from flam_train.store.tokens import token_cache
 

@@ -14,24 +14,24 @@ pytest.importorskip("stable_baselines3")
 
 from flam_env import Labeller
 from flam_env.worlds.checkpoint import round_as_stored, save_network
-from flam_train.actions.known_actions import all_labels, draw_labels
 from flam_train.clone import load_clone
 from flam_train.engine import FitConfig
-from flam_train.players.cloning import CloningConfig
+from flam_train.heads.known_actions import all_labels, draw_labels
+from flam_train.players.behaviour_cloning import CloningConfig
 from flam_train.players.policy import Policy, PolicyConfig
 from flam_train.presets import SMALL
 from flam_train.sources.collect import collect
 from flam_train.store.store import EpisodeStore
-from flam_train.studies.policies import making
 from flam_train.studies.policies import policies as command
+from flam_train.studies.policies import training as making
 from flam_train.studies.policies.arms import arm_demonstrations, held_out_demonstrations
 from flam_train.studies.policies.findings import read_arms
-from flam_train.studies.policies.making import make_policy
 from flam_train.studies.policies.policies import policies
 from flam_train.studies.policies.pseudo_labels import label_path, make_pseudo_labels, read_pseudo_labels
 from flam_train.studies.policies.runs import RUNS, Run
 from flam_train.studies.policies.study import Study
 from flam_train.studies.policies.tables import game_lines, policy_tables
+from flam_train.studies.policies.training import make_policy
 
 ACTIONS, LABELS, LONGEST = 15, 40, 60
 HURRIED = FitConfig(steps=4, batch_size=5, learning_rate=1e-3, precision="fp32")

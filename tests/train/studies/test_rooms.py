@@ -18,13 +18,13 @@ from flam_train.sources.multigrid import RoomConfig
 from flam_train.studies.rooms import experiment as command
 from flam_train.studies.rooms import findings as reading
 from flam_train.studies.rooms import paper
-from flam_train.studies.rooms.bars import BARS, bar_lines
 from flam_train.studies.rooms.columns import COLUMNS
 from flam_train.studies.rooms.curves import draw_figures
 from flam_train.studies.rooms.experiment import CURVE, experiment, finish_run, prepare_room, report_path
 from flam_train.studies.rooms.findings import Finding, read_findings
 from flam_train.studies.rooms.runs import EXPERIMENTS, Run
 from flam_train.studies.rooms.tables import TABLES, format_tables, tables
+from flam_train.studies.rooms.thresholds import BARS, bar_lines
 
 # What hurried runs deserve to hear.
 pytestmark = pytest.mark.filterwarnings("ignore::flam_train.phases.collapse.CollapseWarning")

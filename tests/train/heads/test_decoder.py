@@ -13,12 +13,14 @@ import torch
 from flam_env import ActionDecoder, ActionDecoderConfig, ActionEncoder, Labeller, load_world, save_world
 from flam_env.video.frames import resize_frames
 from flam_env.worlds.checkpoint import read_tensors
-from flam_train.actions import encoder as action_encoding
-from flam_train.actions.decoder import decoder
-from flam_train.actions.encoder import learn_encoder
-from flam_train.actions.few_labels import LearningConfig, hold_out
-from flam_train.actions.inverse_model import SupervisedInverseConfig
-from flam_train.actions.known_actions import (
+from flam_train.cli import main
+from flam_train.engine import FitConfig
+from flam_train.heads import encoder as action_encoding
+from flam_train.heads.decoder import decoder
+from flam_train.heads.encoder import learn_encoder
+from flam_train.heads.few_labels import LearningConfig, hold_out
+from flam_train.heads.inverse_model import SupervisedInverseConfig
+from flam_train.heads.known_actions import (
     LabelledTransitions,
     Supervision,
     action_classes,
@@ -26,12 +28,10 @@ from flam_train.actions.known_actions import (
     draw_labels,
     supervise,
 )
-from flam_train.actions.learning import action_scores, all_logits, calibrated_temperature, learn_actions
-from flam_train.actions.models import DecoderSize, LabelLearning, frame_pairs, learn_supervised
-from flam_train.actions.player_slot import attention_of, share_of_episodes
-from flam_train.actions.watching import watch
-from flam_train.cli import main
-from flam_train.engine import FitConfig
+from flam_train.heads.learning import action_scores, all_logits, calibrated_temperature, learn_actions
+from flam_train.heads.models import DecoderSize, LabelLearning, frame_pairs, learn_supervised
+from flam_train.heads.player_slot import attention_of, share_of_episodes
+from flam_train.heads.watching import watch
 from flam_train.sources.label import label
 from flam_train.store.moments import Moments
 from flam_train.store.store import EpisodeStore
@@ -250,7 +250,7 @@ def test_actions_of_equal_effect_count_as_the_same():
 
 @pytest.mark.parametrize("piece", [5, 64])
 def test_watched_transitions_are_the_labellers(played, tiny_world, monkeypatch, piece):
-    monkeypatch.setattr("flam_train.actions.watching.PIECE", piece)
+    monkeypatch.setattr("flam_train.heads.watching.PIECE", piece)
     labeller, at = Labeller(tiny_world), moments(np.array([2, 0, 1, 0, 1, 3]), np.array([0, 2, 58, 21, 1, 19]))
     slots, latent_actions = watch(labeller, token_cache(played, tiny_world.tokenizer)["train"], at)
     assert slots.shape == (6, 2, 6, 16) and latent_actions.shape == (6, 6, 5)

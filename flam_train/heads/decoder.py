@@ -14,21 +14,21 @@ from flam_env.labelling.labeller import Labeller
 from flam_env.warn import warn_user
 from flam_env.worlds.checkpoint import round_as_stored
 from flam_env.worlds.directory import add_heads, check_writable, find_world, load_world
-from flam_env.worlds.files import write_atomically
-from flam_train.actions.encoder import REPORTED_BY, choose_gain, learn_encoder, share_obeyed
-from flam_train.actions.few_labels import LEARNING, LearningConfig
-from flam_train.actions.known_actions import Supervision, supervise
-from flam_train.actions.learning import action_scores, all_logits
-from flam_train.actions.models import (
+from flam_env.worlds.writing import write_atomically
+from flam_train.engine import FitConfig
+from flam_train.heads.encoder import REPORTED_BY, choose_gain, learn_encoder, share_obeyed
+from flam_train.heads.few_labels import LEARNING, LearningConfig
+from flam_train.heads.known_actions import Supervision, supervise
+from flam_train.heads.learning import action_scores, all_logits
+from flam_train.heads.models import (
     DecoderSize,
     LabelLearning,
     frame_pairs,
     learn_decoder,
     learn_supervised,
 )
-from flam_train.actions.player_slot import attention_of, share_of_episodes
-from flam_train.actions.watching import watch
-from flam_train.engine import FitConfig
+from flam_train.heads.player_slot import attention_of, share_of_episodes
+from flam_train.heads.watching import watch
 from flam_train.presets import SMALL
 from flam_train.store.rates import warn_of_store_rate
 from flam_train.store.store import EpisodeStore

@@ -10,11 +10,11 @@ from torch import Tensor
 from flam_env.heads.action_decoder import ActionDecoder, ActionDecoderConfig
 from flam_env.worlds.checkpoint import round_as_stored
 from flam_env.worlds.world import World
-from flam_train.actions.few_labels import LearningConfig, hold_out
-from flam_train.actions.inverse_model import SupervisedInverse, SupervisedInverseConfig
-from flam_train.actions.known_actions import LabelledTransitions
-from flam_train.actions.learning import all_logits, calibrated_temperature, learn_actions
 from flam_train.engine import FitConfig, FitResult
+from flam_train.heads.few_labels import LearningConfig, hold_out
+from flam_train.heads.inverse_model import SupervisedInverse, SupervisedInverseConfig
+from flam_train.heads.known_actions import LabelledTransitions
+from flam_train.heads.learning import all_logits, calibrated_temperature, learn_actions
 from flam_train.store.moments import Moments, read_clips
 from flam_train.store.store import EpisodeStore
 

@@ -10,9 +10,9 @@ from flam_env.heads.action_decoder import ActionDecoder
 from flam_env.heads.action_encoder import ActionEncoder, ActionEncoderConfig
 from flam_env.worlds.checkpoint import round_as_stored
 from flam_env.worlds.units import BOUND
-from flam_train.actions.few_labels import learn_from_labels
-from flam_train.actions.known_actions import Supervision
-from flam_train.actions.player_slot import attention_of
+from flam_train.heads.few_labels import learn_from_labels
+from flam_train.heads.known_actions import Supervision
+from flam_train.heads.player_slot import attention_of
 
 GAINS = (1.0, 2.0, 4.0)
 CHOSEN_BY, REPORTED_BY = slice(0, None, 2), slice(1, None, 2)  # starts of a world

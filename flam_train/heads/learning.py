@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, nll_loss
 
-from flam_train.actions.few_labels import learn_from_labels, seen_by
-from flam_train.actions.known_actions import LabelledTransitions
 from flam_train.engine import FitResult
+from flam_train.heads.few_labels import learn_from_labels, seen_by
+from flam_train.heads.known_actions import LabelledTransitions
 
 BINS = 10
 

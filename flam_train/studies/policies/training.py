@@ -10,11 +10,11 @@ import numpy as np
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from flam_env.worlds.checkpoint import parse_json
-from flam_env.worlds.files import write_atomically
+from flam_env.worlds.writing import write_atomically
 from flam_train.clone import SIMULATORS, WEIGHTS, config_of, new_model, save_clone
 from flam_train.engine.processes import logged
+from flam_train.players.behaviour_cloning import BehaviourCloning
 from flam_train.players.chance import RandomPlayer
-from flam_train.players.cloning import BehaviourCloning
 from flam_train.players.policy import Demonstrator, load_policy
 from flam_train.players.scores import LevelScores, play_and_close
 from flam_train.sources.procgen.vec_env import ProcgenVecEnv

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flam_train.actions.known_actions import LabelledTransitions
 from flam_train.engine import EarlyStopping, FitConfig, FitResult, Progress
 from flam_train.engine.examples import fit_examples, mean_scores, split_episodes
+from flam_train.heads.known_actions import LabelledTransitions
 
 SCORED_AT_ONCE = 1024
 

@@ -19,7 +19,7 @@ except ModuleNotFoundError as error:
     if error.name != "stable_baselines3":
         raise
     raise ModuleNotFoundError(
-        "flam_env.envs.sb3 needs Stable-Baselines3: pip install 'flam-env[rl]'", name=error.name
+        "flam_env.envs.sb3_vec_env needs Stable-Baselines3: pip install 'flam-env[rl]'", name=error.name
     ) from error
 
 BATCHED_METHODS = ("other_actions", "render", "sample_latent_action", "slot_masks")

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from flam_env.heads.action_decoder import ActionDecoder
-from flam_train.actions.few_labels import seen_by
+from flam_train.heads.few_labels import seen_by
 
 
 def attention_of(network: ActionDecoder, inputs: tuple[Tensor, Tensor]) -> Tensor:

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flam_env.worlds import files
-from flam_env.worlds.files import is_vacant, replacing, sweep, write_atomically
+from flam_env.worlds import writing as files
+from flam_env.worlds.writing import is_vacant, replacing, sweep, write_atomically
 
 DEAD = 2**22 + 1
 """No process: above the highest number that Linux gives."""
@@ -116,7 +116,7 @@ def test_a_container_of_the_same_name_has_process_numbers_of_its_own(tmp_path, m
 
 
 def test_the_first_write_to_a_folder_takes_away_what_a_killed_writer_left(tmp_path):
-    code = "import sys; from flam_env.worlds.files import replacing\n"
+    code = "import sys; from flam_env.worlds.writing import replacing\n"
     code += "with replacing(sys.argv[1]) as path: path.write_text('half'); print('begun', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", code, str(tmp_path / "file")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
