@@ -7,35 +7,16 @@ import torch
 from einops import einsum
 from torch import Tensor, nn
 
+from flam_env.heads.action_encoder import ActionEncoderConfig
 from flam_env.heads.registry import HEADS
-from flam_env.validation import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
-class ActionDecoderConfig:
-    """Sizes of an action decoder; all but the last two are its world's and its game's.
-
-    Raises:
-        ValueError: a field of another type, a size below 1, or a dropout outside [0, 1).
-    """
+class ActionDecoderConfig(ActionEncoderConfig):
+    """Sizes of an action decoder: those of the way back, and the number of slots; errors as there."""
 
     slots: int
     """K, number of slots."""
-    slot_dim: int
-    """S, dimension of a slot."""
-    latent_dim: int
-    """A, dimension of a slot's latent action in action units."""
-    actions: int
-    """C, number of real actions."""
-    width: int = 128
-    """Width of the layers that each slot passes on its own."""
-    dropout: float = 0.3
-    """Share of what a layer sees that is left out in training; labels are few."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"expected dropout in [0, 1), got {self.dropout}")
 
 
 class Decoded(NamedTuple):

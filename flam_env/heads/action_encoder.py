@@ -12,7 +12,7 @@ from flam_env.worlds.units import BOUND
 
 @dataclass(frozen=True, kw_only=True)
 class ActionEncoderConfig:
-    """Sizes of an action encoder; all but the last two are its world's and its game's.
+    """Sizes of an action encoder; all but width and dropout are its world's and its game's.
 
     Raises:
         ValueError: a field of another type, a size below 1, or a dropout outside [0, 1).

@@ -1,5 +1,6 @@
 """Learns the way back of an action decoder: which latent action stands for a real one."""
 
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -29,16 +30,9 @@ def learn_encoder(
         known: the labels.
         settings: as for `learn_from_labels`, whose errors it raises.
     """
-    sizes, labels = decoder.config, known.learned
-    encoder = ActionEncoder(
-        ActionEncoderConfig(
-            slot_dim=sizes.slot_dim,
-            latent_dim=sizes.latent_dim,
-            actions=sizes.actions,
-            width=sizes.width,
-            dropout=sizes.dropout,
-        )
-    )
+    labels = known.learned
+    sizes = {field.name: getattr(decoder.config, field.name) for field in fields(ActionEncoderConfig)}
+    encoder = ActionEncoder(ActionEncoderConfig(**sizes))
     data = {"slots": inputs[0][:, 0].float(), "latent_actions": inputs[1]}
     data |= {"attention": attention_of(decoder, inputs), "actions": torch.from_numpy(labels.actions)}
     classes = torch.from_numpy(known.classes)
