@@ -35,7 +35,7 @@ world-bigfish world-starpilot: world-%: $(VENV)/installed-dev
 	$(EACH_CORE) scheduled-sampling runs/$* data/$* --out runs/$*-steady --fit-config.compile
 	$(RUN)/flam-train evaluate runs/$*-steady data/$*
 	mkdir -p $(WORLDS)/$*
-	rm -f $(WORLDS)/$*/decoder.*
+	rm -f $(WORLDS)/$*/decoder.* $(WORLDS)/$*/encoder.*
 	cp runs/$*-steady/*.json runs/$*-steady/*.safetensors runs/$*-steady/clips.npz $(WORLDS)/$*
 
 # Makes a bundled world of the first run of the main experiment, whose three runs take 20 minutes on two cores.
@@ -57,7 +57,7 @@ POLICIES := flam_train/pretrained
 FILM = $(RUN)/flam-train collect $(1) --native --random-share 0 --max-episode-frames $(2) --frames $(3) \
 	--demonstrator runs/demonstrators/$(1)/policy.safetensors --out data/$(1)-$(4)
 DECODE = $(RUN)/flam-train decoder $(1) data/$(1)-$(2) --labels 10000 --out runs/decoders/$(1) && \
-	cp runs/decoders/$(1)/decoder.* $(WORLDS)/$(1)
+	cp runs/decoders/$(1)/decoder.* runs/decoders/$(1)/encoder.* runs/decoders/$(1)/config.json $(WORLDS)/$(1)
 policies-bigfish: $(VENV)/installed-dev
 	$(RUN)/flam-train demonstrator bigfish --out runs/demonstrators/bigfish --episodes 64
 	$(call FILM,bigfish,6000,200000,labels)
