@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from flam_env.labelling.label_observations import LabelObservations
     from flam_env.labelling.labeller import Labeller, Labels, LabelStream
     from flam_env.video.reader import read_video
-    from flam_env.worlds.directory import load_clips, load_world, save_world
+    from flam_env.worlds.clips import load_clips
+    from flam_env.worlds.directory import load_world, save_world
     from flam_env.worlds.world import World
 
 __all__ = [
@@ -55,7 +56,8 @@ _ROOMS = {
     "labelling.label_observations": ("LabelObservations",),
     "labelling.labeller": ("LabelStream", "Labeller", "Labels"),
     "video.reader": ("read_video",),
-    "worlds.directory": ("load_clips", "load_world", "save_world"),
+    "worlds.clips": ("load_clips",),
+    "worlds.directory": ("load_world", "save_world"),
     "worlds.world": ("World",),
 }
 

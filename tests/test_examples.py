@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flam_env.worlds.directory import save_clips
+from flam_env.worlds.clips import save_clips
 
 
 def test_dream_random(run_example, tiny_checkpoint, tmp_path):

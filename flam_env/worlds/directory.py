@@ -5,18 +5,14 @@ decoder.safetensors      encoder.safetensors and other heads, all named in confi
 clips.npz                a few real held-out clips                             card.md, report.json
 """
 
-import io
 import json
 import os
 import shutil
-import zipfile
-import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -253,34 +249,6 @@ def _check_fit(world: World, directory: Path) -> None:
         )
     if not (starts.actions.isfinite().all() and starts.bank.isfinite().all()):
         raise ValueError(f"{directory}: expected finite start actions and bank, got others; export the world again")
-
-
-def save_clips(directory: Path, frames: np.ndarray) -> None:
-    """Puts real held-out clips, uint8 (S, T, H, W, 3), beside a world, losslessly compressed."""
-    content = io.BytesIO()
-    np.savez_compressed(content, frames=frames)
-    write_atomically(Path(directory) / "clips.npz", content.getvalue())
-
-
-def load_clips(name: str | Path) -> np.ndarray:
-    """The real held-out clips that a world shows itself on: uint8 (S, T, H, W, 3).
-
-    Raises:
-        FileNotFoundError: no such world, or it has no clips.
-        ValueError: the file is damaged or holds something else.
-    """
-    path = find_world(name) / "clips.npz"
-    if not path.is_file():
-        raise FileNotFoundError(f"expected real clips at {path}, found none; `flam-train world-model` writes them")
-    try:
-        with np.load(path, allow_pickle=False) as file:  # a TypeError where it is one array without an archive
-            frames = file["frames"]
-    except (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: expected an archive with frames, got {error!r}; copy the world again") from error
-    if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[-1] != 3:
-        found = f"{frames.dtype} of shape {frames.shape}"
-        raise ValueError(f"{path}: expected frames uint8 (S, T, H, W, 3), got {found}; copy the world again")
-    return frames
 
 
 def _read_config(path: Path) -> dict:

@@ -5,7 +5,7 @@ import torch
 
 from flam_env import Dream, load_clips, load_world, save_world
 from flam_env.worlds.checkpoint import read_tensors
-from flam_env.worlds.directory import save_clips
+from flam_env.worlds.clips import save_clips
 
 
 def test_saving_what_was_loaded_changes_no_bit(tiny_checkpoint, tmp_path):

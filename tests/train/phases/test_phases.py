@@ -16,7 +16,8 @@ from flam_env.dream.dream import Dream
 from flam_env.models.tokenizer import Tokenizer
 from flam_env.video.frames import to_float
 from flam_env.worlds.checkpoint import fingerprint, save_network
-from flam_env.worlds.directory import load_clips, load_world
+from flam_env.worlds.clips import load_clips
+from flam_env.worlds.directory import load_world
 from flam_env.worlds.units import UnitConversion
 from flam_train.engine import FitConfig
 from flam_train.evaluate.pixels import frame_psnr
