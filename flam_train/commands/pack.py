@@ -1,7 +1,7 @@
 """`flam-train pack`."""
 
 from flam_train.commands.arguments import call
-from flam_train.store.pack import pack
+from flam_train.phases.pack import pack
 
 
 def main(arguments: list[str]) -> None:
