@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 import numpy as np
 
-from flam_train.players.impala_extractor import ImpalaExtractor
+from flam_train.impala_extractor import ImpalaExtractor
 from flam_train.players.weights import read_weights, restore_weights, weights_of, write_weights
 
 if TYPE_CHECKING:

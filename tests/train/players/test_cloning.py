@@ -19,10 +19,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 from flam_train.cli import main
 from flam_train.clone import load_clone
 from flam_train.engine import FitConfig
+from flam_train.impala_extractor import ImpalaExtractor
 from flam_train.players.action_likelihood import ActionLikelihood
 from flam_train.players.behaviour_cloning import BehaviourCloning, CloningConfig
 from flam_train.players.demonstrations import Demonstrations, read_demonstrations
-from flam_train.players.impala_extractor import ImpalaExtractor
 from flam_train.store.store import EpisodeStore
 
 ACTIONS, HEIGHT, WIDTH = 5, 36, 40

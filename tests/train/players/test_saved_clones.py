@@ -76,7 +76,7 @@ def test_zips_name_where_the_network_is_and_there_it_stays(tmp_path):
     new_clone(config(), device="cpu").save(tmp_path / "policy.zip")
     with zipfile.ZipFile(tmp_path / "policy.zip") as zipped:
         pickled = json.loads(zipped.read("data"))["policy_kwargs"][":serialized:"]
-    assert b"flam_train.players.impala_extractor" in base64.b64decode(pickled)
+    assert b"flam_train.impala_extractor" in base64.b64decode(pickled)
 
 
 def test_a_zip_is_refused_before_anything_in_it_runs(file, tmp_path):
