@@ -9,9 +9,10 @@ from statistics import fmean, stdev
 from typing import Any
 
 from flam_train.engine.identity import require_same
-from flam_train.evaluate.report import read_report
 from flam_train.studies.policies.runs import RUNS, Run
+from flam_train.studies.reports import ADVICE, read_reports
 
+COMMAND = "flam-train policies"
 RUN_KEYS = ("arm", "labels", "seed")
 """Settings that tell one run of a study from another."""
 
@@ -63,13 +64,10 @@ def read_arms(folder: Path) -> dict[tuple[str, int | None], ArmScores]:
         FileNotFoundError: there is no such folder, or no report in it.
         ValueError: a file in it is damaged, belongs to no run, or its settings differ from those of the others.
     """
-    paths = {path.stem: path for path in sorted(Path(folder).glob("*.json"))}
-    if not paths:
-        raise FileNotFoundError(f"expected a folder of reports at {folder}, found none; `flam-train policies` makes it")
-    known = {run.name: run for run in RUNS}
-    if strange := set(paths) - set(known):
-        raise ValueError(f"{folder}: expected reports of runs only, got {sorted(strange)}; move them away")
-    reports = {run: _read(paths[name], run) for name, run in known.items() if name in paths}
+    found = read_reports(folder, RUNS, COMMAND)
+    if not found:
+        raise FileNotFoundError(f"expected reports in {folder}, found none; `{COMMAND}` makes them")
+    reports = {run: _checked(found[run.name], run, folder / f"{run.name}.json") for run in RUNS if run.name in found}
     _check_alike(folder, reports)
     arms: dict[tuple[str, int | None], list[Mapping[str, Any]]] = defaultdict(list)
     for run, report in reports.items():
@@ -77,13 +75,12 @@ def read_arms(folder: Path) -> dict[tuple[str, int | None], ArmScores]:
     return {(arm, labels): ArmScores(arm=arm, labels=labels, reports=found) for (arm, labels), found in arms.items()}
 
 
-def _read(path: Path, run: Run) -> Mapping[str, Any]:
-    report = read_report(path)
+def _checked(report: Mapping[str, Any], run: Run, path: Path) -> Mapping[str, Any]:
     there = {name: report.get("settings", {}).get(name) for name in RUN_KEYS}
-    kind, advice = f"a report of {run.name}", "move it away and run it again"
-    require_same(there, asdict(run), where=path, kind=kind, advice=advice)
+    kind = f"a report of {run.name}"
+    require_same(there, asdict(run), where=path, kind=kind, advice=ADVICE)
     if "levels" not in report:
-        raise ValueError(f"{path}: expected {kind}, got a file without the levels that were played; {advice}")
+        raise ValueError(f"{path}: expected {kind}, got a file without the levels that were played; {ADVICE}")
     return report
 
 

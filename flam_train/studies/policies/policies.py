@@ -5,7 +5,7 @@ clones the same policy for as many sample-updates and plays the same unseen leve
 report file; what has one is not run again.
 """
 
-from functools import partial
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -13,14 +13,19 @@ from flam_env.labelling.labeller import Labeller
 from flam_env.worlds.checkpoint import fingerprint
 from flam_train.engine import FitConfig
 from flam_train.engine.identity import require_same
-from flam_train.engine.processes import side_by_side
+from flam_train.engine.locks import folder_lock
 from flam_train.players.policy import load_policy
 from flam_train.sources.procgen.games import GAMES
 from flam_train.store.store import EpisodeStore
+from flam_train.studies.policies.arms import share_frames
 from flam_train.studies.policies.pseudo_labels import make_pseudo_labels
-from flam_train.studies.policies.runs import FIT, PSEUDO, RUNS
-from flam_train.studies.policies.study import Study
+from flam_train.studies.policies.runs import FIT, PLAYERS, PSEUDO, RUNS
+from flam_train.studies.policies.study import PolicyStudy
 from flam_train.studies.policies.training import make_policy
+from flam_train.studies.runs import check_workers, make_reports
+
+MEMORY = 2e9
+"""Bytes that a run needs, besides what it sees of the frames that all share."""
 
 
 def policies(
@@ -49,16 +54,18 @@ def policies(
         arms: demonstrator, random, all-labels, flam, supervised, vanilla; all by default.
         features: the network of all policies: IMPALA with 16, 32, 32 channels, or NatureCNN, which learns far less.
         fit: budget and optimiser of all policies.
-        workers: runs side by side; 0 for one per core. Each holds all frames of the train split: 700k take 8 GB.
+        workers: runs side by side; 0 for one per core, as far as there are 2 GB of memory for each. They share a file
+            of all frames of the train split, which lies in `runs` meanwhile: 700k take 8 GB of the disk.
         device: where the world watches: cpu, cuda or auto.
 
     Raises:
         FileNotFoundError: no such world.
-        ValueError: no such arm, no such store or one of another game, no demonstrator or not the one in the store, or
-            pseudo labels that were made from another world or store.
+        ValueError: no such arm, no such store or one of another game, no demonstrator or not the one in the store,
+            pseudo labels that were made from another world or store, or another process makes policies in `runs`.
         ChildProcessError: a run failed or was killed; run it again to resume.
     """
-    study = Study(
+    check_workers(workers)
+    study = PolicyStudy(
         game=game,
         data=Path(data or f"data/{game}-demonstrations"),
         demonstrator=Path(demonstrator or f"runs/demonstrators/{game}/policy.safetensors"),
@@ -68,14 +75,18 @@ def policies(
         fit=fit,
     )
     store = _checked_store(study, arms)
-    missing = [run for run in RUNS if run.arm in (arms or {run.arm}) and not study.report(run).exists()]
+    missing = study.missing(run for run in RUNS if run.arm in (arms or {run.arm}))
     labelled = [run for run in missing if run.arm in PSEUDO]
-    if labelled:
-        make_pseudo_labels(store, Labeller.from_pretrained(world or game, device), labelled, study.pseudo_labels)
-    side_by_side({run.name: partial(make_policy, run, study) for run in missing}, workers, game)
+    labeller = Labeller.from_pretrained(world or game, device) if labelled else None
+    learns = any(run.arm not in PLAYERS for run in missing)
+    with folder_lock(study.runs):
+        if labeller is not None:
+            make_pseudo_labels(store, labeller, labelled, study.pseudo_labels)
+        with share_frames(store, study.frames) if learns else nullcontext():
+            make_reports(study, missing, make_policy, workers=workers, memory=MEMORY, title=game)
 
 
-def _checked_store(study: Study, arms: tuple[str, ...]) -> EpisodeStore:
+def _checked_store(study: PolicyStudy, arms: tuple[str, ...]) -> EpisodeStore:
     known = {run.arm for run in RUNS}
     if study.game not in GAMES or not set(arms) <= known:
         raise ValueError(

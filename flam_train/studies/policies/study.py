@@ -8,18 +8,17 @@ from typing import Any, Literal
 from flam_train.engine import FitConfig
 from flam_train.store.store import EpisodeStore
 from flam_train.studies.policies.runs import CLONING, Run
+from flam_train.studies.runs import Study
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class PolicyStudy(Study):
     """All that the runs of a game share.
 
     Attributes:
         game: bigfish, leaper or starpilot.
         data: store of the demonstrations.
         demonstrator: file of who plays in the store.
-        runs: folder of the policies and of their logs.
-        reports: folder of the report files.
         features: the network of all policies.
         fit: budget and optimiser of all policies.
     """
@@ -27,8 +26,6 @@ class Study:
     game: str
     data: Path
     demonstrator: Path
-    runs: Path
-    reports: Path
     features: Literal["nature", "impala"]
     fit: FitConfig
 
@@ -37,9 +34,10 @@ class Study:
         """Folder of what the models say of the store."""
         return self.runs / "pseudo-labels"
 
-    def report(self, run: Run) -> Path:
-        """The report file of a run."""
-        return self.reports / f"{run.name}.json"
+    @property
+    def frames(self) -> Path:
+        """Folder of all frames that there are true actions of, as long as policies learn from them."""
+        return self.runs / "frames"
 
     def settings(self, run: Run) -> dict[str, Any]:
         """What a report says of how it came about, JSON-able."""

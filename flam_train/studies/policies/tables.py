@@ -7,6 +7,7 @@ from typing import NamedTuple
 from flam_train.sources.procgen.games import GAMES
 from flam_train.studies.policies.findings import ArmScores, read_arms
 from flam_train.studies.policies.runs import ALL_LABELS
+from flam_train.studies.tables import Column, Numbers, table, table_of_text
 
 Arms = Mapping[tuple[str, int | None], ArmScores]
 
@@ -29,15 +30,15 @@ PAPER = {
 """Mean returns of Table 4."""
 
 COLUMNS = (
-    "arm",
-    "labels",
-    "mean return ± standard error (seeds)",
-    "episodes",
-    "of the demonstrator",
-    "of all labels",
-    "pseudo labels right",
-    "actions right",
-    "paper",
+    Column("arm", "arm", ""),
+    Column("labels", "labels", "d"),
+    Column("mean return ± standard error (seeds)", "return", ""),
+    Column("episodes", "episodes", "d"),
+    Column("of the demonstrator", "of_demonstrator", ".2f"),
+    Column("of all labels", "of_all_labels", ".2f"),
+    Column("pseudo labels right", "pseudo_labels_right", ".3f"),
+    Column("actions right", "actions_right", ".3f"),
+    Column("paper", "paper", ""),
 )
 
 LEGEND = """\
@@ -96,31 +97,28 @@ def game_lines(game: str, arms: Arms) -> Iterator[str]:
     yield f"All policies are of the network `{settings['features']}` and learn for {updates:,} sample-updates; the"
     yield f"demonstrator was filmed for {frames:,} frames of the train split."
     yield ""
-    yield from (_line(COLUMNS), _line(["---"] * len(COLUMNS)))
-    for arm in arms.values():
-        yield _line(_cells(game, arm, arms))
-    yield from ("", _line(("ratio", "asked", "got", "")), _line(["---"] * 4))
-    for ratio in RATIOS:
-        if ratio.game == game and {ratio.over, ratio.under} <= set(arms):
-            yield _line(_ratio_cells(ratio, arms[ratio.over].mean / arms[ratio.under].mean))
+    yield from table(COLUMNS, (_numbers(game, arm, arms) for arm in arms.values()))
+    yield ""
+    ratios = [ratio for ratio in RATIOS if ratio.game == game and {ratio.over, ratio.under} <= set(arms)]
+    got = [_ratio_cells(ratio, arms[ratio.over].mean / arms[ratio.under].mean) for ratio in ratios]
+    yield from table_of_text(("ratio", "asked", "got", ""), got)
 
 
-def _cells(game: str, arm: ArmScores, arms: Arms) -> list[str]:
-    pseudo, right = arm.average("pseudo_labels", "class_accuracy"), arm.average("held_out", "accuracy")
-    paper = PAPER.get(game, {}).get((arm.arm, arm.labels))
-    return [
-        arm.arm,
-        "" if arm.labels is None else str(arm.labels),
-        f"{arm.mean:.1f} ± {arm.standard_error:.1f} ({len(arm.reports)})",
-        str(arm.episodes),
-        *(_share(arm, arms.get(other)) for other in (("demonstrator", None), (ALL_LABELS, None))),
-        *("" if number is None else f"{number:.3f}" for number in (pseudo, right)),
-        "" if paper is None else f"*{paper}*",
-    ]
-
-
-def _share(arm: ArmScores, other: ArmScores | None) -> str:
-    return "" if other is None else f"{arm.mean / other.mean:.2f}"
+def _numbers(game: str, arm: ArmScores, arms: Arms) -> Numbers:
+    """What the row of an arm has, by the names of the columns."""
+    paper, others = PAPER.get(game, {}), {"of_demonstrator": "demonstrator", "of_all_labels": ALL_LABELS}
+    numbers: dict[str, float | str | None] = {
+        "arm": arm.arm,
+        "labels": arm.labels,
+        "return": f"{arm.mean:.1f} ± {arm.standard_error:.1f} ({len(arm.reports)})",
+        "episodes": arm.episodes,
+        "pseudo_labels_right": arm.average("pseudo_labels", "class_accuracy"),
+        "actions_right": arm.average("held_out", "accuracy"),
+    }
+    numbers |= {name: arm.mean / arms[other, None].mean for name, other in others.items() if (other, None) in arms}
+    if (arm.arm, arm.labels) in paper:
+        numbers["paper"] = f"*{paper[arm.arm, arm.labels]}*"
+    return {name: number for name, number in numbers.items() if number is not None}
 
 
 def _ratio_cells(ratio: Ratio, value: float) -> list[str]:
@@ -128,7 +126,3 @@ def _ratio_cells(ratio: Ratio, value: float) -> list[str]:
     held, missed = ("reached", "not reached") if ratio.aim else ("holds", "missed")
     asked = f"aim {ratio.bound}" if ratio.aim else f"≥ {ratio.bound}"
     return [f"{over} / {under}", asked, f"{value:.2f}", held if value >= ratio.bound else missed]
-
-
-def _line(cells: tuple[str, ...] | list[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -1,6 +1,5 @@
 """Makes the policy of a run, lets it play, and writes what came of it."""
 
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +8,7 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from flam_env.worlds.checkpoint import parse_json
-from flam_env.worlds.writing import write_atomically
 from flam_train.clone import SIMULATORS, WEIGHTS, config_of, new_model, save_clone
-from flam_train.engine.processes import logged
 from flam_train.players.behaviour_cloning import BehaviourCloning
 from flam_train.players.chance import RandomPlayer
 from flam_train.players.policy import Demonstrator, load_policy
@@ -22,28 +18,25 @@ from flam_train.store.store import EpisodeStore
 from flam_train.studies.policies.arms import arm_demonstrations, held_out_demonstrations
 from flam_train.studies.policies.pseudo_labels import label_path, read_pseudo_labels
 from flam_train.studies.policies.runs import CLONING, PLAYERS, PSEUDO, Run
-from flam_train.studies.policies.study import Study
+from flam_train.studies.policies.study import PolicyStudy
+from flam_train.studies.reports import training_looks
 
 EPISODES, JUDGED_EPISODES = 7, 2
 """Of each simulator: 112 on levels of the test split in the end, 32 on levels of the val split to choose weights."""
 
 
-def make_policy(run: Run, study: Study) -> None:
-    """Makes a policy in this process, or what is left of it, lets it play and writes its report.
+def make_policy(run: Run, study: PolicyStudy) -> dict[str, Any]:
+    """Makes a policy in this process, or what is left of it, and lets it play; pseudo labels and frames must be there.
 
-    Its pseudo labels must be there. What is printed goes to a log beside the policy.
+    Returns:
+        The report of the run.
     """
-    with logged(study.runs / run.name):
-        started = time.perf_counter()
-        if run.arm in PLAYERS:
-            report: dict[str, Any] = {"levels": _levels(_play_as(run, study))}
-        else:
-            report = _clone(run, study)
-        report |= {"settings": study.settings(run), "seconds": time.perf_counter() - started}
-    write_atomically(study.report(run), json.dumps(report, indent=1).encode())
+    started = time.perf_counter()
+    report = {"levels": _levels(_play_as(run, study))} if run.arm in PLAYERS else _clone(run, study)
+    return report | {"settings": study.settings(run), "seconds": time.perf_counter() - started}
 
 
-def _play_as(run: Run, study: Study) -> LevelScores:
+def _play_as(run: Run, study: PolicyStudy) -> LevelScores:
     player: Any = RandomPlayer(run.seed)
     if run.arm != "random":
         player = Demonstrator(load_policy(study.demonstrator, study.game))
@@ -52,8 +45,8 @@ def _play_as(run: Run, study: Study) -> LevelScores:
     return play_and_close(player, env, episodes_per_env=EPISODES, seed=run.seed)
 
 
-def _clone(run: Run, study: Study) -> dict[str, Any]:
-    store, out = EpisodeStore.open(study.data), study.runs / run.name
+def _clone(run: Run, study: PolicyStudy) -> dict[str, Any]:
+    store, out = EpisodeStore.open(study.data), study.folder(run)
     model = new_model(store, features=study.features, seed=run.seed)
 
     def judge(policy: ActorCriticPolicy) -> float:
@@ -62,7 +55,7 @@ def _clone(run: Run, study: Study) -> dict[str, Any]:
 
     cloning = BehaviourCloning(
         model,
-        arm_demonstrations(run, store, study.pseudo_labels),
+        arm_demonstrations(run, store, study.pseudo_labels, study.frames),
         held_out_demonstrations(store),
         config=CLONING,
         fit_config=replace(study.fit, seed=run.seed),
@@ -71,7 +64,7 @@ def _clone(run: Run, study: Study) -> dict[str, Any]:
     result = cloning.train(out / "training")
     save_clone(out / WEIGHTS, model, config_of(store, features=study.features))
     report: dict[str, Any] = {"pairs": len(cloning.rows), "kept_step": result.step, "held_out": result.metrics}
-    report["curve"] = _curve(out / "training" / "metrics.jsonl")
+    report["curve"] = _curve(out / "training")
     if run.arm in PSEUDO:
         told = read_pseudo_labels(label_path(study.pseudo_labels, run))
         report["pseudo_labels"] = told.scores | {"world": told.world}
@@ -84,9 +77,9 @@ def _levels(scores: LevelScores) -> dict[str, Any]:
     return scores.summary() | {"returns": scores.returns.ravel().tolist()}
 
 
-def _curve(path: Path) -> list[dict[str, float]]:
+def _curve(training: Path) -> list[dict[str, float]]:
     """Return on val levels and agreement with held-out actions during training."""
-    looks = [parse_json(line.encode(), path) for line in path.read_text().splitlines() if "eval/regret" in line]
+    looks = training_looks(training, "eval/regret")
     return [
         {"step": look["step"], "val_return": -look["eval/regret"], "accuracy": look["eval/accuracy"]} for look in looks
     ]

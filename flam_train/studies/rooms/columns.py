@@ -1,25 +1,8 @@
 """The columns that tables of findings choose from."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from flam_train.studies.tables import Column
 
-
-class Column(NamedTuple):
-    """title: in the head of the table; measure: name of a number; form: of it; beside: name of one in parentheses."""
-
-    title: str
-    measure: str
-    form: str
-    beside: str = ""
-
-    def cell(self, numbers: Mapping[str, float | str]) -> str:
-        """What stands in the column's cell of a row; text is taken as it is, and what there is not leaves it empty."""
-        found = [numbers[name] for name in (self.measure, self.beside) if name in numbers]
-        if self.measure not in numbers:
-            return ""
-        first, *second = (number if isinstance(number, str) else format(number, self.form) for number in found)
-        return first + "".join(f" ({number})" for number in second)
-
+RUN = Column("run", "run", "")
 
 COLUMNS = {
     column.measure: column

@@ -9,8 +9,8 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from flam_train.engine.identity import require_same
-from flam_train.evaluate.report import read_report
 from flam_train.evaluate.rooms.dci import pair_name
+from flam_train.studies.reports import ADVICE, read_reports
 from flam_train.studies.rooms.runs import EXPERIMENTS, Run
 
 DCI = ("disentanglement", "completeness", "informativeness")
@@ -52,34 +52,32 @@ def read_findings(reports: Path) -> dict[str, Finding]:
         FileNotFoundError: there is no such folder.
         ValueError: a file is damaged, belongs to no run, or is of a run with other settings.
     """
-    if not reports.is_dir():
-        raise FileNotFoundError(
-            f"expected a folder of reports at {reports}, found none; `flam-train experiment` makes it"
-        )
     runs = {run.name: run for runs in EXPERIMENTS.values() for run in runs}
-    return {path.stem: read_finding(path, runs.get(path.stem)) for path in sorted(reports.glob("*.json"))}
+    found = read_reports(reports, runs.values(), "flam-train experiment")
+    return {name: finding_of(report, runs[name], Path(reports) / f"{name}.json") for name, report in found.items()}
 
 
-def read_finding(path: Path, run: Run | None) -> Finding:
-    """What a report file says of a run.
+def finding_of(report: Mapping[str, Any], run: Run, path: Path) -> Finding:
+    """What the report of a run says.
+
+    Args:
+        report: its content.
+        run: that it should be of.
+        path: where it was, for the message.
 
     Raises:
-        ValueError: the file is damaged, there is no such run, or the report is of one with other settings.
+        ValueError: it lacks what an experiment reports, or is of a run with other settings.
     """
-    report = read_report(path)
-    if run is None:
-        raise ValueError(f"{path}: expected the report of a run that an experiment has, got another file; move it away")
     try:
         there = _settings_there(report)
         finding = Finding(_numbers(report), report["run"]["curve"])
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise ValueError(
             f"{path}: expected what `flam-train experiment` reports of a run, got a file without it ({error!r}); "
-            "move it away and run the experiment again"
+            f"{ADVICE}"
         ) from error
     here = {"name": run.name} | {part: asdict(getattr(run, part)) for part in ("model", "loss", "fit", "room")}
-    advice = "move it away and run the experiment again"
-    require_same(there, here, where=path, kind=f"a report of {run.name}", advice=advice, shared_only=True)
+    require_same(there, here, where=path, kind=f"a report of {run.name}", advice=ADVICE, shared_only=True)
     return finding
 
 

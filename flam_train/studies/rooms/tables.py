@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 from flam_env.worlds.writing import write_atomically
 from flam_train.studies.rooms import paper
-from flam_train.studies.rooms.columns import COLUMNS, LEGEND
+from flam_train.studies.rooms.columns import COLUMNS, LEGEND, RUN
 from flam_train.studies.rooms.curves import draw_figures
 from flam_train.studies.rooms.findings import Finding, read_findings
 from flam_train.studies.rooms.runs import EXPERIMENTS
 from flam_train.studies.rooms.thresholds import bar_lines
+from flam_train.studies.tables import table
 
 
 class Table(NamedTuple):
@@ -116,25 +117,17 @@ def format_tables(findings: Mapping[str, Finding]) -> str:
 
 
 def _section(name: str, findings: Mapping[str, Finding]) -> list[str]:
-    table, runs = TABLES[name], EXPERIMENTS[name]
-    columns = [COLUMNS[column] for column in table.columns.split()]
-    titles = ["run", *(column.title for column in columns)]
-    lines = [f"## {table.title}", "", table.question, "", _line(titles), _line(["---"] * len(titles))]
-    for run in runs:
-        found = findings.get(run.name)
-        cells = [column.cell(found.numbers) for column in columns] if found else ["no report yet"]
-        lines.append(_line([run.name, *cells, *[""] * (len(columns) - len(cells))]))
-    for row in paper.TABLES.get(name, ()):
-        lines.append(_line([f"*paper, {row.source}: {row.name}*", *(column.cell(row.numbers) for column in columns)]))
-    if table.answer:
-        lines += ["", f"Here: {table.answer}"]
+    asked, runs = TABLES[name], EXPERIMENTS[name]
+    columns = [RUN, *(COLUMNS[column] for column in asked.columns.split())]
+    unknown = {columns[1].measure: "no report yet"}
+    rows = [{"run": run.name} | (findings[run.name].numbers if run.name in findings else unknown) for run in runs]
+    rows += [{"run": f"*paper, {row.source}: {row.name}*"} | row.numbers for row in paper.TABLES.get(name, ())]
+    lines = [f"## {asked.title}", "", asked.question, "", *table(columns, rows)]
+    if asked.answer:
+        lines += ["", f"Here: {asked.answer}"]
     if name in paper.STATEMENTS:
         lines += ["", f"*Paper: {paper.STATEMENTS[name]}*"]
     reported = [findings[run.name] for run in runs if run.name in findings]
     if name == "main" and reported:
         lines += ["", *bar_lines(reported, len(runs))]
     return lines
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"

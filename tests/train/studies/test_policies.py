@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from flam_env import Labeller
 from flam_env.worlds.checkpoint import round_as_stored, save_network
 from flam_train.clone import load_clone
 from flam_train.engine import FitConfig
+from flam_train.engine.locks import folder_lock
 from flam_train.heads.known_actions import all_labels, draw_labels
 from flam_train.players.behaviour_cloning import CloningConfig
 from flam_train.players.policy import Policy, PolicyConfig
@@ -23,15 +25,16 @@ from flam_train.presets import SMALL
 from flam_train.sources.collect import collect
 from flam_train.store.store import EpisodeStore
 from flam_train.studies.policies import policies as command
-from flam_train.studies.policies import training as making
-from flam_train.studies.policies.arms import arm_demonstrations, held_out_demonstrations
+from flam_train.studies.policies import training
+from flam_train.studies.policies.arms import arm_demonstrations, held_out_demonstrations, share_frames
 from flam_train.studies.policies.findings import read_arms
 from flam_train.studies.policies.policies import policies
 from flam_train.studies.policies.pseudo_labels import label_path, make_pseudo_labels, read_pseudo_labels
 from flam_train.studies.policies.runs import RUNS, Run
-from flam_train.studies.policies.study import Study
+from flam_train.studies.policies.study import PolicyStudy
 from flam_train.studies.policies.tables import game_lines, policy_tables
 from flam_train.studies.policies.training import make_policy
+from flam_train.studies.runs import make_report
 
 ACTIONS, LABELS, LONGEST = 15, 40, 60
 HURRIED = FitConfig(steps=4, batch_size=5, learning_rate=1e-3, precision="fp32")
@@ -62,10 +65,10 @@ def demonstrations(tmp_path_factory) -> EpisodeStore:
 
 
 @pytest.fixture(scope="module")
-def study(demonstrations, tmp_path_factory) -> Study:
-    """What runs share; the pseudo labels of the few runs are made."""
+def study(demonstrations, tmp_path_factory) -> Iterator[PolicyStudy]:
+    """What runs share; the pseudo labels of the few runs are made, and all frames are there."""
     folder = tmp_path_factory.mktemp("study")
-    shared = Study(
+    shared = PolicyStudy(
         game="bigfish",
         data=demonstrations.root,
         demonstrator=demonstrations.root.parent / "policy.safetensors",
@@ -78,16 +81,18 @@ def study(demonstrations, tmp_path_factory) -> Study:
         patch.setattr("flam_train.studies.policies.pseudo_labels.SMALL", replace(SMALL, decoder_fit=HURRIED))
         labelled = [run for run in FEW if run.arm in ("flam", "supervised")]
         make_pseudo_labels(demonstrations, Labeller.from_pretrained("bigfish"), labelled, shared.pseudo_labels)
-    return shared
+    with share_frames(demonstrations, shared.frames):
+        yield shared
+    assert not shared.frames.exists()
 
 
 @pytest.fixture
 def quick(monkeypatch) -> None:
     """Runs that play one short episode in each of two simulators."""
-    monkeypatch.setattr(making, "SIMULATORS", 2)
-    monkeypatch.setattr(making, "EPISODES", 1)
-    monkeypatch.setattr(making, "JUDGED_EPISODES", 1)
-    for module in ("making", "study"):
+    monkeypatch.setattr(training, "SIMULATORS", 2)
+    monkeypatch.setattr(training, "EPISODES", 1)
+    monkeypatch.setattr(training, "JUDGED_EPISODES", 1)
+    for module in ("training", "study"):
         monkeypatch.setattr(
             f"flam_train.studies.policies.{module}.CLONING", CloningConfig(evaluate_every=2, patience=0)
         )
@@ -99,7 +104,7 @@ def quick(monkeypatch) -> None:
 def test_every_arm_with_a_seed_learns_from_the_same_labels(demonstrations, study):
     every = all_labels(demonstrations, "train", actions=ACTIONS)
     known = np.isin(np.arange(len(every)), draw_labels(every, LABELS, seed=1))
-    pairs = {run.arm: arm_demonstrations(run, demonstrations, study.pseudo_labels) for run in FEW[2:]}
+    pairs = {run.arm: arm_demonstrations(run, demonstrations, study.pseudo_labels, study.frames) for run in FEW[2:]}
     assert np.array_equal(pairs["all-labels"].acts, every.actions)
     assert np.array_equal(pairs["vanilla"].acts, every.actions[known])
     assert np.array_equal(pairs["vanilla"].obs, pairs["all-labels"].obs[known])
@@ -112,11 +117,28 @@ def test_every_arm_with_a_seed_learns_from_the_same_labels(demonstrations, study
 
 
 def test_frames_stand_beside_the_actions_that_were_taken_in_them(demonstrations, study):
-    (record, *_), pairs = demonstrations.episodes("train"), arm_demonstrations(FEW[2], demonstrations, study.runs)
+    pairs = arm_demonstrations(FEW[2], demonstrations, study.runs, study.frames)
+    record, *_ = demonstrations.episodes("train")
     episode = demonstrations.read(record)
     assert np.array_equal(pairs.obs[: record.frames - 1], episode.frames[:-1])
     assert np.array_equal(pairs.acts[: record.frames - 1], episode.actions[:-1])
     assert set(held_out_demonstrations(demonstrations).episodes) == set(range(len(demonstrations.episodes("val"))))
+
+
+def test_arms_that_take_all_frames_share_one_file_of_them(demonstrations, study):
+    """A run that held them would need gigabytes, and so would every run beside it."""
+    for run in FEW[2:5]:
+        frames = arm_demonstrations(run, demonstrations, study.pseudo_labels, study.frames).obs
+        while frames is not None and not isinstance(frames, np.memmap):
+            frames = frames.base
+        assert Path(frames.filename).parent == study.frames, "read where they are"
+
+
+def test_frames_that_came_later_are_missed_by_name(demonstrations, study, tmp_path):
+    store = EpisodeStore.open(shutil.copytree(demonstrations.root, tmp_path / "grows"))
+    store.write("train", store.read(store.episodes("val")[0]), name="a-first")
+    with pytest.raises(ValueError, match=r"frames: expected the frames of \d+ moments .* let a store be while"):
+        arm_demonstrations(FEW[2], store, study.pseudo_labels, study.frames)
 
 
 def test_pseudo_labels_are_scored_where_labels_are_not_known(demonstrations, study):
@@ -142,10 +164,10 @@ def test_pseudo_labels_made_with_another_world_are_refused(demonstrations, study
 
 def test_pseudo_labels_stay_with_their_frames_while_the_store_grows(demonstrations, study, tmp_path):
     """An episode that sorts first comes after the labels were made."""
-    before = arm_demonstrations(FEW[3], demonstrations, study.pseudo_labels)
+    before = arm_demonstrations(FEW[3], demonstrations, study.pseudo_labels, study.frames)
     store = EpisodeStore.open(shutil.copytree(demonstrations.root, tmp_path / "grows"))
     store.write("train", store.read(store.episodes("val")[0]), name="a-first")
-    after = arm_demonstrations(FEW[3], store, study.pseudo_labels)
+    after = arm_demonstrations(FEW[3], store, study.pseudo_labels, study.frames)
     assert np.array_equal(after.obs, before.obs) and np.array_equal(after.acts, before.acts)
     for run in FEW[3:5]:
         with pytest.raises(ValueError, match="differs in the same moments False there, True here, transitions"):
@@ -164,7 +186,7 @@ def test_pseudo_labels_of_moments_without_names_are_refused(study, tmp_path):
 
 @pytest.mark.parametrize("run", FEW, ids=lambda run: run.arm)
 def test_a_run_leaves_a_report_and_its_policy_plays(run, study, quick):
-    make_policy(run, study)
+    make_report(study, run, make_policy)
     report = json.loads(study.report(run).read_text())
     assert report["levels"]["episodes"] == len(report["levels"]["returns"]) == 2
     assert report["settings"] == study.settings(run) and report["settings"]["arm"] == run.arm
@@ -180,7 +202,8 @@ def test_a_run_that_is_made_again_gives_the_same_report(study, quick):
     run, reports = FEW[5], []
     for folder in ("one", "two"):
         again = replace(study, runs=study.runs.parent / folder, reports=study.reports.parent / folder)
-        make_policy(run, again)
+        with share_frames(EpisodeStore.open(study.data), again.frames):
+            make_report(again, run, make_policy)
         reports.append(json.loads(again.report(run).read_text()))
         assert reports[-1].pop("seconds") > 0
     assert reports[0] == reports[1]
@@ -191,14 +214,37 @@ def test_a_run_that_is_made_again_gives_the_same_report(study, quick):
 
 def test_the_command_makes_what_is_missing_and_nothing_twice(study, quick, monkeypatch):
     monkeypatch.setattr(command, "RUNS", FEW)
-    monkeypatch.setattr(command, "side_by_side", lambda jobs, *rest: [job() for job in jobs.values()])
+    monkeypatch.setattr("flam_train.studies.runs.side_by_side", lambda jobs, *rest: [job() for job in jobs.values()])
     settings = {"data": study.data, "demonstrator": study.demonstrator, "fit": HURRIED, "features": "nature"}
     folders = {"runs": study.runs.parent / "all-runs", "reports": study.runs.parent / "all-reports"}
     policies("bigfish", arms=("random", "vanilla"), **settings, **folders)
     written = sorted((folders["reports"] / "bigfish").iterdir())
     assert [path.stem for path in written] == ["random-1", f"vanilla-{LABELS}-1"]
+    assert not (folders["runs"] / "bigfish" / "frames").exists(), "they are many GB"
     monkeypatch.setattr(command, "make_policy", never)
     policies("bigfish", arms=("random", "vanilla"), **settings, **folders)
+
+
+def test_there_are_no_more_runs_at_once_than_there_is_memory_for(study, monkeypatch):
+    started = []
+    monkeypatch.setattr("flam_train.studies.runs.side_by_side", lambda jobs, workers, title: started.append(workers))
+    monkeypatch.setattr("flam_train.studies.runs.available_cores", lambda: 16)
+    settings = {"data": study.data, "demonstrator": study.demonstrator}
+    settings |= {name: study.runs.parent / f"other-{name}" for name in ("runs", "reports")}
+    for gigabytes, workers in ((128.0, 0), (7.0, 0), (0.5, 0), (7.0, 5)):
+        monkeypatch.setattr("flam_train.studies.runs.available_memory", lambda memory=gigabytes: 1e9 * memory)
+        policies("bigfish", arms=("random", "all-labels", "vanilla"), workers=workers, **settings)
+    assert started == [12, 3, 1, 5]  # of 12 runs
+    with pytest.raises(ValueError, match="expected workers >= 0, got -1"):
+        policies("bigfish", workers=-1, **settings)
+
+
+def test_two_commands_do_not_share_a_folder_of_runs(study, monkeypatch):
+    monkeypatch.setattr("flam_train.studies.runs.side_by_side", never)
+    settings = {"data": study.data, "demonstrator": study.demonstrator}
+    settings |= {name: study.runs.parent / f"locked-{name}" for name in ("runs", "reports")}
+    with folder_lock(settings["runs"] / "bigfish"), pytest.raises(ValueError, match="nobody else writes into"):
+        policies("bigfish", arms=("vanilla",), **settings)
 
 
 @pytest.mark.parametrize(

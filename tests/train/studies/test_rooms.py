@@ -20,11 +20,12 @@ from flam_train.studies.rooms import findings as reading
 from flam_train.studies.rooms import paper
 from flam_train.studies.rooms.columns import COLUMNS
 from flam_train.studies.rooms.curves import draw_figures
-from flam_train.studies.rooms.experiment import CURVE, experiment, finish_run, prepare_room, report_path
+from flam_train.studies.rooms.experiment import CURVE, RoomStudy, experiment, make_world, prepare_room
 from flam_train.studies.rooms.findings import Finding, read_findings
 from flam_train.studies.rooms.runs import EXPERIMENTS, Run
 from flam_train.studies.rooms.tables import TABLES, format_tables, tables
 from flam_train.studies.rooms.thresholds import BARS, bar_lines
+from flam_train.studies.runs import make_report
 
 # What hurried runs deserve to hear.
 pytestmark = pytest.mark.filterwarnings("ignore::flam_train.phases.collapse.CollapseWarning")
@@ -84,35 +85,36 @@ def small_run(monkeypatch) -> Run:
 
 
 def test_a_run_goes_from_its_room_to_its_report_and_on_from_where_it_was_killed(small_run, tmp_path, monkeypatch):
-    folders = tmp_path / "data", tmp_path / "runs"
-    reports, path = tmp_path / "reports", report_path(tmp_path / "reports", small_run)
-    prepare_room(small_run, *folders)
+    folders = {name: tmp_path / name for name in ("data", "runs", "reports")}
+    study = RoomStudy(**folders)
+    path = study.report(small_run)
+    prepare_room(small_run, study)
     with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
         killed.setattr(command, "evaluate", lambda *arguments, **named: (_ for _ in ()).throw(KeyboardInterrupt))
-        finish_run(small_run, *folders, reports)
+        make_report(study, small_run, make_world)
     assert not path.exists()
 
     monkeypatch.setattr("flam_train.phases.tokenizer.reconstruction_loss", never)
     monkeypatch.setattr("flam_train.phases.world_model.world_model_loss", never)
-    prepare_room(small_run, *folders)
-    finish_run(small_run, *folders, reports)
+    prepare_room(small_run, study)
+    make_report(study, small_run, make_world)
     report = json.loads(path.read_text())
     assert report["run"]["name"] == "small" and report["data"]["settings"]["room"]["agents"] == 2
     ((step, *looks),) = [[look[name] for name in CURVE] for look in report["run"]["curve"]]
     assert step == 3 and all(isinstance(number, float) for number in looks)
     assert "all_with_own_slot" in (tmp_path / "runs" / "small" / "log.txt").read_text().replace(" ", "_")
-    found = read_findings(reports)["small"].numbers
+    found = read_findings(study.reports)["small"].numbers
     assert set(COLUMNS) - set(found) == {"tied_pair"} and all(bar.measure in found for bar in BARS)
 
     path.unlink()
-    finish_run(small_run, *folders, reports)
+    make_report(study, small_run, make_world)
     again = json.loads(path.read_text())
     assert again["run"].pop("evaluation_seconds") > 0 and report["run"].pop("evaluation_seconds") > 0
     assert again == report
 
     monkeypatch.setattr(command, "prepare_room", never)
     before = path.read_bytes()
-    experiment("main", data=folders[0], runs=folders[1], reports=reports)
+    experiment("main", **folders)
     assert path.read_bytes() == before
 
 
@@ -309,7 +311,7 @@ def test_a_report_with_something_else_inside_is_named(tmp_path, place):
 def test_a_file_of_no_run_is_named(tmp_path):
     write(tmp_path, "main-0")
     (tmp_path / "main-0.json").rename(tmp_path / "mine.json")
-    with pytest.raises(ValueError, match=r"mine\.json: expected the report of a run .*; move it away"):
+    with pytest.raises(ValueError, match=r"expected reports of runs only, got \['mine'\]; move them away"):
         tables(tmp_path)
 
 
