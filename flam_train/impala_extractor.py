@@ -1,4 +1,4 @@
-"""The IMPALA network as a features extractor of Stable-Baselines3."""
+"""The IMPALA network as a features extractor of Stable-Baselines3, whose zips name this module: it stays here."""
 
 import gymnasium as gym
 import torch
