@@ -54,7 +54,7 @@ def run_example():
     def run(name: str, *arguments: str | Path) -> str:
         command = [sys.executable, Path(__file__).parents[1] / "examples" / name, *arguments]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

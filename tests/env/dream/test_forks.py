@@ -29,7 +29,7 @@ def test_forked_children_step_environments_and_label():
     command, environment = [sys.executable, "-c", CODE], os.environ | {"OMP_NUM_THREADS": "2"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
     try:
-        out, _ = process.communicate(timeout=90)
+        out, _ = process.communicate(timeout=300)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)  # its children, too

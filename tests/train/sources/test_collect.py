@@ -139,15 +139,10 @@ def test_another_seed_into_the_same_folder_is_refused(collected):
         collect_random(collected.root, seed=1)
 
 
-def test_a_failing_worker_stops_the_collection_and_says_why(tmp_path):
+def test_a_failing_worker_stops_the_collection_and_says_why(collected, tmp_path):
     (tmp_path / "store").mkdir()
-    settings = collect_settings(tmp_path / "reference")
-    store = EpisodeStore.create(tmp_path / "store", source="procgen/bigfish", size=64, settings=settings)
+    store = EpisodeStore.create(tmp_path / "store", source="procgen/bigfish", size=64, settings=collected.settings)
     (store.root / "train").write_text("a file where a folder belongs")
     with pytest.raises(FileExistsError):
         collect_random(store.root, frames=100, workers=1)
     assert not list(store.root.glob("**/.flam-*"))
-
-
-def collect_settings(root):
-    return collect_random(root, frames=10, workers=1).settings
