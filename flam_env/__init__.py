@@ -5,6 +5,8 @@ are first used, so that the import itself is cheap and leaves torch alone.
 """
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from flam_env.registration import register_environments
@@ -73,4 +75,12 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
 
 
+def _take_one_thread() -> None:
+    """In a forked child: torch's threads do not survive a fork, and the child would wait for them for ever."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_take_one_thread)
 register_environments()

@@ -13,7 +13,7 @@ def register_environments() -> None:
     """
     _register("FLAM-v0", {})
     for name, checkpoint in BUNDLED.items():
-        _register(f"FLAM-{name}-v0", {"checkpoint": checkpoint})
+        _register(f"FLAM-{name}-v0", {"checkpoint": f"bundled:{checkpoint}"})
 
 
 def _register(environment_id: str, arguments: dict[str, str]) -> None:

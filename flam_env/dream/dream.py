@@ -5,10 +5,8 @@ The environment, the vector environment, the evaluator, the labeller and the exa
 
 import copy
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
@@ -23,10 +21,6 @@ from flam_env.worlds.world import World
 
 Network = TypeVar("Network", bound=nn.Module)
 State = TypeVar("State", bound=tuple)
-
-if hasattr(os, "register_at_fork"):
-    # torch's threads do not survive a fork: a child, such as those of AsyncVectorEnv, would wait for them for ever.
-    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 class DreamState(NamedTuple):
@@ -188,7 +182,8 @@ def find_device(name: torch.device | str) -> torch.device:
     """
     name = str(name)
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        # A process that was forked from one that used the GPU cannot.
+        name = "cuda" if torch.cuda.is_available() and not torch.cuda._is_in_bad_fork() else "cpu"
     try:
         probe = torch.zeros(1, device=name)
         probe.cpu()

@@ -211,6 +211,11 @@ def _labels(latent_actions: Tensor, labelled: Tensor, probabilities: Tensor | No
     if probabilities is None:
         return Labels(found, known)
     chances = probabilities.cpu().numpy()
+    if not np.isfinite(chances[known]).all():
+        raise ValueError(
+            "expected a decoder that tells finite probabilities, got NaN or infinite ones; its weights are damaged: "
+            "learn it again with `flam-train decoder`"
+        )
     actions = np.where(known, chances.argmax(-1), -1)
     chances[~known] = np.nan
     return Labels(found, known, actions, chances)

@@ -5,6 +5,7 @@ decoder.safetensors      encoder.safetensors and other heads, all named in confi
 clips.npz                a few real held-out clips                             card.md, report.json
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from flam_env.models.protocol import WORLD_MODELS, WorldModel
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
 from flam_env.worlds.checkpoint import (
     FORMAT,
+    check_finite,
     check_storable,
     fingerprint,
     load_network,
@@ -37,6 +39,8 @@ from flam_env.worlds.units import ActionUnits
 from flam_env.worlds.world import Starts, World, WorldSettings
 from flam_env.worlds.writing import write_atomically
 
+BUNDLED = "bundled:"
+"""What a name may begin with that means a bundled world, whatever folders there are."""
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 VERSION = "2"
 BEFORE_HEADS = "1"
@@ -44,7 +48,7 @@ BEFORE_HEADS = "1"
 
 
 def find_world(name: str | Path) -> Path:
-    """The directory of a bundled world (by name, e.g. "bigfish") or of one's own (by path, e.g. "./bigfish").
+    """The directory of a bundled world ("bigfish", or "bundled:bigfish" beyond doubt) or of one's own ("./bigfish").
 
     Raises:
         FileNotFoundError: neither exists; the message lists the bundled worlds.
@@ -52,19 +56,27 @@ def find_world(name: str | Path) -> Path:
     """
     if not isinstance(name, str | os.PathLike):
         raise ValueError(f"expected the name of a bundled world or a directory, got {name!r}; give a str or a Path")
+    if isinstance(name, str) and name.startswith(BUNDLED):
+        return _find_bundled(name.removeprefix(BUNDLED))
     own, text = Path(name), os.fspath(name)
     is_own = (own / "config.json").is_file()
     is_name = not {os.sep, os.altsep or os.sep} & set(text) and (PRETRAINED / text / "config.json").is_file()
     if isinstance(name, str) and is_own and is_name:
         raise ValueError(
             f"expected one world of that name, got {text!r}, which is a bundled world and a folder here; "
-            f"give the folder as {os.path.join(os.curdir, text)!r}, or open the bundled world from another folder"
+            f"give the folder as {os.path.join(os.curdir, text)!r}, or the bundled world as {BUNDLED + text!r}"
         )
-    if is_own or is_name:
-        return own if is_own else PRETRAINED / text
-    bundled = sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
-    hint = "a world is made by `flam-train tokenizer` and `flam-train world-model`"
-    raise FileNotFoundError(f"expected a world directory with a config.json or one of {bundled}, got {text!r}; {hint}")
+    return own if is_own else _find_bundled(text)
+
+
+def _find_bundled(name: str) -> Path:
+    bundled = {path.parent.name: path.parent for path in PRETRAINED.glob("*/config.json")}
+    if name in bundled:
+        return bundled[name]
+    raise FileNotFoundError(
+        f"expected a world directory with a config.json or one of {sorted(bundled)}, got {name!r}; a world is made by "
+        "`flam-train tokenizer` and `flam-train world-model`"
+    )
 
 
 def is_bundled(directory: Path) -> bool:
@@ -83,15 +95,12 @@ def save_world(directory: Path, world: World) -> None:
     check_writable(directory)
     for network in (world.tokenizer, world.model, *world.heads.values()):
         check_storable(network, directory)
+    starts = _stored_starts(world.starts)
+    check_finite(starts, directory / "starts.safetensors")
     (directory / "config.json").unlink(missing_ok=True)
     save_network(directory / "tokenizer.safetensors", world.tokenizer)
     save_network(directory / "world_model.safetensors", world.model, tokenizer=fingerprint(world.tokenizer))
-    starts = {
-        "tokens": world.starts.tokens.to(torch.uint16),
-        "actions": _compact(world.starts.actions),
-        "bank": _compact(world.starts.bank),
-    }
-    write_atomically(directory / "starts.safetensors", save({k: v.contiguous().cpu() for k, v in starts.items()}))
+    write_atomically(directory / "starts.safetensors", save(starts))
     _save_heads(directory, world)
     _save_config(directory, world)
 
@@ -112,6 +121,7 @@ def add_heads(name: str | Path, heads: Mapping[str, nn.Module], out: Path | None
     directory = find_world(name)
     out = directory if out is None else Path(out)
     check_writable(out)
+    _check_same_model(directory, out)
     world = load_world(directory, without=heads)
     world = replace(world, heads={**world.heads, **heads})
     if out.resolve() != directory.resolve():
@@ -122,6 +132,16 @@ def add_heads(name: str | Path, heads: Mapping[str, nn.Module], out: Path | None
                 shutil.copyfile(file, out / file.name)
     _save_heads(out, world)
     _save_config(out, world)
+
+
+def _check_same_model(directory: Path, out: Path) -> None:
+    """Raises ValueError if another world lies where a world with further heads is to go."""
+    if (out / "config.json").is_file() and _read_config(out / "config.json")["model"] != (
+        _read_config(directory / "config.json")["model"]
+    ):
+        raise ValueError(
+            f"expected a folder of this world or without one, got {out}, another world; name another folder"
+        )
 
 
 def load_world(name: str | Path, *, without: Collection[str] = ()) -> World:
@@ -155,6 +175,11 @@ def load_world(name: str | Path, *, without: Collection[str] = ()) -> World:
     laws = parse_config(Laws, config["laws"], origin)
     world = World(tokenizer, cast(WorldModel, model), settings, units, _load_starts(directory), laws)
     _check_fit(world, directory)
+    if config["starts"] not in (None, _starts_fingerprint(world.starts)):
+        raise ValueError(
+            f"{directory}: expected the starts {config['starts']} that config.json names, got others; copy all files "
+            "from the same run"
+        )
     return replace(world, heads=_load_heads(directory, config["heads"], world.fingerprint(), without))
 
 
@@ -169,8 +194,19 @@ def _load_starts(directory: Path) -> Starts:
     return Starts(tensors["tokens"].long(), actions, bank)
 
 
-def _compact(actions: Tensor) -> Tensor:
-    return actions.half() if actions.is_floating_point() else actions.int()
+def _stored_starts(starts: Starts) -> dict[str, Tensor]:
+    """Starts as their file holds them."""
+    tensors = {"tokens": starts.tokens.to(torch.uint16), "actions": starts.actions, "bank": starts.bank}
+    for name in ("actions", "bank"):
+        tensors[name] = tensors[name].half() if tensors[name].is_floating_point() else tensors[name].int()
+    return {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+
+
+def _starts_fingerprint(starts: Starts) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(_stored_starts(starts).items()):
+        digest.update(f"{name} {tuple(tensor.shape)} ".encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _save_heads(directory: Path, world: World) -> None:
@@ -215,6 +251,7 @@ def _save_config(directory: Path, world: World) -> None:
     config: dict[str, Any] = {"format": FORMAT, "version": VERSION, "model": fingerprint(world.model)}
     config |= {name: asdict(part) for name, part in (("settings", world.settings), ("laws", world.laws))}
     config["units"] = None if world.units is None else asdict(world.units)
+    config["starts"] = _starts_fingerprint(world.starts)
     config["heads"] = {name: fingerprint(head) for name, head in world.heads.items()}
     write_atomically(directory / "config.json", json.dumps(config, indent=2).encode())
 
@@ -258,7 +295,7 @@ def _read_config(path: Path) -> dict:
         config = _with_heads(config, path)
     elif found != {"format": FORMAT, "version": VERSION}:
         raise ValueError(f"{path}: expected format {FORMAT!r} version {VERSION!r}, got {found}; export the world again")
-    known = {"format", "version", "model", "settings", "units", "laws", "heads"}
+    known = {"format", "version", "model", "settings", "units", "laws", "starts", "heads"}
     if set(config) != known:
         raise ValueError(f"{path}: expected the keys {sorted(known)}, got {sorted(config)}; export the world again")
     return config
@@ -271,4 +308,4 @@ def _with_heads(config: dict, path: Path) -> dict:
             f"{decoder}: expected a decoder of a world of version {VERSION}, got one of version {BEFORE_HEADS}; move "
             "the file away, and learn it again with `flam-train decoder`"
         )
-    return {"heads": {}} | config
+    return {"heads": {}, "starts": None} | config

@@ -93,4 +93,6 @@ class World:
         """A short hash of all that decides its latent actions: equal if and only if two worlds label alike."""
         units = None if self.units is None else asdict(self.units)
         parts = [fingerprint(self.tokenizer), fingerprint(self.model), json.dumps(units, sort_keys=True)]
+        if (kind := type(self.model).__name__) != "FactoredWorldModel":  # whose fingerprints are older than other kinds
+            parts.append(kind)
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]

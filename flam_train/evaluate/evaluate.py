@@ -10,7 +10,7 @@ import numpy as np
 
 from flam_env.dream.dream import Dream
 from flam_env.worlds.checkpoint import fingerprint
-from flam_env.worlds.directory import PRETRAINED, find_world, load_world
+from flam_env.worlds.directory import find_world, is_bundled, load_world
 from flam_env.worlds.writing import write_atomically
 from flam_train.evaluate.report import added_to, check_addition
 from flam_train.evaluate.rollouts import rollout_scores
@@ -86,7 +86,7 @@ def evaluate(
         "seed": seed,
         "machine": {"device": str(dream.device), "processor": platform.machine(), "torch": version("torch")},
     }
-    path = out or (Path() if directory.is_relative_to(PRETRAINED) else directory)
+    path = out or (Path() if is_bundled(directory) else directory)
     path = path / "report.json" if path.is_dir() else path
     if adds:
         check_addition(path, report)

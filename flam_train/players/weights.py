@@ -10,16 +10,21 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from flam_env.worlds.checkpoint import FORMAT, VERSION, parse_config, parse_json, read_tensors
+from flam_env.worlds.checkpoint import FORMAT, VERSION, check_finite, parse_config, parse_json, read_tensors
 from flam_env.worlds.writing import write_atomically
 
 Config = TypeVar("Config")
 
 
 def write_weights(path: Path, config: Any, tensors: Mapping[str, Tensor]) -> None:
-    """Writes tensors by name, as they are, under a config, a dataclass whose name becomes the kind of the file."""
+    """Writes tensors by name, as they are, under a config, a dataclass whose name becomes the kind of the file.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
     metadata = {"format": FORMAT, "version": VERSION, "kind": type(config).__name__}
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    check_finite(stored, path)
     write_atomically(Path(path), save(stored, metadata | {"config": json.dumps(asdict(config))}))
 
 

@@ -34,3 +34,23 @@ def test_forked_children_step_environments_and_label():
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)  # its children, too
     assert (process.returncode, out.splitlines()) == (0, ["(2, 64, 64, 3)", "(2, 16, 16)"])
+
+
+LATE = """
+import os, torch, flam_env
+
+torch.ones(900, 900) @ torch.ones(900, 900)
+if child := os.fork():
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+import gymnasium
+env = gymnasium.make("FLAM-Bigfish-v0")
+env.reset(seed=0)
+env.step(env.action_space.sample())
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_child_that_makes_its_environment_itself_steps_it():
+    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    assert subprocess.run([sys.executable, "-c", LATE], env=environment, timeout=300).returncode == 0

@@ -211,7 +211,7 @@ def test_the_prior_is_standard_normal_inside_the_networks(tiny_world):
 def test_every_registered_world_names_its_checkpoint():
     ids = [name for name in gym.registry if name.startswith("FLAM-")]
     assert "FLAM-v0" in ids and "FLAM-Bigfish-v0" in ids
-    assert gym.spec("FLAM-Bigfish-v0").kwargs == {"checkpoint": "bigfish"}
+    assert gym.spec("FLAM-Bigfish-v0").kwargs == {"checkpoint": "bundled:bigfish"}
     assert all(gym.spec(name).max_episode_steps is None for name in ids)
 
 

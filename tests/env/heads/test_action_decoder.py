@@ -1,5 +1,6 @@
 """From latent actions to real ones and back."""
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -192,6 +193,17 @@ def test_heads_are_added_to_a_saved_world_and_to_a_copy_of_it(world, tiny_world,
     assert list(copied.heads) == ["decoder"] and copied.fingerprint() == world.fingerprint()
     add_heads(tmp_path / "copy", {"encoder": world.encoder})
     assert set(load_world(tmp_path / "copy").heads) == {"decoder", "encoder"}
+
+
+def test_heads_never_take_the_place_of_another_world(world, tiny_world, tmp_path):
+    save_world(tmp_path / "one", replace(tiny_world, heads={}))
+    other = copy.deepcopy(tiny_world.model)
+    with torch.no_grad():
+        other.aggregator.head.bias.add_(1)
+    save_world(tmp_path / "other", replace(tiny_world, model=round_as_stored(other)))
+    with pytest.raises(ValueError, match="expected a folder of this world or without one, got .*other, another"):
+        add_heads(tmp_path / "one", {"decoder": world.decoder}, tmp_path / "other")
+    assert not load_world(tmp_path / "other").heads
 
 
 def test_nothing_is_written_into_the_installed_package(world):

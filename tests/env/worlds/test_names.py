@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 
 from flam_env import load_world, save_world
@@ -19,6 +20,11 @@ def own(tiny_world, tmp_path, monkeypatch) -> Path:
 def test_a_name_that_is_both_is_refused(own):
     with pytest.raises(ValueError, match=r"got 'bigfish', which is a bundled world and a folder here; .*\./bigfish"):
         find_world("bigfish")
+
+
+def test_an_id_means_the_bundled_world_whatever_folders_there_are(own):
+    assert find_world("bundled:bigfish") == PRETRAINED / "bigfish"
+    assert gym.make("flam_env:FLAM-Bigfish-v0").unwrapped.world.settings.source == "procgen/bigfish"
 
 
 @pytest.mark.parametrize("path", ["./bigfish", "bigfish/", Path("bigfish")])

@@ -83,3 +83,29 @@ def test_a_world_that_computes_nan_labels_nothing_and_says_so(tiny_world):
 
 def test_buffers_that_follow_from_sizes_are_not_stored():
     assert not FSQ((3, 2)).state_dict()
+
+
+def test_starts_of_another_world_are_refused(tiny_world, tmp_path):
+    save_world(tmp_path / "one", tiny_world)
+    starts = replace(tiny_world.starts, tokens=tiny_world.starts.tokens.flip(0))
+    save_world(tmp_path / "other", replace(tiny_world, starts=starts))
+    (tmp_path / "one" / "starts.safetensors").write_bytes((tmp_path / "other" / "starts.safetensors").read_bytes())
+    with pytest.raises(ValueError, match=r"expected the starts \w+ that config.json names, got others"):
+        load_world(tmp_path / "one")
+
+
+def test_actions_that_no_file_holds_leave_the_world_that_was_there(tiny_world, tmp_path):
+    save_world(tmp_path, tiny_world)
+    bank = tiny_world.starts.bank.clone()
+    bank[0] = 1e6
+    with pytest.raises(ValueError, match="expected finite weights, got NaN or infinite ones in bank"):
+        save_world(tmp_path, replace(tiny_world, starts=replace(tiny_world.starts, bank=bank)))
+    assert torch.equal(load_world(tmp_path).starts.tokens, tiny_world.starts.tokens)
+
+
+def test_a_decoder_that_tells_nothing_finite_is_noticed(decoded_world):
+    decoder = copy.deepcopy(decoded_world.decoder)
+    decoder.temperature.zero_()
+    labeller = Labeller(replace(decoded_world, heads={"decoder": decoder}))
+    with pytest.raises(ValueError, match="expected a decoder that tells finite probabilities"):
+        labeller.label(np.zeros((5, 48, 48, 3), np.uint8))
