@@ -201,7 +201,7 @@ def test_heads_never_take_the_place_of_another_world(world, tiny_world, tmp_path
     with torch.no_grad():
         other.aggregator.head.bias.add_(1)
     save_world(tmp_path / "other", replace(tiny_world, model=round_as_stored(other)))
-    with pytest.raises(ValueError, match="expected a folder of this world or without one, got .*other, another"):
+    with pytest.raises(ValueError, match=r"expected a folder of this world or without one, got .*other, another"):
         add_heads(tmp_path / "one", {"decoder": world.decoder}, tmp_path / "other")
     assert not load_world(tmp_path / "other").heads
 
