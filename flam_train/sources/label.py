@@ -10,6 +10,7 @@ import numpy as np
 from flam_env.labelling.labeller import Labeller, Labels
 from flam_env.video.reader import frame_pieces
 from flam_env.worlds.checkpoint import fingerprint
+from flam_train.engine.locks import folder_lock
 from flam_train.sources.unlabelled import Unlabelled, episodes, missing_episodes
 from flam_train.sources.video import missing_videos, rate_settings, stretches, warn_of_rates, whole_videos
 from flam_train.store.episode import EpisodeLabels, import_h5py
@@ -21,6 +22,9 @@ try:
     from tqdm import tqdm
 except ImportError as error:
     raise ImportError("labelling needs tqdm: pip install 'flam-env[train]'") from error
+
+LABELLING = ".labelling"
+"""The lock of a store that is being labelled."""
 
 
 class Work(NamedTuple):
@@ -66,7 +70,8 @@ def label(
     Raises:
         FileNotFoundError: no such world.
         ValueError: a video cannot be read, is too short or has another rate than the others; the folder or the name is
-            taken by something else; or the store there holds a video in another split, or cut at other frames.
+            taken by something else; the store there holds a video in another split, or cut at other frames; or another
+            process labels into it.
         ImportError: an optional package is missing.
     """
     import_h5py()
@@ -80,20 +85,10 @@ def label(
         work = _work_of_store(video, cuts, fps, pace)
     else:
         work = _work_of_videos(video, split, cuts, fps, pace, out)
-    store = EpisodeStore.create(
-        out,
-        source=work.source,
-        size=labeller.world.tokenizer.config.image_size,
-        settings=work.settings | _origin_of_labels(labeller),
-    )
-    missing, there = work.missing_in(work.found, store), sum(len(store.episodes(each)) for each in store.splits)
-    length = sum(each.length or 0 for each in missing)
-    with tqdm(total=length or None, desc="label", unit=" frames", disable=None) as bar:
-        for each in missing:
-            _label_episode(labeller, each, store, bar)
+    store, new, there = _fill(out, work, labeller)
     if minari is not None:
         export_minari(store, minari, world)
-    print(f"{out}: labelled {len(missing)} episodes, {there} were there before")
+    print(f"{out}: labelled {new} episodes, {there} were there before")
     return store
 
 
@@ -127,6 +122,23 @@ def _work_of_videos(
     settings = rate_settings(paths, fps, out)
     warn_of_rates(paths, fps, pace)
     return Work(found, "video", settings, missing_videos)
+
+
+def _fill(out: Path, work: Work, labeller: Labeller) -> tuple[EpisodeStore, int, int]:
+    """Labels what a store does not hold yet, alone there; the store, and how many are new and were there before."""
+    with folder_lock(out, name=LABELLING):
+        store = EpisodeStore.create(
+            out,
+            source=work.source,
+            size=labeller.world.tokenizer.config.image_size,
+            settings=work.settings | _origin_of_labels(labeller),
+        )
+        missing, there = work.missing_in(work.found, store), sum(len(store.episodes(each)) for each in store.splits)
+        length = sum(each.length or 0 for each in missing)
+        with tqdm(total=length or None, desc="label", unit=" frames", disable=None) as bar:
+            for each in missing:
+                _label_episode(labeller, each, store, bar)
+    return store, len(missing), there
 
 
 def _origin_of_labels(labeller: Labeller) -> dict[str, str]:

@@ -14,6 +14,7 @@ from flam_env.video.frames import resize_frames
 from flam_env.worlds.checkpoint import round_as_stored
 from flam_env.worlds.directory import save_world
 from flam_train.cli import main
+from flam_train.engine.locks import FolderInUseError
 from flam_train.sources.label import label
 from flam_train.store.rates import store_rate
 from flam_train.store.store import EpisodeStore
@@ -151,6 +152,21 @@ def test_an_interrupted_run_leaves_whole_episodes_and_is_resumed(clips, tiny_che
     label(clips, world=str(tiny_checkpoint), out=out)
     label(clips, world=str(tiny_checkpoint), out=tmp_path / "at once")
     assert files(out) == files(tmp_path / "at once")
+
+
+def test_a_second_run_at_the_same_time_is_refused_by_name(clips, tiny_checkpoint, tmp_path, monkeypatch):
+    settings, advance, refused = {"world": str(tiny_checkpoint), "out": tmp_path / "out"}, Labeller.advance, []
+
+    def meanwhile(self, state, frames):
+        if not refused:
+            with pytest.raises(FolderInUseError, match=rf"out, which is in use by process {os.getpid()} on") as error:
+                label(clips[1:], cuts=(2,), **settings)
+            refused.append(error)
+        return advance(self, state, frames)
+
+    monkeypatch.setattr(Labeller, "advance", meanwhile)
+    store = label(clips[1:], **settings)
+    assert refused and stretches(store) == [[]] and len(files(store.root)) == 2
 
 
 def test_labels_of_another_world_need_another_folder(clips, tiny_checkpoint, tiny_world, tmp_path):
