@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -52,8 +53,9 @@ def label(
     Writes a store of episodes: the frames in the size of the world, and the latent action of every slot from each
     frame to the next; where the world has an action decoder, also the real action that was most likely taken, and the
     probability of each. Each episode appears once it is whole; those that are there already are left as they are. A
-    video is known by its content, first and last frame: a copy under another name is none, and a video that lies there
-    in another split or cut at other frames is refused.
+    video is known by its pictures, first and last frame: a copy under another name or in another container is none, and
+    a video that lies there in another split or cut at other frames is refused, as is a folder that lay there with other
+    images.
 
     Args:
         video: video files, folders of images (sorted by name), or one episode store on its own.
@@ -70,8 +72,8 @@ def label(
     Raises:
         FileNotFoundError: no such world.
         ValueError: a video cannot be read, is too short or has another rate than the others; the folder or the name is
-            taken by something else; the store there holds a video in another split, or cut at other frames; or another
-            process labels into it.
+            taken by something else; the store there holds a video in another split, cut at other frames or with other
+            images; or another process labels into it.
         ImportError: an optional package is missing.
     """
     import_h5py()
@@ -121,7 +123,7 @@ def _work_of_videos(
     found = stretches(paths[0], split, cuts, fps) if cuts else whole_videos(paths, split, fps)
     settings = rate_settings(paths, fps, out)
     warn_of_rates(paths, fps, pace)
-    return Work(found, "video", settings, missing_videos)
+    return Work(found, "video", settings, partial(missing_videos, paths))
 
 
 def _fill(out: Path, work: Work, labeller: Labeller) -> tuple[EpisodeStore, int, int]:

@@ -20,7 +20,7 @@ from flam_train.store.rates import store_rate
 from flam_train.store.store import EpisodeStore
 
 imageio = pytest.importorskip("imageio.v3")
-pytest.importorskip("av")
+av = pytest.importorskip("av")
 
 
 def noise(length: int, seed: int, size: int = 48) -> np.ndarray:
@@ -128,11 +128,28 @@ def test_a_second_run_labels_only_what_is_new(clips, tiny_checkpoint, tmp_path, 
     assert len(after) == len(before) + 1 and all(after[name] == content for name, content in before.items())
 
 
-def test_other_frames_under_the_same_name_are_another_episode(clips, tiny_checkpoint, tmp_path):
-    label(clips[1:], world=str(tiny_checkpoint), out=tmp_path / "out")
+@pytest.mark.parametrize("cuts", [(), (2,)])
+def test_a_folder_of_images_that_has_grown_is_refused(clips, tiny_checkpoint, tmp_path, cuts):
+    settings = {"world": str(tiny_checkpoint), "out": tmp_path / "out"}
+    label(clips[1:], cuts=cuts, **settings)
+    before = files(tmp_path / "out")
     imageio.imwrite(clips[1] / "7.png", noise(1, seed=5)[0])
-    store = label(clips[1:], world=str(tiny_checkpoint), out=tmp_path / "out")
-    assert sorted(record.frames for record in store.episodes("train")) == [7, 8]
+    for split in ("train", "val"):
+        with pytest.raises(ValueError, match=r"frames with the images of before, which .*out/train/frames-.* holds"):
+            label(clips[1:], split=split, cuts=cuts, **settings)
+    assert files(tmp_path / "out") == before
+    store = label((clips[1].rename(tmp_path / "others"),), **settings)
+    assert store.episodes("train")[-1].frames == 8
+
+
+def test_folders_of_one_name_are_told_apart_where_they_come_together(clips, tiny_checkpoint, tmp_path):
+    twin = tmp_path / "twin" / clips[1].name
+    twin.mkdir(parents=True)
+    for i, frame in enumerate(noise(5, seed=6)):
+        imageio.imwrite(twin / f"{i}.png", frame)
+    label(clips[1:], world=str(tiny_checkpoint), out=tmp_path / "out")
+    store = label((clips[1], twin), world=str(tiny_checkpoint), out=tmp_path / "out")
+    assert sorted(record.frames for record in store.episodes("train")) == [5, 7]
 
 
 def test_an_interrupted_run_leaves_whole_episodes_and_is_resumed(clips, tiny_checkpoint, tmp_path, monkeypatch):
@@ -278,6 +295,32 @@ def test_a_copy_under_another_name_is_the_same_video(clips, tiny_checkpoint, tmp
     for paths, said in (((copy, clips[0]), "labelled 1 episodes, 0"), ((clips[0], copy), "labelled 0 episodes, 1")):
         label(paths, world=str(tiny_checkpoint), out=tmp_path / "out")
         assert said in capsys.readouterr().out
+
+
+def remuxed(path: Path, out: Path, **tags: str) -> Path:
+    """The pictures of a video as they are, in another container."""
+    with av.open(str(path)) as source, av.open(str(out), "w") as target:
+        target.metadata.update(tags)
+        stream = source.streams.video[0]
+        copied = target.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.dts is not None:
+                packet.stream = copied
+                target.mux(packet)
+    return out
+
+
+@pytest.mark.parametrize("ending", ["mkv", "mov", "mp4"])
+def test_a_copy_in_another_container_or_with_other_tags_is_the_same_video(clips, tiny_checkpoint, tmp_path, ending):
+    copy = remuxed(clips[0], tmp_path / f"copy.{ending}", title="another title")
+    assert copy.read_bytes() != clips[0].read_bytes()
+    settings = {"world": str(tiny_checkpoint), "out": tmp_path / "out"}
+    label(clips[:1], **settings)
+    before = files(tmp_path / "out")
+    label((copy,), **settings)
+    assert files(tmp_path / "out") == before
+    with pytest.raises(ValueError, match="for the split val that no other split holds"):
+        label((copy,), split="val", **settings)
 
 
 def test_stretches_that_an_earlier_release_numbered_are_known(clips, tiny_checkpoint, tmp_path):
