@@ -121,15 +121,16 @@ def rate_settings(paths: Sequence[Path], fps: float | None, out: Path) -> dict[s
     there = read_header(out)["settings"] if (out / "store.json").is_file() else None
     held = there.get(SETTING) if there else None
     rate = held if fps is None else check_rate(fps)
-    for path in paths if fps is None else ():
-        found = video_rate(path)
+    rates = {path: video_rate(path) for path in paths} if fps is None else {}
+    for path, found in rates.items():
         rate = rate or found
         if found and rate and not alike(found, rate):
             raise ValueError(
                 f"expected videos of {rate:g} frames a second, as {'the store holds' if held else 'others have'}, got "
                 f"{path} of {found:g}; give --fps, which brings all to one, or label it into a folder of its own"
             )
-    return {} if rate is None or (there is not None and held is None) else {SETTING: round(rate, 3)}
+    unknown = held is None and (there is not None or None in rates.values())
+    return {} if rate is None or unknown else {SETTING: round(rate, 3)}
 
 
 def warn_of_rates(paths: Sequence[Path], fps: float | None, world: float) -> None:

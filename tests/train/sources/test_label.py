@@ -395,7 +395,8 @@ def test_videos_of_one_store_have_one_rate(clips, tiny_checkpoint, tmp_path):
     ):
         label((fast, slow), **settings)
     assert not (tmp_path / "out").exists()
-    label((slow, clips[1]), **settings)
+    label((slow,), **settings)
+    label((clips[1],), **settings)
     with pytest.raises(ValueError, match=r"of 10 frames a second, as the store holds, got .*20\.mkv of 20; give --fps"):
         label((fast,), **settings)
     with pytest.raises(ValueError, match=r"settings.frames_per_second 10.0 there, 20.0 here; use another"):
@@ -408,6 +409,11 @@ def test_images_have_no_rate_and_leave_that_of_their_store_unknown(clips, tiny_c
     settings = {"world": str(tiny_checkpoint), "out": tmp_path / "out"}
     assert "frames_per_second" not in label(clips[1:], **settings).settings
     assert "frames_per_second" not in label(clips[:1], **settings).settings
+    for paths in (clips, clips[::-1]):
+        assert "frames_per_second" not in label(paths, **settings | {"out": tmp_path / "together"}).settings
+    others = [recorded(tmp_path / f"{fps}.mkv", noise(8, seed=fps), fps) for fps in (20, 40)]
+    with pytest.raises(ValueError, match="videos of 20 frames a second, as others have"):
+        label((clips[1], *others), **settings)
     with pytest.raises(ValueError, match="expected a video file to bring to another fps, got the folder"):
         label(clips[1:], fps=10, **settings | {"out": tmp_path / "other"})
 
