@@ -42,7 +42,7 @@ def label(
     *,
     world: str,
     out: Path,
-    split: Literal["train", "val", "test"] = "train",
+    split: Literal["train", "val", "test"] | None = None,
     cuts: tuple[int, ...] = (),
     fps: float | None = None,
     minari: str | None = None,
@@ -61,7 +61,7 @@ def label(
         video: video files, folders of images (sorted by name), or one episode store on its own.
         world: name of a bundled world or directory of one's own.
         out: folder of the labelled store; it takes labels of this world and decoder only, and videos of one rate.
-        split: where videos go; episodes of a store stay in their own split.
+        split: where videos go, by default train; episodes of a store stay in their own split, and it is refused.
         cuts: of one video: the frames, ascending, with which another scene begins, as `--cuts 120,345`. Each scene
             becomes an episode of its own.
         fps: brings videos to so many frames a second, as a player would show them; cuts are frames of the video before.
@@ -79,14 +79,14 @@ def label(
     import_h5py()
     if minari is not None:
         check_minari(minari)
-    if split not in SPLITS:
+    if split not in (None, *SPLITS):
         raise ValueError(f"expected a split out of {', '.join(SPLITS)}, got {split!r}; name one of them")
     labeller = Labeller.from_pretrained(world, device)
     pace = labeller.world.settings.frames_per_second
     if _stores(video):
-        work = _work_of_store(video, cuts, fps, pace)
+        work = _work_of_store(video, split, cuts, fps, pace)
     else:
-        work = _work_of_videos(video, split, cuts, fps, pace, out)
+        work = _work_of_videos(video, split or "train", cuts, fps, pace, out)
     store, new, there = _fill(out, work, labeller)
     if minari is not None:
         export_minari(store, minari, world)
@@ -105,10 +105,13 @@ def _stores(paths: tuple[Path, ...]) -> list[Path]:
     return stores
 
 
-def _work_of_store(paths: tuple[Path, ...], cuts: tuple[int, ...], fps: float | None, pace: float) -> Work:
-    if cuts or fps is not None:
+def _work_of_store(
+    paths: tuple[Path, ...], split: str | None, cuts: tuple[int, ...], fps: float | None, pace: float
+) -> Work:
+    if split is not None or cuts or fps is not None:
         raise ValueError(
-            f"expected --cuts and --fps with videos only, got the episode store {paths[0]}; leave them out"
+            f"expected --split, --cuts and --fps with videos only, got the episode store {paths[0]}, whose episodes "
+            "stay as they are, each in its own split; leave them out"
         )
     store = EpisodeStore.open(paths[0])
     warn_of_store_rate(store, pace)

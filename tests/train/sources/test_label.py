@@ -109,6 +109,15 @@ def test_episodes_of_a_store_keep_all_that_they_had(collected, tiny_checkpoint, 
             assert np.array_equal(new.labels.latent_actions, labeller.label(old.frames).latent_actions)
 
 
+@pytest.mark.parametrize("options", [{"cuts": (2,)}, {"fps": 10}, {"split": "val"}, {"split": "train"}])
+def test_what_is_asked_of_videos_only_is_refused_for_a_store(collected, tiny_checkpoint, tmp_path, options):
+    with pytest.raises(
+        ValueError, match=r"expected --split, --cuts and --fps with videos only, got .* in its own split; leave them"
+    ):
+        label((collected.root,), world=str(tiny_checkpoint), out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
 def test_frames_of_another_size_are_kept_as_the_world_saw_them(make_store, tiny_checkpoint, tmp_path):
     squares = make_store(tmp_path / "squares", {"train": (1, 5)})
     with pytest.warns(UserWarning, match="sees frames of 48 x 48: these of 32 x 32 are resized"):
@@ -426,9 +435,6 @@ def test_a_store_of_another_pace_is_warned_of_and_keeps_its_frames(collected, ma
     ):
         labelled = label((store.root,), world=str(tiny_checkpoint), out=tmp_path / "out")
     assert store_rate(labelled) == 30
-    for options in ({"cuts": (2,)}, {"fps": 10}):
-        with pytest.raises(ValueError, match="expected --cuts and --fps with videos only, got the episode store"):
-            label((store.root,), world=str(tiny_checkpoint), out=tmp_path / "other", **options)
 
 
 # --- Minari -----------------------------------------------------------------------------------------------------
