@@ -9,6 +9,8 @@ from gymnasium.spaces import Box
 from gymnasium.utils import RecordConstructorArgs
 
 from flam_env.labelling.labeller import Labeller
+from flam_env.video.rates import alike
+from flam_env.warn import warn_user
 
 
 class LabelObservations(gym.Wrapper, RecordConstructorArgs):
@@ -23,6 +25,9 @@ class LabelObservations(gym.Wrapper, RecordConstructorArgs):
     Args:
         env: any environment whose observations are uint8 (H, W, 3), of any size.
         labeller: a labeller, which many environments may share, or the name or directory of a world.
+
+    Warns:
+        UserWarning: `render_fps` in the metadata of the environment is another rate than that of the world's videos.
 
     Raises:
         ValueError: other observations, or as for `Labeller.from_pretrained`.
@@ -39,6 +44,7 @@ class LabelObservations(gym.Wrapper, RecordConstructorArgs):
                 "put wrappers that change observations around this one, or AddRenderObservation inside"
             )
         labeller = labeller if isinstance(labeller, Labeller) else Labeller.from_pretrained(labeller)
+        _warn_of_pace(env, labeller.world.settings.frames_per_second)
         self._stream = labeller.stream()
         self._over = False
 
@@ -74,3 +80,18 @@ class LabelObservations(gym.Wrapper, RecordConstructorArgs):
         self._stream.restart()
         self._stream.push(observation)
         self._over = False
+
+
+def _warn_of_pace(env: gym.Env, world: float) -> None:
+    """Warns of an environment that says it has another pace than the videos of a world."""
+    rate = env.metadata.get("render_fps")
+    if not rate or alike(rate, world):
+        return
+    less, advice = "more", "take a world of that pace, or fewer repetitions of each action"
+    if rate > world:
+        less, advice = "less", f"repeat each action for about {rate / world:.2g} steps inside this wrapper"
+    warn_user(
+        f"{env} has {rate:g} frames a second (render_fps) and the videos of this world had {world:g}, so in a step "
+        f"{less} happens than the world knows, and its labels are worse; {advice}, or put the pace of its steps into "
+        "metadata['render_fps'] if it is another"
+    )

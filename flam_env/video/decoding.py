@@ -3,6 +3,7 @@
 PyAV is imported here only. Versions before 17 convert all but BT.601 of limited range to wrong colours.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,23 @@ def read_file(path: Path) -> Iterator[TimedFrame]:
             promise.check(path, count, clock.end)
     except (OSError, av.FFmpegError) as error:
         raise _unreadable(path, error, count) from error
+
+
+def content_hash(path: Path) -> bytes:
+    """SHA-256 of the encoded pictures of a video file: the same whatever container, titles and sound they come with.
+
+    Raises:
+        ValueError: it is no video.
+        ImportError: PyAV is missing or too old.
+    """
+    av, digest = import_av(), hashlib.sha256()
+    try:
+        with av.open(f"file:{path}") as container:
+            for packet in container.demux(_pictures(container, path)):
+                digest.update(bytes(packet))
+    except (OSError, av.FFmpegError) as error:
+        raise _unreadable(path, error, 0) from error
+    return digest.digest()
 
 
 def import_av() -> Any:

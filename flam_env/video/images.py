@@ -1,7 +1,9 @@
 """Folders of images that are the frames of one video. Pillow is imported here only."""
 
+import os
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +13,29 @@ IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Endings of the files that count as images in a folder."""
 
 VIDEOS = (
+    ".3g2",
     ".3gp",
+    ".asf",
     ".avi",
+    ".f4v",
     ".flv",
     ".gif",
+    ".m2ts",
     ".m4v",
     ".mkv",
     ".mov",
     ".mp4",
     ".mpeg",
     ".mpg",
+    ".mts",
+    ".mxf",
+    ".ogg",
     ".ogv",
     ".ts",
+    ".vob",
     ".webm",
     ".wmv",
+    ".y4m",
 )
 """Endings of the files that count as videos there: images beside them are thumbnails, and no video."""
 
@@ -35,13 +46,12 @@ def list_images(folder: Path) -> list[Path]:
     """The images of a folder in the order of their names, numbers in names by their value.
 
     Raises:
-        ValueError: there are none, or beside them there are videos or folders of images, which are to be named instead.
+        ValueError: there are none; beside them or in folders below there are videos or other images, which are to be
+            named instead; or two have one name but for the ending, and so may be one picture.
     """
     there = sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=_natural)
     images = _ending(there, IMAGES)
-    beside = _ending(there, VIDEOS) or [
-        path for path in there if path.is_dir() and _ending(path.iterdir(), IMAGES + VIDEOS)
-    ]
+    beside = _ending(there, VIDEOS) or [path for path in there if path.is_dir() and _holds_any(path)]
     if beside:
         names = ", ".join(path.name for path in beside[:3]) + (", ..." if len(beside) > 3 else "")
         raise ValueError(
@@ -50,6 +60,12 @@ def list_images(folder: Path) -> list[Path]:
         )
     if not images:
         raise ValueError(f"expected images ({', '.join(IMAGES)}) in the folder {folder}, got none; name another one")
+    for one, other in pairwise(sorted(images, key=lambda path: path.stem)):
+        if one.stem == other.stem:
+            raise ValueError(
+                f"expected one image of each name, got {one.name} and {other.name} in {folder}, which may be one "
+                "picture twice; move those of one ending to a folder of their own"
+            )
     return images
 
 
@@ -95,8 +111,17 @@ def import_pillow() -> Any:
     return Image
 
 
-def _ending(paths: Iterator[Path] | list[Path], endings: tuple[str, ...]) -> list[Path]:
+def _ending(paths: list[Path], endings: tuple[str, ...]) -> list[Path]:
     return [path for path in paths if path.suffix.lower() in endings and not path.name.startswith(".")]
+
+
+def _holds_any(folder: Path) -> bool:
+    """Whether there are images or videos in a folder or somewhere below it, but for hidden ones."""
+    return any(
+        _ending([Path(name) for name in names], IMAGES + VIDEOS)
+        for parent, _, names in os.walk(folder)
+        if not any(part.startswith(".") for part in Path(parent).relative_to(folder).parts)
+    )
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:

@@ -20,6 +20,7 @@ from flam_train.evaluate.steering import steering_scores
 from flam_train.evaluate.tokens import token_scores
 from flam_train.evaluate.wholeness import dream_scores
 from flam_train.store.clips import Clips, draw_clips
+from flam_train.store.rates import warn_of_store_rate
 from flam_train.store.training_data import open_data
 
 FEW_CLIPS = 64  # for steering and for long dreams
@@ -59,6 +60,9 @@ def evaluate(
     Returns:
         The report.
 
+    Warns:
+        UserWarning: the store has another pace than the videos of the world.
+
     Raises:
         FileNotFoundError: no such world.
         ValueError: frames of another size, too short, nothing to score, metrics that the store does not allow, or that
@@ -75,6 +79,7 @@ def evaluate(
     size = dream.tokenizer.config.image_size
     if store.size != size:
         raise ValueError(f"{data}: expected frames of {size} px, the world's size, got {store.size} px")
+    warn_of_store_rate(store, dream.world.settings.frames_per_second)
     drawn = draw_clips(store, split, clips, dream.world.settings.context + horizon, seed)
     report: dict[str, Any] = {
         "world": {"tokenizer": fingerprint(dream.tokenizer), "model": fingerprint(dream.model)},

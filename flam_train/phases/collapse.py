@@ -1,6 +1,6 @@
 """Recognises the ways in which latent action models fail silently, and names the likely cause."""
 
-import warnings
+from flam_env.warn import warn_user
 
 
 class CollapseWarning(UserWarning):
@@ -39,4 +39,4 @@ def signs_of_collapse(health: dict[str, float], slots: int, infers: bool = True)
 def warn_of_collapse(health: dict[str, float], slots: int, infers: bool = True) -> None:
     """Issues a `CollapseWarning` for each sign."""
     for sign in signs_of_collapse(health, slots, infers):
-        warnings.warn(sign, CollapseWarning, stacklevel=2)
+        warn_user(sign, CollapseWarning)

@@ -20,6 +20,7 @@ from flam_train.engine import FitConfig, Progress
 from flam_train.phases.losses import DIAGNOSED_CLIPS, diagnosis, prediction_loss
 from flam_train.phases.world_model import bare, train_world
 from flam_train.presets import SMALL
+from flam_train.store.rates import warn_of_store_rate
 from flam_train.store.training_data import open_data
 
 
@@ -72,6 +73,7 @@ def scheduled_sampling(
         old = replace(old, settings=replace(old.settings, horizon=horizon))
     if not isinstance(old.model, FactoredWorldModel):
         raise ValueError(f"expected a world of a FactoredWorldModel, got one of a {type(old.model).__name__}")
+    warn_of_store_rate(store, old.settings.frames_per_second)
     for part in (old.model.forward_dynamics, old.model.aggregator):  # a loaded world is fixed
         part.requires_grad_(True)
 

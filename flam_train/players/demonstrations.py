@@ -1,6 +1,5 @@
 """Pairs of observation and action, as arrays: what a policy is cloned from, wherever they come from."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from flam_env.warn import warn_user
 from flam_train.store.store import Episode, EpisodeRecord, EpisodeStore
 
 try:
@@ -113,10 +113,9 @@ def read_demonstrations(
             f"{len(records)} episodes and {pairs} pairs; collect some, or name another agent"
         )
     if pairs < total and not spread:
-        warnings.warn(
+        warn_user(
             f"{store.root}: taking the first {pairs:,} of {total:,} pairs in split {split!r}; ask for more `pairs` to "
-            "take all",
-            stacklevel=3,
+            "take all"
         )
     rows = np.linspace(0, total, min(pairs, total), endpoint=False).astype(np.int64)
     rows = rows if spread else np.arange(min(pairs, total))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from flam_env.labelling.labeller import Labeller, Labels
 from flam_env.video.reader import frame_pieces
 from flam_env.worlds.checkpoint import fingerprint
+from flam_train.engine.locks import folder_lock
 from flam_train.sources.unlabelled import Unlabelled, episodes, missing_episodes
 from flam_train.sources.video import missing_videos, rate_settings, stretches, warn_of_rates, whole_videos
 from flam_train.store.episode import EpisodeLabels, import_h5py
@@ -21,6 +23,9 @@ try:
     from tqdm import tqdm
 except ImportError as error:
     raise ImportError("labelling needs tqdm: pip install 'flam-env[train]'") from error
+
+LABELLING = ".labelling"
+"""The lock of a store that is being labelled."""
 
 
 class Work(NamedTuple):
@@ -37,7 +42,7 @@ def label(
     *,
     world: str,
     out: Path,
-    split: Literal["train", "val", "test"] = "train",
+    split: Literal["train", "val", "test"] | None = None,
     cuts: tuple[int, ...] = (),
     fps: float | None = None,
     minari: str | None = None,
@@ -48,14 +53,15 @@ def label(
     Writes a store of episodes: the frames in the size of the world, and the latent action of every slot from each
     frame to the next; where the world has an action decoder, also the real action that was most likely taken, and the
     probability of each. Each episode appears once it is whole; those that are there already are left as they are. A
-    video is known by its content, first and last frame: a copy under another name is none, and a video that lies there
-    in another split or cut at other frames is refused.
+    video is known by its pictures, first and last frame: a copy under another name or in another container is none, and
+    a video that lies there in another split or cut at other frames is refused, as is a folder that lay there with other
+    images.
 
     Args:
         video: video files, folders of images (sorted by name), or one episode store on its own.
         world: name of a bundled world or directory of one's own.
         out: folder of the labelled store; it takes labels of this world and decoder only, and videos of one rate.
-        split: where videos go; episodes of a store stay in their own split.
+        split: where videos go, by default train; episodes of a store stay in their own split, and it is refused.
         cuts: of one video: the frames, ascending, with which another scene begins, as `--cuts 120,345`. Each scene
             becomes an episode of its own.
         fps: brings videos to so many frames a second, as a player would show them; cuts are frames of the video before.
@@ -66,34 +72,25 @@ def label(
     Raises:
         FileNotFoundError: no such world.
         ValueError: a video cannot be read, is too short or has another rate than the others; the folder or the name is
-            taken by something else; or the store there holds a video in another split, or cut at other frames.
+            taken by something else; the store there holds a video in another split, cut at other frames or with other
+            images; or another process labels into it.
         ImportError: an optional package is missing.
     """
     import_h5py()
     if minari is not None:
         check_minari(minari)
-    if split not in SPLITS:
+    if split not in (None, *SPLITS):
         raise ValueError(f"expected a split out of {', '.join(SPLITS)}, got {split!r}; name one of them")
     labeller = Labeller.from_pretrained(world, device)
     pace = labeller.world.settings.frames_per_second
     if _stores(video):
-        work = _work_of_store(video, cuts, fps, pace)
+        work = _work_of_store(video, split, cuts, fps, pace)
     else:
-        work = _work_of_videos(video, split, cuts, fps, pace, out)
-    store = EpisodeStore.create(
-        out,
-        source=work.source,
-        size=labeller.world.tokenizer.config.image_size,
-        settings=work.settings | _origin_of_labels(labeller),
-    )
-    missing, there = work.missing_in(work.found, store), sum(len(store.episodes(each)) for each in store.splits)
-    length = sum(each.length or 0 for each in missing)
-    with tqdm(total=length or None, desc="label", unit=" frames", disable=None) as bar:
-        for each in missing:
-            _label_episode(labeller, each, store, bar)
+        work = _work_of_videos(video, split or "train", cuts, fps, pace, out)
+    store, new, there = _fill(out, work, labeller)
     if minari is not None:
         export_minari(store, minari, world)
-    print(f"{out}: labelled {len(missing)} episodes, {there} were there before")
+    print(f"{out}: labelled {new} episodes, {there} were there before")
     return store
 
 
@@ -108,10 +105,13 @@ def _stores(paths: tuple[Path, ...]) -> list[Path]:
     return stores
 
 
-def _work_of_store(paths: tuple[Path, ...], cuts: tuple[int, ...], fps: float | None, pace: float) -> Work:
-    if cuts or fps is not None:
+def _work_of_store(
+    paths: tuple[Path, ...], split: str | None, cuts: tuple[int, ...], fps: float | None, pace: float
+) -> Work:
+    if split is not None or cuts or fps is not None:
         raise ValueError(
-            f"expected --cuts and --fps with videos only, got the episode store {paths[0]}; leave them out"
+            f"expected --split, --cuts and --fps with videos only, got the episode store {paths[0]}, whose episodes "
+            "stay as they are, each in its own split; leave them out"
         )
     store = EpisodeStore.open(paths[0])
     warn_of_store_rate(store, pace)
@@ -126,7 +126,24 @@ def _work_of_videos(
     found = stretches(paths[0], split, cuts, fps) if cuts else whole_videos(paths, split, fps)
     settings = rate_settings(paths, fps, out)
     warn_of_rates(paths, fps, pace)
-    return Work(found, "video", settings, missing_videos)
+    return Work(found, "video", settings, partial(missing_videos, paths))
+
+
+def _fill(out: Path, work: Work, labeller: Labeller) -> tuple[EpisodeStore, int, int]:
+    """Labels what a store does not hold yet, alone there; the store, and how many are new and were there before."""
+    with folder_lock(out, name=LABELLING):
+        store = EpisodeStore.create(
+            out,
+            source=work.source,
+            size=labeller.world.tokenizer.config.image_size,
+            settings=work.settings | _origin_of_labels(labeller),
+        )
+        missing, there = work.missing_in(work.found, store), sum(len(store.episodes(each)) for each in store.splits)
+        length = sum(each.length or 0 for each in missing)
+        with tqdm(total=length or None, desc="label", unit=" frames", disable=None) as bar:
+            for each in missing:
+                _label_episode(labeller, each, store, bar)
+    return store, len(missing), there
 
 
 def _origin_of_labels(labeller: Labeller) -> dict[str, str]:

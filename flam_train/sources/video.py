@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from flam_env.video.decoding import content_hash
 from flam_env.video.images import list_images
 from flam_env.video.rates import alike, check_rate, resample, warn_of_rate
 from flam_env.video.reader import read_timed, read_video, video_rate
@@ -21,7 +22,7 @@ from flam_train.store.store import Episode, EpisodeStore
 AGENT = "video"
 LONGEST_TITLE = 100  # letters of a file's name in that of an episode, for file systems take 255 in all
 NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
-_NAME = re.compile(r"(?:.*-)?([0-9a-f]{12})(?:-(\d+)(?:-(\d+))?)?")
+_NAME = re.compile(r"(?:(.*)-)?([0-9a-f]{12})(?:-(\d+)(?:-(\d+))?)?")
 
 
 class Stretch(NamedTuple):
@@ -41,15 +42,14 @@ class Stretch(NamedTuple):
 
     def name(self, title: str) -> str:
         """Name of the episode, without ending."""
-        title = re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-")[:LONGEST_TITLE] or AGENT
-        return f"{title}-{self.content}" + ("" if self.first is None else f"-{self.first}-{self.last}")
+        return f"{_title(title)}-{self.content}" + ("" if self.first is None else f"-{self.first}-{self.last}")
 
     @classmethod
     def named(cls, name: str) -> "Stretch | None":
         """What the episode of a name is, None for an episode that is no such video."""
         if not (found := _NAME.fullmatch(name)):
             return None
-        content, *frames = found.groups()
+        _, content, *frames = found.groups()
         return cls(content, *(None if frame is None else int(frame) for frame in frames))
 
 
@@ -121,15 +121,16 @@ def rate_settings(paths: Sequence[Path], fps: float | None, out: Path) -> dict[s
     there = read_header(out)["settings"] if (out / "store.json").is_file() else None
     held = there.get(SETTING) if there else None
     rate = held if fps is None else check_rate(fps)
-    for path in paths if fps is None else ():
-        found = video_rate(path)
+    rates = {path: video_rate(path) for path in paths} if fps is None else {}
+    for path, found in rates.items():
         rate = rate or found
         if found and rate and not alike(found, rate):
             raise ValueError(
                 f"expected videos of {rate:g} frames a second, as {'the store holds' if held else 'others have'}, got "
                 f"{path} of {found:g}; give --fps, which brings all to one, or label it into a folder of its own"
             )
-    return {} if rate is None or (there is not None and held is None) else {SETTING: round(rate, 3)}
+    unknown = held is None and (there is not None or None in rates.values())
+    return {} if rate is None or unknown else {SETTING: round(rate, 3)}
 
 
 def warn_of_rates(paths: Sequence[Path], fps: float | None, world: float) -> None:
@@ -138,11 +139,17 @@ def warn_of_rates(paths: Sequence[Path], fps: float | None, world: float) -> Non
         warn_of_rate(rate, fps, world, str(path))
 
 
-def missing_videos(found: list[Unlabelled], store: EpisodeStore) -> list[Unlabelled]:
+def missing_videos(paths: Sequence[Path], found: list[Unlabelled], store: EpisodeStore) -> list[Unlabelled]:
     """Those that a labelled store does not hold yet, under whatever name.
 
+    Args:
+        paths: of the files and folders.
+        found: what is made of them.
+        store: where they go.
+
     Raises:
-        ValueError: another split of the store holds one of the videos, or it was cut at other frames.
+        ValueError: another split of the store holds one of the videos, it was cut at other frames, or the store holds
+            a folder of images with other images.
     """
     wanted = {stretch: each for each in found if (stretch := Stretch.named(each.name))}
     videos = {stretch.content: each for stretch, each in wanted.items()}
@@ -160,8 +167,27 @@ def missing_videos(found: list[Unlabelled], store: EpisodeStore) -> list[Unlabel
                 f"expected {video.name} to be new or cut as before, but {record.path} holds {stretch} of it; repeat "
                 "the cuts of before, label it into a folder of its own, or move away what is there of it"
             )
+    _refuse_changed(paths, set(videos), [(stretch.content, record.path) for stretch, record in held])
     there = {stretch for stretch, _ in held}
     return [each for stretch, each in wanted.items() if stretch not in there]
+
+
+def _refuse_changed(paths: Sequence[Path], found: set[str], held: Sequence[tuple[str, Path]]) -> None:
+    """Refuses folders of images of which a store holds others: most of the frames would be there twice."""
+    folders = {_title(path.resolve().stem): path for path in paths if path.is_dir()}
+    for content, episode in held:
+        name = _NAME.fullmatch(episode.stem)
+        if name and (folder := folders.get(name[1])) and content not in found:
+            raise ValueError(
+                f"expected {folder} with the images of before, which {episode} holds, got others; if some came to it "
+                "or have changed, label it into a folder of its own, or move away what is there of it; if it is "
+                "another video, give the folder another name"
+            )
+
+
+def _title(name: str) -> str:
+    """What the episode of a file or folder of a name begins with."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:LONGEST_TITLE] or AGENT
 
 
 def _stretch(path: Path, first: int, after: int, fps: float | None) -> Iterator[np.ndarray]:
@@ -182,8 +208,11 @@ def _facts(length: int) -> Episode:
 
 
 def _content(path: Path) -> str:
+    """Of a file its pictures, however they are wrapped; of a folder its files, in their order."""
+    if not path.is_dir():
+        return content_hash(path).hex()[:12]
     digest = hashlib.sha256()
-    for file in list_images(path) if path.is_dir() else [path]:
+    for file in list_images(path):
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()[:12]

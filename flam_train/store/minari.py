@@ -28,10 +28,7 @@ def check_minari(name: str) -> None:
     if not re.fullmatch(r"([\w-][\w/-]*[\w-]/)?[\w-]+-v\d+", name):
         raise ValueError(f"expected a name of a Minari dataset such as bigfish/labelled-v0, got {name!r}")
     if minari.storage.get_dataset_path(name).exists():
-        raise ValueError(
-            f"expected the name of a new Minari dataset, got {name!r}, which exists (a run that was killed may have "
-            f"left it unfinished); take another name, or remove it with `minari delete {name}`"
-        )
+        raise ValueError(f"expected the name of a new Minari dataset, got {name!r}, which exists; take another name")
 
 
 def export_minari(store: EpisodeStore, name: str, world: str) -> None:

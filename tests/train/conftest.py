@@ -113,6 +113,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
     return store_of_squares(tmp_path_factory.mktemp("stores") / "squares", EPISODES)
 
 
+@pytest.fixture
+def fast(tmp_path) -> EpisodeStore:
+    """Three frames of 32 px in each split, at a pace that is not that of the squares."""
+    store = EpisodeStore.create(tmp_path / "fast", source="squares", size=32, settings={"frames_per_second": 30})
+    for split in store.splits:
+        store.write(split, episode_of(np.zeros((3, 32, 32, 3), np.uint8)))
+    return store
+
+
 @pytest.fixture(scope="session")
 def phases() -> SimpleNamespace:
     """Arguments of the two phases that learn the squares; `hurried` ones only go through the motions."""

@@ -1,5 +1,6 @@
 """Latent actions of a live environment."""
 
+import re
 import warnings
 
 import gymnasium as gym
@@ -56,6 +57,25 @@ def test_the_environment_checker_is_content(labeller):
     with warnings.catch_warnings(action="error"):
         warnings.filterwarnings("ignore", message=".*is different from the unwrapped version")
         check_env(LabelObservations(Noise(), labeller), skip_render_check=True)
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [
+        (None, None),
+        (10, None),
+        (30, r"30 frames a second .* had 10, so in a step less .*; repeat each action for about 3 steps inside"),
+        (5, r"5 frames a second .* had 10, so in a step more .*; take a world of that pace"),
+    ],
+)
+def test_an_environment_of_another_pace_than_the_worlds_is_warned_of(labeller, rate, said):
+    env = Noise()
+    env.metadata = {} if rate is None else {"render_fps": rate}
+    with warnings.catch_warnings(record=True, action="always") as warned:
+        LabelObservations(env, labeller)
+    assert len(warned) == (said is not None)
+    for each in warned:
+        assert re.search(said, str(each.message)) and each.filename == __file__
 
 
 def test_infos_hold_the_labels_of_the_episode_and_nothing_of_the_one_before(labeller):

@@ -69,3 +69,32 @@ def test_a_folder_of_videos_only_says_that_it_holds_some(tmp_path):
     (tmp_path / "a.mkv").write_bytes(b"")
     with pytest.raises(ValueError, match=r"with 0 images and beside them 1 videos .*\(a\.mkv\); name these"):
         read_video(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "ending", [".MTS", ".m2ts", ".VOB", ".3g2", ".3GP", ".asf", ".mxf", ".f4v", ".ogg", ".ogv", ".Y4M"]
+)
+def test_thumbnails_beside_videos_of_any_ending_are_no_video(tmp_path, frame, ending):
+    save(tmp_path / "a.png", frame)
+    (tmp_path / f"a{ending}").write_bytes(b"")
+    with pytest.raises(ValueError, match=rf"with 1 images and beside them 1 videos .*\(a\{ending}\); name these"):
+        read_video(tmp_path)
+
+
+def test_videos_in_folders_further_below_are_seen_and_hidden_ones_are_not(tmp_path, frame):
+    save(tmp_path / "0.png", frame)
+    for name in ("notes", ".thumbs", "notes/.cache"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / (".a.mp4" if name == "notes" else "a.mp4")).write_bytes(b"")
+    assert len(list(read_video(tmp_path))) == 1
+    (tmp_path / "day" / "camera").mkdir(parents=True)
+    (tmp_path / "day" / "camera" / "a.mp4").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"with 1 images and beside them 1 videos or folders \(day\); name these"):
+        read_video(tmp_path)
+
+
+def test_one_picture_in_two_formats_is_not_shown_twice(tmp_path, frame):
+    for name in ("0.png", "1.png", "1.jpg", "2.png"):
+        save(tmp_path / name, frame)
+    with pytest.raises(ValueError, match=r"one image of each name, got 1\.jpg and 1\.png in .*; move those of one"):
+        read_video(tmp_path)

@@ -449,6 +449,14 @@ def test_the_same_seed_gives_the_same_report(report, store, trained, tmp_path):
     assert again == returned and other["scores"] != returned["scores"]
 
 
+def test_a_store_of_another_pace_is_warned_of(fast, trained, tmp_path):
+    with (
+        pytest.warns(UserWarning, match="has 30 frames a second and the videos of this world had 11"),
+        pytest.raises(ValueError, match="expected an episode of"),
+    ):
+        evaluate(str(trained), fast.root, out=tmp_path / "report.json")
+
+
 def test_evaluating_other_sizes_or_nothing_is_refused(make_store, store, trained, tmp_path):
     smaller = make_store(tmp_path / "smaller", {"test": (1, 21)}, size=24)
     with pytest.raises(ValueError, match="expected frames of 32 px, the world's size, got 24 px"):

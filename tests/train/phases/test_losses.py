@@ -91,8 +91,9 @@ def test_each_collapse_is_named(change, cause):
     assert signs_of_collapse(HEALTHY, slots=16) == []
     (sign,) = signs_of_collapse(HEALTHY | change, slots=16)
     assert cause in sign
-    with pytest.warns(CollapseWarning, match=cause):
-        warn_of_collapse(HEALTHY | change, slots=16)
+    with pytest.warns(CollapseWarning, match=cause) as said:
+        eval("look(health, 16)", {"__name__": "flam_train", "look": warn_of_collapse, "health": HEALTHY | change})
+    assert [each.filename for each in said] == [__file__]
 
 
 def test_a_world_in_which_one_slot_decides_is_healthy():

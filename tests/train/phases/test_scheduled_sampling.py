@@ -78,6 +78,14 @@ def test_a_finished_run_is_called_again_with_the_horizon_that_it_holds(store, tr
     assert fingerprint(load_world(out).model) == fingerprint(load_world(steadied).model)
 
 
+def test_a_store_of_another_pace_is_warned_of(fast, trained, tmp_path):
+    with (
+        pytest.warns(UserWarning, match="has 30 frames a second and the videos of this world had 11"),
+        pytest.raises(ValueError, match="expected an episode of"),
+    ):
+        scheduled_sampling(str(trained), fast.root, out=tmp_path / "out", fit_config=FIT)
+
+
 def test_another_world_or_another_sampling_in_the_same_folder_is_refused(store, trained, steadied):
     with pytest.raises(ValueError, match="choose another output folder"):
         scheduled_sampling(str(steadied), store.root, out=steadied, fit_config=FIT)

@@ -446,8 +446,9 @@ def test_demonstrations_of_a_store_pair_frames_with_their_actions(acted):
     assert whole.acts.tolist() == [*range(5), *range(10, 16), *range(20, 27)]
     assert (whole.obs[:, 3, 4, 1] == whole.acts).all() and whole.obs.dtype == np.uint8
     assert whole.episodes.tolist() == [0] * 5 + [1] * 6 + [2] * 7
-    with pytest.warns(UserWarning, match="taking the first 7 of 18 pairs"):
+    with pytest.warns(UserWarning, match="taking the first 7 of 18 pairs") as said:
         first = read_demonstrations(acted, "train", pairs=7)
+    assert [each.filename for each in said] == [__file__]
     assert first.acts.tolist() == [0, 1, 2, 3, 4, 10, 11]
     spread = read_demonstrations(acted, "train", pairs=6, spread=True)
     assert spread.acts.tolist() == [0, 3, 11, 14, 21, 24] and (spread.obs[:, 0, 0, 0] == spread.acts).all()

@@ -14,12 +14,13 @@ from flam_env.video.frames import resize_frames
 from flam_env.worlds.checkpoint import round_as_stored
 from flam_env.worlds.directory import save_world
 from flam_train.cli import main
+from flam_train.engine.locks import FolderInUseError
 from flam_train.sources.label import label
 from flam_train.store.rates import store_rate
 from flam_train.store.store import EpisodeStore
 
 imageio = pytest.importorskip("imageio.v3")
-pytest.importorskip("av")
+av = pytest.importorskip("av")
 
 
 def noise(length: int, seed: int, size: int = 48) -> np.ndarray:
@@ -108,6 +109,15 @@ def test_episodes_of_a_store_keep_all_that_they_had(collected, tiny_checkpoint, 
             assert np.array_equal(new.labels.latent_actions, labeller.label(old.frames).latent_actions)
 
 
+@pytest.mark.parametrize("options", [{"cuts": (2,)}, {"fps": 10}, {"split": "val"}, {"split": "train"}])
+def test_what_is_asked_of_videos_only_is_refused_for_a_store(collected, tiny_checkpoint, tmp_path, options):
+    with pytest.raises(
+        ValueError, match=r"expected --split, --cuts and --fps with videos only, got .* in its own split; leave them"
+    ):
+        label((collected.root,), world=str(tiny_checkpoint), out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
 def test_frames_of_another_size_are_kept_as_the_world_saw_them(make_store, tiny_checkpoint, tmp_path):
     squares = make_store(tmp_path / "squares", {"train": (1, 5)})
     with pytest.warns(UserWarning, match="sees frames of 48 x 48: these of 32 x 32 are resized"):
@@ -127,11 +137,28 @@ def test_a_second_run_labels_only_what_is_new(clips, tiny_checkpoint, tmp_path, 
     assert len(after) == len(before) + 1 and all(after[name] == content for name, content in before.items())
 
 
-def test_other_frames_under_the_same_name_are_another_episode(clips, tiny_checkpoint, tmp_path):
-    label(clips[1:], world=str(tiny_checkpoint), out=tmp_path / "out")
+@pytest.mark.parametrize("cuts", [(), (2,)])
+def test_a_folder_of_images_that_has_grown_is_refused(clips, tiny_checkpoint, tmp_path, cuts):
+    settings = {"world": str(tiny_checkpoint), "out": tmp_path / "out"}
+    label(clips[1:], cuts=cuts, **settings)
+    before = files(tmp_path / "out")
     imageio.imwrite(clips[1] / "7.png", noise(1, seed=5)[0])
-    store = label(clips[1:], world=str(tiny_checkpoint), out=tmp_path / "out")
-    assert sorted(record.frames for record in store.episodes("train")) == [7, 8]
+    for split in ("train", "val"):
+        with pytest.raises(ValueError, match=r"frames with the images of before, which .*out/train/frames-.* holds"):
+            label(clips[1:], split=split, cuts=cuts, **settings)
+    assert files(tmp_path / "out") == before
+    store = label((clips[1].rename(tmp_path / "others"),), **settings)
+    assert store.episodes("train")[-1].frames == 8
+
+
+def test_folders_of_one_name_are_told_apart_where_they_come_together(clips, tiny_checkpoint, tmp_path):
+    twin = tmp_path / "twin" / clips[1].name
+    twin.mkdir(parents=True)
+    for i, frame in enumerate(noise(5, seed=6)):
+        imageio.imwrite(twin / f"{i}.png", frame)
+    label(clips[1:], world=str(tiny_checkpoint), out=tmp_path / "out")
+    store = label((clips[1], twin), world=str(tiny_checkpoint), out=tmp_path / "out")
+    assert sorted(record.frames for record in store.episodes("train")) == [5, 7]
 
 
 def test_an_interrupted_run_leaves_whole_episodes_and_is_resumed(clips, tiny_checkpoint, tmp_path, monkeypatch):
@@ -151,6 +178,21 @@ def test_an_interrupted_run_leaves_whole_episodes_and_is_resumed(clips, tiny_che
     label(clips, world=str(tiny_checkpoint), out=out)
     label(clips, world=str(tiny_checkpoint), out=tmp_path / "at once")
     assert files(out) == files(tmp_path / "at once")
+
+
+def test_a_second_run_at_the_same_time_is_refused_by_name(clips, tiny_checkpoint, tmp_path, monkeypatch):
+    settings, advance, refused = {"world": str(tiny_checkpoint), "out": tmp_path / "out"}, Labeller.advance, []
+
+    def meanwhile(self, state, frames):
+        if not refused:
+            with pytest.raises(FolderInUseError, match=rf"out, which is in use by process {os.getpid()} on") as error:
+                label(clips[1:], cuts=(2,), **settings)
+            refused.append(error)
+        return advance(self, state, frames)
+
+    monkeypatch.setattr(Labeller, "advance", meanwhile)
+    store = label(clips[1:], **settings)
+    assert refused and stretches(store) == [[]] and len(files(store.root)) == 2
 
 
 def test_labels_of_another_world_need_another_folder(clips, tiny_checkpoint, tiny_world, tmp_path):
@@ -264,6 +306,32 @@ def test_a_copy_under_another_name_is_the_same_video(clips, tiny_checkpoint, tmp
         assert said in capsys.readouterr().out
 
 
+def remuxed(path: Path, out: Path, **tags: str) -> Path:
+    """The pictures of a video as they are, in another container."""
+    with av.open(str(path)) as source, av.open(str(out), "w") as target:
+        target.metadata.update(tags)
+        stream = source.streams.video[0]
+        copied = target.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.dts is not None:
+                packet.stream = copied
+                target.mux(packet)
+    return out
+
+
+@pytest.mark.parametrize("ending", ["mkv", "mov", "mp4"])
+def test_a_copy_in_another_container_or_with_other_tags_is_the_same_video(clips, tiny_checkpoint, tmp_path, ending):
+    copy = remuxed(clips[0], tmp_path / f"copy.{ending}", title="another title")
+    assert copy.read_bytes() != clips[0].read_bytes()
+    settings = {"world": str(tiny_checkpoint), "out": tmp_path / "out"}
+    label(clips[:1], **settings)
+    before = files(tmp_path / "out")
+    label((copy,), **settings)
+    assert files(tmp_path / "out") == before
+    with pytest.raises(ValueError, match="for the split val that no other split holds"):
+        label((copy,), split="val", **settings)
+
+
 def test_stretches_that_an_earlier_release_numbered_are_known(clips, tiny_checkpoint, tmp_path):
     store = label(clips[1:], world=str(tiny_checkpoint), out=tmp_path / "out")
     path = store.episodes("train")[0].path
@@ -336,7 +404,8 @@ def test_videos_of_one_store_have_one_rate(clips, tiny_checkpoint, tmp_path):
     ):
         label((fast, slow), **settings)
     assert not (tmp_path / "out").exists()
-    label((slow, clips[1]), **settings)
+    label((slow,), **settings)
+    label((clips[1],), **settings)
     with pytest.raises(ValueError, match=r"of 10 frames a second, as the store holds, got .*20\.mkv of 20; give --fps"):
         label((fast,), **settings)
     with pytest.raises(ValueError, match=r"settings.frames_per_second 10.0 there, 20.0 here; use another"):
@@ -349,6 +418,11 @@ def test_images_have_no_rate_and_leave_that_of_their_store_unknown(clips, tiny_c
     settings = {"world": str(tiny_checkpoint), "out": tmp_path / "out"}
     assert "frames_per_second" not in label(clips[1:], **settings).settings
     assert "frames_per_second" not in label(clips[:1], **settings).settings
+    for paths in (clips, clips[::-1]):
+        assert "frames_per_second" not in label(paths, **settings | {"out": tmp_path / "together"}).settings
+    others = [recorded(tmp_path / f"{fps}.mkv", noise(8, seed=fps), fps) for fps in (20, 40)]
+    with pytest.raises(ValueError, match="videos of 20 frames a second, as others have"):
+        label((clips[1], *others), **settings)
     with pytest.raises(ValueError, match="expected a video file to bring to another fps, got the folder"):
         label(clips[1:], fps=10, **settings | {"out": tmp_path / "other"})
 
@@ -361,9 +435,6 @@ def test_a_store_of_another_pace_is_warned_of_and_keeps_its_frames(collected, ma
     ):
         labelled = label((store.root,), world=str(tiny_checkpoint), out=tmp_path / "out")
     assert store_rate(labelled) == 30
-    for options in ({"cuts": (2,)}, {"fps": 10}):
-        with pytest.raises(ValueError, match="expected --cuts and --fps with videos only, got the episode store"):
-            label((store.root,), world=str(tiny_checkpoint), out=tmp_path / "other", **options)
 
 
 # --- Minari -----------------------------------------------------------------------------------------------------
@@ -405,7 +476,7 @@ def test_a_minari_dataset_has_the_real_actions_that_a_decoder_told(minari, clips
 
 def test_a_minari_name_that_is_taken_or_none_is_refused_before_the_work(minari, clips, tiny_checkpoint, tmp_path):
     label(clips[1:], world=str(tiny_checkpoint), out=tmp_path / "one", minari="noise-v0")
-    for name, message in (("noise-v0", "which exists .* `minari delete noise-v0`"), ("noise", "such as bigfish/label")):
+    for name, message in (("noise-v0", "which exists; take another name$"), ("noise", "such as bigfish/label")):
         with pytest.raises(ValueError, match=message):
             label(clips, world=str(tiny_checkpoint), out=tmp_path / "two", minari=name)
     assert not (tmp_path / "two").exists()
