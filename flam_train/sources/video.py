@@ -173,9 +173,15 @@ def missing_videos(paths: Sequence[Path], found: list[Unlabelled], store: Episod
 
 
 def _refuse_changed(paths: Sequence[Path], found: set[str], held: Sequence[tuple[str, Path]]) -> None:
-    """Refuses folders of images of which a store holds others: most of the frames would be there twice."""
+    """Refuses what a store would hold twice: folders with other images, files that were known by all their bytes."""
     folders = {_title(path.resolve().stem): path for path in paths if path.is_dir()}
+    bytewise = {_hash_of_files([path]): path for path in paths if not path.is_dir()} if held else {}
     for content, episode in held:
+        if file := bytewise.get(content):
+            raise ValueError(
+                f"expected {file} to be new, but {episode} holds it, labelled by an earlier release; label into a "
+                "folder of its own"
+            )
         name = _NAME.fullmatch(episode.stem)
         if name and (folder := folders.get(name[1])) and content not in found:
             raise ValueError(
@@ -209,10 +215,12 @@ def _facts(length: int) -> Episode:
 
 def _content(path: Path) -> str:
     """Of a file its pictures, however they are wrapped; of a folder its files, in their order."""
-    if not path.is_dir():
-        return content_hash(path).hex()[:12]
+    return _hash_of_files(list_images(path)) if path.is_dir() else content_hash(path).hex()[:12]
+
+
+def _hash_of_files(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
-    for file in list_images(path):
+    for file in files:
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()[:12]

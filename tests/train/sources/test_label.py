@@ -3,6 +3,7 @@
 import os
 import warnings
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -338,6 +339,15 @@ def test_stretches_that_an_earlier_release_numbered_are_known(clips, tiny_checkp
     path.rename(path.with_name(f"{path.stem}-0.h5"))
     with pytest.raises(ValueError, match="holds stretch 0 of it"):
         label(clips[1:], world=str(tiny_checkpoint), out=tmp_path / "out")
+
+
+def test_a_file_that_an_earlier_release_knew_by_its_bytes_is_not_labelled_again(clips, tiny_checkpoint, tmp_path):
+    store = label(clips[:1], world=str(tiny_checkpoint), out=tmp_path / "out")
+    path = store.episodes("train")[0].path
+    content = sha256(sha256(clips[0].read_bytes()).digest()).hexdigest()[:12]
+    path.rename(path.with_name(f"my-clips-1-{content}.h5"))
+    with pytest.raises(ValueError, match="holds it, labelled by an earlier release; label into a folder of its own"):
+        label(clips[:1], world=str(tiny_checkpoint), out=tmp_path / "out")
 
 
 def test_an_episode_of_another_store_is_not_taken_for_one_of_the_same_name(collected, tiny_checkpoint, tmp_path):
