@@ -69,6 +69,22 @@ def steering_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, floa
     }
 
 
+@torch.inference_mode()
+def changed_inside_share(dream: Dream, clips: Clips, seed: int = 0) -> float:
+    """Share of all pixels changed by `steer_slots` that the steered slot has.
+
+    Its own are the cells in which it has the largest share, not dilated, at t, or at t + 1 under either action.
+    NaN where no change is seen.
+    """
+    each, inside, all_changed = torch.arange(dream.model.actions.slots), 0, 0
+    for changed, before, after in steer_slots(dream, clips, seed):
+        then = _owned(dream, after, dilated=False)
+        masks = _owned(dream, before, dilated=False)[each, each] | then[0] | then[each + 1, each]
+        inside += int((changed & masks).sum())
+        all_changed += int(changed.sum())
+    return inside / all_changed if all_changed else math.nan
+
+
 def has_effect(changed: Tensor) -> Tensor:
     """Whether so many pixels (..., H, W) change that one sees it: bool (...)."""
     return changed.sum((-2, -1)) >= EFFECT_PIXELS
@@ -87,10 +103,11 @@ def _steer_each_slot(dream: Dream, context: Tensor, action: Tensor, random: torc
     return Steered(changed, before, after)
 
 
-def _owned(dream: Dream, state: DreamState) -> Tensor:
-    """Pixels of the cells that each slot owns, dilated by one cell: bool (B, K, H, W)."""
+def _owned(dream: Dream, state: DreamState, dilated: bool = True) -> Tensor:
+    """Pixels of the cells that each slot owns, and of those next to them where dilated: bool (B, K, H, W)."""
     slots = torch.arange(state.masks.shape[1], device=state.masks.device)
-    owned = slot_owners(state.masks)[:, None] == slots[:, None]
-    cells = math.isqrt(state.masks.shape[-1])
-    dilated = max_pool2d(owned.float().unflatten(-1, (cells, cells)), 3, stride=1, padding=1)
-    return pixel_masks(dilated.flatten(-2), dream.tokenizer.config.image_size).bool()
+    owned = (slot_owners(state.masks)[:, None] == slots[:, None]).float()
+    if dilated:
+        cells = math.isqrt(state.masks.shape[-1])
+        owned = max_pool2d(owned.unflatten(-1, (cells, cells)), 3, stride=1, padding=1).flatten(-2)
+    return pixel_masks(owned, dream.tokenizer.config.image_size).bool()

@@ -19,7 +19,7 @@ from flam_train.evaluate.evaluate import evaluate
 from flam_train.evaluate.pixels import frame_psnr, frame_ssim
 from flam_train.evaluate.report import EVALUATION, METHODS, added_to, format_report, read_report
 from flam_train.evaluate.rollouts import rollout_scores
-from flam_train.evaluate.steering import steering_scores
+from flam_train.evaluate.steering import changed_inside_share, steering_scores
 from flam_train.evaluate.tokens import token_scores
 from flam_train.evaluate.wholeness import wholeness
 from flam_train.store.clips import Clips, draw_clips
@@ -310,6 +310,30 @@ def test_actions_without_a_visible_effect_steer_nothing(blank_clips, effect, ste
     scores = steering_scores(MaskedDream(effect=effect), blank_clips)
     assert scores["steerable_slots"] == steerable
     assert (scores["density_ratio"] == 0) == (effect == 0)
+
+
+@pytest.mark.parametrize(
+    "settings, share",
+    [
+        ({}, 1),
+        ({"shift": 1}, 1 / 3),  # slots 0 and 1 paint the next cell, which is of slot 2, as is what slot 2 paints
+        ({"shift": 1, "moves": True}, 1),
+        ({"background": 0.4}, 2 / 3),  # what slot 2 paints is the sink's
+    ],
+)
+def test_changed_pixels_lie_in_the_mask_that_is_not_dilated(blank_clips, settings, share):
+    assert changed_inside_share(MaskedDream(**settings), blank_clips) == pytest.approx(share)
+
+
+def test_where_a_slot_would_have_gone_is_its_own(blank_clips):
+    dream = MaskedDream(shift=1, moves=True)
+    step = dream.step
+    dream.step = lambda state, actions: step(state, 1 - actions)  # who acts stays
+    assert changed_inside_share(dream, blank_clips) == 1
+
+
+def test_where_nothing_changes_no_share_is_inside(blank_clips):
+    assert np.isnan(changed_inside_share(MaskedDream(effect=0), blank_clips))
 
 
 # --- tokens -----------------------------------------------------------------------------------------------------
