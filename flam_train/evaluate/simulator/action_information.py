@@ -119,7 +119,7 @@ def information_scores(dream: Dream, data: TrainingData, split: str, seed: int =
         known._replace(labels=replace(known.labels, actions=classes[known.labels.actions]))
         for known in (learned, scored)
     )
-    return {"player_slot": player} | action_information(learned, scored, len(classes), seed=seed)
+    return {"player_slot": player} | action_information(learned, scored, len(classes), seed=seed, fit=FIT)
 
 
 def _some_clips(tokens: TokenSplit) -> Tensor:
