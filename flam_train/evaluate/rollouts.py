@@ -106,7 +106,7 @@ def quick_scores(world: World, clips: Clips) -> dict[str, float]:
     For clips of rooms also the mean number of agents that have a slot of their own.
     """
     dream = Dream(world, next(world.model.parameters()).device)
-    frames, tokens = next(encoded(dream, clips))
+    frames, tokens = next(encoded_clips(dream, clips))
     seen = dream.model(tokens)
     if isinstance(seen.posterior, LatentActions):
         dream = Dream(replace(world, units=measured_units(seen.posterior)), dream.device)
@@ -148,7 +148,7 @@ def roll_methods(dream: Dream, clips: Clips, seed: int = 0) -> Iterator[Rolled]:
     world, context = dream.world, dream.world.settings.context
     random = torch.Generator().manual_seed(seed)
     first = 0
-    for frames, tokens in encoded(dream, clips):
+    for frames, tokens in encoded_clips(dream, clips):
         inferred = infer_actions(dream, tokens)
         actions = inferred.actions[:, context - 1 :]
         true, start = frames[:, context:], tokens[:, :context]
@@ -181,7 +181,7 @@ def rollout_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, np.nd
     return {name: torch.cat(parts).numpy() for name, parts in table.items()}
 
 
-def encoded(dream: Dream, clips: Clips) -> Iterator[tuple[Tensor, Tensor]]:
+def encoded_clips(dream: Dream, clips: Clips) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of true frames uint8 (B, T, H, W, 3) and their tokens (B, T, N)."""
     for start in range(0, clips.count, BATCH):
         frames = clips.frames[start : start + BATCH]

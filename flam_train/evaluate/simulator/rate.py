@@ -12,7 +12,7 @@ from torch import Tensor
 from flam_env.dream.dream import Dream
 from flam_env.models.protocol import Posterior, check_infers
 from flam_env.worlds.units import clip_to_box
-from flam_train.evaluate.rollouts import encoded, psnr, roll
+from flam_train.evaluate.rollouts import encoded_clips, psnr, roll
 from flam_train.store.clips import Clips
 
 DECIDES = 0.1  # nats a frame, from which on a slot is one that decides
@@ -65,7 +65,7 @@ def rate_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, Any]:
     devices = [] if dream.device.type == "cpu" else [dream.device]
     with torch.random.fork_rng(devices, device_type=dream.device.type if devices else "cuda"):
         torch.manual_seed(seed)
-        for frames, tokens in encoded(dream, clips):
+        for frames, tokens in encoded_clips(dream, clips):
             posterior, *nats = rate_actions(dream, tokens)
             rated.append(torch.stack(nats, -1)[:, context - 1 :].cpu())
             sampled = clip_to_box(dream.units.from_model(posterior.sample())[:, context - 1 :])
