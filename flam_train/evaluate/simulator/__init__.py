@@ -1,1 +1,1 @@
-"""Measures of a simulator: what its latent actions cost and mean, and whether its dreams hold."""
+"""Whether a world is a simulator: what its long dreams are like, beside real video from the same starts."""
