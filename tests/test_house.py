@@ -153,7 +153,7 @@ def test_every_command_has_a_room():
 def test_every_command_is_a_function_of_its_name_and_explains_itself(name, capsys):
     module = import_module(f"flam_train.commands.{name.replace('-', '_')}")
     parameters = signature(getattr(module, name.replace("-", "_"))).parameters.values()
-    files = [parameter for parameter in parameters if parameter.annotation in (Path, Path | None)]
+    files = [parameter for parameter in parameters if parameter.annotation in (Path, Path | None, tuple[Path, ...])]
     with pytest.raises(SystemExit) as left:
         main([name, "--help"])
     assert left.value.code == 0

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,11 +12,14 @@ import numpy as np
 from flam_env.dream.dream import Dream
 from flam_env.worlds.checkpoint import fingerprint
 from flam_env.worlds.directory import find_world, is_bundled, load_world
+from flam_env.worlds.world import World
 from flam_env.worlds.writing import write_atomically
 from flam_train.evaluate.report import added_to, check_addition
 from flam_train.evaluate.rollouts import rollout_scores
 from flam_train.evaluate.rooms.clips import holds_rooms
 from flam_train.evaluate.rooms.factorization import check_measures, factorization_scores
+from flam_train.evaluate.simulator.action_information import information_scores
+from flam_train.evaluate.simulator.rate import rate_scores
 from flam_train.evaluate.steering import steering_scores
 from flam_train.evaluate.tokens import token_scores
 from flam_train.evaluate.wholeness import dream_scores
@@ -25,8 +29,9 @@ from flam_train.store.training_data import open_data
 
 FEW_CLIPS = 64  # for steering and for long dreams
 
-Metric = Literal["pixels", "dreams", "dci", "actions", "exactness", "independence"]
-OF_ANY_VIDEO: tuple[Metric, ...] = ("pixels", "dreams")
+OfRooms = Literal["dci", "actions", "exactness", "independence"]
+Metric = Literal["pixels", "dreams", "rate", "action_information", OfRooms]
+OF_ANY_VIDEO: tuple[Metric, ...] = ("pixels", "dreams", "rate")
 
 
 def evaluate(
@@ -36,6 +41,7 @@ def evaluate(
     metrics: tuple[Metric, ...] = (),
     split: Literal["val", "test"] = "test",
     clips: int = 256,
+    context: int | None = None,
     horizon: int = 16,
     seed: int = 0,
     device: str = "auto",
@@ -47,11 +53,14 @@ def evaluate(
         world: name of a bundled world or directory of one's own.
         data: a store that the world was not trained on, or the held-out splits of the one that it was; or a pack of
             either, which may hold fewer clips.
-        metrics: what to score: pixels, long dreams, or how rooms are factorized, whose truth is known: dci, actions,
-            exactness, independence. By default pixels and dreams, and for rooms everything. Those that are named are
-            added to the report that is there, if it is of the same world, data, clips, horizon and seed.
+        metrics: what to score: pixels, long dreams, the rate of latent actions, what they say of known actions
+            (action_information, for data that knows the actions of one agent), or how rooms are factorized, whose truth
+            is known: dci, actions, exactness, independence. By default pixels, dreams and rate, and for rooms also how
+            they are factorized. Those that are named are added to the report that is there, if it is of the same world,
+            data, clips, context, horizon and seed.
         split: which levels.
         clips: how many clips, from random places.
+        context: real frames that dreams start from; by default the world's own.
         horizon: predicted frames.
         seed: of the choice of clips and of sampled actions.
         device: cpu, cuda or auto.
@@ -65,17 +74,17 @@ def evaluate(
 
     Raises:
         FileNotFoundError: no such world.
-        ValueError: frames of another size, too short, nothing to score, metrics that the store does not allow, or that
-            would be added to the report of another evaluation.
+        ValueError: frames of another size, too short, nothing to score, a context that the world cannot remember,
+            metrics that the store or the world does not allow, or that would be added to the report of another
+            evaluation.
         ImportError: a metric needs a package that is missing.
     """
     if clips < 1 or horizon < 1:
         raise ValueError(f"expected clips >= 1 and horizon >= 1, got {clips} and {horizon}")
     directory, store = find_world(world), open_data(data)
-    adds, metrics = bool(metrics), metrics or (get_args(Metric) if holds_rooms(store) else OF_ANY_VIDEO)
-    measures = [metric for metric in get_args(Metric) if metric in metrics and metric not in OF_ANY_VIDEO]
+    measures = [metric for metric in get_args(OfRooms) if metric in metrics or (not metrics and holds_rooms(store))]
     check_measures(store, measures)
-    dream = Dream(load_world(directory), device)
+    dream = Dream(_from_context(load_world(directory), context), device)
     size = dream.tokenizer.config.image_size
     if store.size != size:
         raise ValueError(f"{data}: expected frames of {size} px, the world's size, got {store.size} px")
@@ -93,19 +102,40 @@ def evaluate(
     }
     path = out or (Path() if is_bundled(directory) else directory)
     path = path / "report.json" if path.is_dir() else path
-    if adds:
+    if metrics:
         check_addition(path, report)
-    every = slice(None, None, max(drawn.count // FEW_CLIPS, 1))
-    few = Clips(drawn.frames[every], drawn.agents[every])
-    if "pixels" in metrics:
-        report |= _scores(dream, drawn, few, seed)
-    if "dreams" in metrics:
-        report["dreams"] = dream_scores(dream, few, seed)
+    chosen = metrics or (OF_ANY_VIDEO if dream.model.actions.inferred else ("pixels", "dreams"))
+    report |= _measured(dream, drawn, chosen, seed)
+    if "action_information" in chosen:
+        report["action_information"] = information_scores(dream, store, split, seed)
     if measures:
         length = dream.world.settings.context + horizon
         report["factorization"] = factorization_scores(dream, store, split, clips, length, measures, seed)
-    report = added_to(path, report) if adds else report
+    report = added_to(path, report) if metrics else report
     write_atomically(path, json.dumps(report, indent=1).encode())
+    return report
+
+
+def _from_context(world: World, context: int | None) -> World:
+    """The world whose dreams start from so many real frames, its own number by default."""
+    longest = world.model.window
+    if context is None:
+        return world
+    if not 1 <= context <= longest:
+        raise ValueError(f"expected a context of 1 to {longest} frames, as many as the world remembers, got {context}")
+    return replace(world, settings=replace(world.settings, context=context))
+
+
+def _measured(dream: Dream, clips: Clips, metrics: tuple[Metric, ...], seed: int) -> dict[str, Any]:
+    """The metrics of any video among those that are asked for."""
+    every = slice(None, None, max(clips.count // FEW_CLIPS, 1))
+    few, report = Clips(clips.frames[every], clips.agents[every]), dict[str, Any]()
+    if "pixels" in metrics:
+        report |= _scores(dream, clips, few, seed)
+    if "dreams" in metrics:
+        report["dreams"] = dream_scores(dream, few, seed)
+    if "rate" in metrics:
+        report["rate"] = rate_scores(dream, clips, seed)
     return report
 
 

@@ -19,7 +19,13 @@ METHODS = {
 
 def format_report(report: dict[str, Any]) -> str:
     """The report as Markdown tables."""
-    parts = {"scores": _pixel_lines, "dreams": _dream_lines, "measures": _measure_lines}
+    parts = {
+        "scores": _pixel_lines,
+        "rate": _rate_lines,
+        "dreams": _dream_lines,
+        "measures": _measure_lines,
+        "action_information": _information_lines,
+    }
     tables = [lines(report) for part, lines in parts.items() if part in report]
     if "factorization" in report:
         tables.append(_factorization_lines(report["factorization"]))
@@ -55,6 +61,23 @@ def _pixel_lines(report: dict[str, Any]) -> list[str]:
         f"| {i} | " + " | ".join(f"{v:.2f}" for v in row) + " |" for i, row in enumerate(zip(*curves, strict=True), 1)
     ]
     return lines
+
+
+def _rate_lines(report: dict[str, Any]) -> list[str]:
+    rate = report["rate"]
+    lines = ["| rate, nats a frame | to the world's prior | to that of no knowledge |", "| --- | --- | --- |"]
+    lines.append(f"| all slots | {rate['nats']:.2f} | {rate['nats_from_no_knowledge']:.2f} |")
+    columns = zip(rate["by_slot"], rate["by_slot_from_no_knowledge"], strict=True)
+    lines += [f"| slot {slot} | {own:.2f} | {plain:.2f} |" for slot, (own, plain) in enumerate(columns)]
+    lines += ["", "| PSNR, dB | actions drawn from the posteriors |", "| --- | --- |"]
+    lines.append(f"| all steps | {rate['posterior_sampled_psnr']:.2f} |")
+    return lines + [f"| {i} | {v:.2f} |" for i, v in enumerate(rate["posterior_sampled_psnr_per_step"], 1)]
+
+
+def _information_lines(report: dict[str, Any]) -> list[str]:
+    lines = ["| known and latent action | value |", "| --- | --- |"]
+    values = report["action_information"].items()
+    return lines + [f"| {name.replace('_', ' ')} | {value:.4g} |" for name, value in values]
 
 
 def _dream_lines(report: dict[str, Any]) -> list[str]:

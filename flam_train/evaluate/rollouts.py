@@ -113,7 +113,7 @@ def quick_scores(world: World, clips: Clips) -> dict[str, float]:
     context = world.settings.context
     predicted = roll(dream, *context_and_actions(dream, tokens))
     methods = {"rollout_psnr": predicted, "recon_psnr": _recon(dream, tokens[:, context:])}
-    scores = {name: _psnr(method, frames[:, context:]).mean().item() for name, method in methods.items()}
+    scores = {name: psnr(method, frames[:, context:]).mean().item() for name, method in methods.items()}
     guesses = dream.model.next_tokens(seen.output)
     scores |= {"tokens_used": float(len(tokens.unique())), "tokens_predicted": float(len(guesses.unique()))}
     if seen.posterior is not None:
@@ -175,7 +175,7 @@ def rollout_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, np.nd
         actions = actions[:, -rolled.true.shape[1] :]
         row = {"nats": nats, "nats_lost": lost, "inside_box": (clip_to_box(actions) == actions).float().flatten(1)}
         for name, predicted in rolled.methods.items():
-            row |= {f"{name}_psnr": _psnr(predicted, rolled.true), f"{name}_ssim": _ssim(predicted, rolled.true)}
+            row |= {f"{name}_psnr": psnr(predicted, rolled.true), f"{name}_ssim": _ssim(predicted, rolled.true)}
         for name, value in row.items():
             table.setdefault(name, []).append(value.cpu())
     return {name: torch.cat(parts).numpy() for name, parts in table.items()}
@@ -195,7 +195,8 @@ def _recon(dream: Dream, tokens: Tensor) -> Tensor:
     return rearrange(frames, "(b t) h w c -> b t h w c", b=len(tokens))
 
 
-def _psnr(predicted: Tensor, true: Tensor) -> Tensor:
+def psnr(predicted: Tensor, true: Tensor) -> Tensor:
+    """PSNR in dB of each frame: both uint8 (..., H, W, 3) -> (...)."""
     return frame_psnr(to_float(predicted, predicted.device), to_float(true, true.device))
 
 

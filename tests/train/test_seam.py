@@ -106,6 +106,7 @@ def test_it_is_scored(kind, checkpoint, store, tmp_path):
     assert 0 < report["scores"]["all"]["prediction_psnr"] <= report["scores"]["all"]["recon_psnr"]
     assert (measures["nats_per_frame"] > 0) == (kind is not StillModel)
     assert measures["labels_inside_box"] > 0.99 and 0 <= measures["nats_lost_by_units"] < 0.05
+    assert ("rate" in report) == (kind is not StillModel)
     assert "steering_density_ratio" not in measures, "one action for all moves no slot of its own"
 
 

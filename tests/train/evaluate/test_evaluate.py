@@ -481,6 +481,37 @@ def test_a_store_of_another_pace_is_warned_of(fast, trained, tmp_path):
         evaluate(str(trained), fast.root, out=tmp_path / "report.json")
 
 
+def test_a_longer_context_is_asked_of_the_same_world(report, store, trained, tmp_path):
+    longer = evaluate(
+        str(trained),
+        store.root,
+        metrics=("pixels", "rate"),
+        context=6,
+        clips=11,
+        horizon=4,
+        out=tmp_path / "longer.json",
+    )
+    assert longer["context"] == 6 and longer["world"] == report[0]["world"]
+    assert len(longer["per_step"]["prediction_psnr"]) == len(longer["rate"]["posterior_sampled_psnr_per_step"]) == 4
+    for wrong in (0, 8):
+        with pytest.raises(ValueError, match=f"expected a context of 1 to 7 frames, .* remembers, got {wrong}"):
+            evaluate(str(trained), store.root, context=wrong, out=tmp_path / "wrong.json")
+    assert not (tmp_path / "wrong.json").exists()
+
+
+def test_the_rate_of_a_report_is_of_the_nats_it_tells(report):
+    returned, _ = report
+    rate, measures = returned["rate"], returned["measures"]
+    assert rate["nats"] == pytest.approx(sum(rate["by_slot"]), rel=1e-5) and len(rate["by_slot"]) == 3
+    assert rate["nats"] == pytest.approx(rate["nats_from_no_knowledge"], rel=1e-5), "this world has no prior of its own"
+    assert rate["nats"] == pytest.approx(measures["nats_per_frame"], rel=0.2)
+    table = format_report(returned)
+    assert (
+        f"| all slots | {rate['nats']:.2f} |" in table
+        and f"| all steps | {rate['posterior_sampled_psnr']:.2f} |" in table
+    )
+
+
 def test_evaluating_other_sizes_or_nothing_is_refused(make_store, store, trained, tmp_path):
     smaller = make_store(tmp_path / "smaller", {"test": (1, 21)}, size=24)
     with pytest.raises(ValueError, match="expected frames of 32 px, the world's size, got 24 px"):
@@ -496,14 +527,14 @@ def test_evaluating_other_sizes_or_nothing_is_refused(make_store, store, trained
 def test_single_metrics_are_added_to_the_report_that_is_there(report, store, trained, tmp_path):
     same = {"clips": 11, "horizon": 13, "seed": 2, "out": tmp_path / "report.json"}
     alone = evaluate(str(trained), store.root, metrics=("pixels",), **same)
-    assert "dreams" not in alone
-    whole = evaluate(str(trained), store.root, metrics=("dreams",), **same)
+    assert "dreams" not in alone and "rate" not in alone
+    whole = evaluate(str(trained), store.root, metrics=("dreams", "rate"), **same)
     assert whole == report[0] == read_report(tmp_path / "report.json")
 
 
 def test_single_metrics_are_not_added_to_the_report_of_another_evaluation(report, store, trained, tmp_path):
     path = shutil.copy(report[1], tmp_path)
-    for change in ({"seed": 3}, {"clips": 10}, {"split": "val"}):
+    for change in ({"seed": 3}, {"clips": 10}, {"split": "val"}, {"context": 3}):
         asked = {"clips": 11, "horizon": 13, "seed": 2, "out": Path(path)} | change
         with pytest.raises(ValueError, match=rf"got a report that differs in .*{next(iter(change))} .*with --out"):
             evaluate(str(trained), store.root, metrics=("pixels",), **asked)
