@@ -1,11 +1,10 @@
 """Real or dream? A small network learns to tell windows of dreams from windows of the real video of the same steps.
 
-At an AUC of .5 nothing tells them apart. The same network has to pass two controls: real windows cannot be told from
-real windows, and real windows in which one thing vanishes can.
+At an AUC of .5 nothing tells them apart.
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,15 +16,12 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_logits
 
-from flam_env.dream.dream import Dream
-from flam_env.video.frames import to_float, to_uint8
+from flam_env.video.frames import to_float
 from flam_train.engine import FitConfig, Progress
 from flam_train.engine.examples import fit_examples, split_episodes
 from flam_train.evaluate.simulator.long_dreams import STRETCHES, LongDreams, Steps
-from flam_train.evaluate.steering import EFFECT_PIXELS, VISIBLE
 
 try:
-    from scipy.ndimage import label
     from scipy.stats import rankdata
 except ImportError as error:
     raise ImportError("telling real from dreamt needs scipy: pip install 'flam-env[eval]'") from error
@@ -34,7 +30,6 @@ FRAMES, SIDE = 8, 64  # of a window; larger frames are shrunk to this side befor
 NETWORKS, HELD_OUT = 3, 0.5  # each network has its own half of the levels to be tested on
 FIT = FitConfig(steps=200, batch_size=32, learning_rate=2e-3, warmup_steps=20, decay_share=0.5, ema=0.95, log_every=100)
 CHUNK = 256
-SAME_WITHIN, DELETED_AT_LEAST = 0.03, 0.7  # what the controls must give: .5 +- .03, and .7
 
 
 class RealOrDream(nn.Module):
@@ -160,99 +155,6 @@ def realism(
         groups = np.repeat(dreams.levels, real.shape[1])
         told.append(told_apart(real.flatten(0, 1), dreamt.flatten(0, 1), groups, seed, config))
     return told
-
-
-class Controls(NamedTuple):
-    """AUC of real windows against real ones, and against real ones in which one thing vanishes."""
-
-    same: Told
-    deleted: Told
-
-    @property
-    def hold(self) -> bool:
-        """Whether the networks see nothing where there is nothing, and something where there is."""
-        return abs(self.same.mean - 0.5) <= SAME_WITHIN and self.deleted.mean >= DELETED_AT_LEAST
-
-
-def realism_controls(
-    dreams: LongDreams,
-    background: np.ndarray,
-    round_trip: Callable[[Tensor], Tensor],
-    stretches: Sequence[Steps] = STRETCHES,
-    seed: int = 0,
-    config: FitConfig = FIT,
-) -> Controls:
-    """The two controls, on windows of all stretches together.
-
-    Of each two windows of a video that follow each other one, by the toss of a coin, counts as dreamt.
-
-    Args:
-        dreams: of which only the real side is used.
-        background: of the real videos, uint8 (B, h, w, 3), what is seen where a thing vanishes.
-        round_trip: windows uint8 (P, 8, h, w, 3) as the tokenizer draws them: a thing is deleted before the tokenizer
-            sees the window, so that no sharp edge betrays it.
-        stretches: as for `realism`.
-        seed: decides about all that is by chance.
-        config: as for `tell_apart`.
-
-    Raises:
-        ValueError: fewer than two windows, too few things that could be deleted, or as for `realism`.
-    """
-    windows = torch.cat([cut_windows(dreams.real, steps) for steps in stretches], 1)
-    pairs = windows.shape[1] // 2
-    if not pairs:
-        raise ValueError(f"expected stretches with at least two windows of {FRAMES} frames, got {stretches}; give more")
-    random = np.random.default_rng(seed)
-    second = torch.from_numpy(random.integers(0, 2, (len(windows), pairs)))
-    paired = windows[:, : 2 * pairs].unflatten(1, (pairs, 2))
-    rows, columns = torch.arange(len(windows))[:, None], torch.arange(pairs)
-    one, other = (paired[rows, columns, chosen].flatten(0, 1) for chosen in (1 - second, second))
-    of = np.repeat(np.arange(len(windows)), pairs)
-    same = told_apart(one, other, dreams.levels[of], seed, config)
-    lacking = [without_one(window.numpy(), background[at], random) for window, at in zip(other, of, strict=True)]
-    kept = [row for row, window in enumerate(lacking) if window is not None]
-    if not kept:
-        raise ValueError("expected things that differ from the still background, got none; take livelier video")
-    deleted = torch.from_numpy(np.stack([window for window in lacking if window is not None]))
-    told = told_apart(round_trip(one[kept]), round_trip(deleted), dreams.levels[of[kept]], seed, config)
-    return Controls(same, told)
-
-
-def without_one(window: np.ndarray, background: np.ndarray, random: np.random.Generator) -> np.ndarray | None:
-    """A window uint8 (8, h, w, 3) in which one thing, what hangs together in space and time, vanishes halfway.
-
-    Args:
-        window: real frames.
-        background: uint8 (h, w, 3), what is seen where the thing was.
-        random: chooses the thing.
-
-    Returns:
-        The window, or None if nothing large enough is there when it would vanish.
-    """
-    half = FRAMES // 2
-    differs = np.abs(window.astype(np.int16) - background).max(-1) >= VISIBLE
-    things, count = label(differs, np.ones((3, 3, 3)))
-    around = [np.bincount(things[frame].ravel(), minlength=count + 1) for frame in (half - 1, half)]
-    large = np.flatnonzero(np.minimum(*around)[1:] >= EFFECT_PIXELS) + 1
-    if not len(large):
-        return None
-    gone = things == random.choice(large)
-    gone[:half] = False
-    return np.where(gone[..., None], background, window)
-
-
-def tokenizer_round_trip(dream: Dream) -> Callable[[Tensor], Tensor]:
-    """Windows uint8 (P, 8, h, w, 3) -> the same as the world's tokenizer draws them, on the CPU."""
-
-    @torch.inference_mode()
-    def drawn(windows: Tensor) -> Tensor:
-        parts = [
-            to_uint8(dream.tokenizer.decode(dream.encode(part.numpy()))).cpu()
-            for part in windows.flatten(0, 1).split(CHUNK)
-        ]
-        return torch.cat(parts).unflatten(0, windows.shape[:2])
-
-    return drawn
 
 
 def _loss(network: nn.Module, batch: dict[str, Tensor], _: Progress) -> tuple[Tensor, dict[str, Any]]:

@@ -7,20 +7,18 @@ import pytest
 import torch
 from aquarium import COLOURS, FISH, LANES, SIZE, SPEED, STEPS, aquarium, dreams_of, find_fish
 
+from flam_train.evaluate.simulator.controls import Controls, realism_controls, without_one
 from flam_train.evaluate.simulator.horizon import StretchScores, horizon
 from flam_train.evaluate.simulator.life import Sightings, compare_lives, life, lives, sightings
 from flam_train.evaluate.simulator.long_dreams import STRETCHES, LongDreams
 from flam_train.evaluate.simulator.realism import (
     FIT,
     FRAMES,
-    Controls,
     Told,
     auc,
     cut_windows,
     realism,
-    realism_controls,
     tell_apart,
-    without_one,
 )
 
 DREAMS, FAULT = 48, 50  # the step after which a planted fault begins
@@ -132,9 +130,19 @@ def test_levels_are_never_in_training_and_test(real):
 
 def test_controls_hold_on_real_video(real, background):
     dreams = dreams_of(np.zeros_like(real), real)
-    controls = realism_controls(dreams, background, lambda windows: windows, config=replace(QUICK, steps=120))
+    controls = realism_controls(dreams, background, lambda windows: windows, STRETCHES[2:], config=QUICK)
     assert controls.same.mean == pytest.approx(0.5, abs=0.04)
     assert controls.deleted.mean >= 0.7
+
+
+def test_controls_need_pairs_of_windows_and_things(real, background):
+    dreams = dreams_of(real[:4, :9], real[:4, :9])
+    with pytest.raises(ValueError, match="at least two windows of 8 frames"):
+        realism_controls(dreams, background, lambda windows: windows, [(1, 8)])
+    black = np.zeros_like(real[:4])
+    with pytest.raises(ValueError, match="things that differ"):
+        few = replace(QUICK, steps=1)
+        realism_controls(dreams_of(black, black), background, lambda windows: windows, [(1, 16)], config=few)
 
 
 def test_controls_that_see_ghosts_or_nothing_do_not_hold():
