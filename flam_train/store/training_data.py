@@ -41,19 +41,21 @@ def token_splits(
 
 
 @torch.inference_mode()
-def episode_tokens(data: TrainingData, record: EpisodeRecord, frames: int, tokenizer: Tokenizer) -> Tensor:
-    """The tokens of the first frames of an episode, int64 (frames, N), on the device of the tokenizer.
+def episode_tokens(
+    data: TrainingData, record: EpisodeRecord, frames: int, tokenizer: Tokenizer, first: int = 0
+) -> Tensor:
+    """The tokens of so many frames of an episode from one on, int64 (frames, N), on the device of the tokenizer.
 
     Raises:
         ValueError: the pack is of another tokenizer.
     """
     device = next(tokenizer.parameters()).device
     if isinstance(data, EpisodeStore):
-        return tokenizer.encode(to_float(data.read_frames(record, 0, frames), device))
+        return tokenizer.encode(to_float(data.read_frames(record, first, first + frames), device))
     _check_tokenizer(data, tokenizer)
     split = data.tokens(record.split)
-    first = split.bounds[data.episodes(record.split).index(record)]
-    return torch.from_numpy(split.tokens[first : first + frames].astype(np.int64)).to(device)
+    row = split.bounds[data.episodes(record.split).index(record)] + first
+    return torch.from_numpy(split.tokens[row : row + frames].astype(np.int64)).to(device)
 
 
 def _check_tokenizer(pack: Pack, tokenizer: Tokenizer) -> None:

@@ -1,0 +1,132 @@
+"""Long dreams beside the real video from whose starts they are dreamt, both as the tokenizer draws them.
+
+Nobody acts in these dreams: each step's latent actions are drawn as the world itself draws them.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flam_env.dream.dream import Dream, DreamState
+from flam_env.video.frames import to_uint8
+from flam_env.worlds.units import clip_to_box
+from flam_train.evaluate.rollouts import sampled_actions
+from flam_train.store.store import EpisodeRecord
+from flam_train.store.training_data import TrainingData, episode_tokens
+
+Steps = tuple[int, int]
+"""The first and the last step of a stretch of a dream; step 1 is the first frame that is dreamt."""
+
+STRETCHES: tuple[Steps, ...] = ((1, 16), (17, 50), (51, 100), (101, 200))
+BATCH = 64
+
+
+class LongDreams(NamedTuple):
+    """Real and dreamt videos of H steps from B starts.
+
+    real, dreamt: uint8 (B, 1 + H, h, w, 3); frame 0, the last of the context, is the same in both, and frame t is that
+    of step t. levels: int64 (B,), equal where the same level was played.
+    """
+
+    real: np.ndarray
+    dreamt: np.ndarray
+    levels: np.ndarray
+
+
+@torch.inference_mode()
+def long_dreams(
+    dream: Dream, data: TrainingData, split: str, count: int, *, steps: int = STRETCHES[-1][1], seed: int = 0
+) -> LongDreams:
+    """Dreams from random places of a split, and what really followed there.
+
+    A pack will do, as only tokens are needed.
+
+    Args:
+        dream: of the world.
+        data: what the world was not trained on.
+        split: which levels.
+        count: how many dreams at most, in as many different episodes as there are.
+        steps: H.
+        seed: of the places and of the latent actions.
+
+    Raises:
+        ValueError: no episode is long enough, or the pack is of another tokenizer.
+    """
+    context, random = dream.world.settings.context, torch.Generator().manual_seed(seed)
+    places = long_places(data, split, count, context + steps, seed)
+    real, dreamt = [], []
+    for row in range(0, len(places), BATCH):
+        part = places[row : row + BATCH]
+        clips = [episode_tokens(data, record, context + steps, dream.tokenizer, first) for record, first in part]
+        tokens = torch.stack(clips)
+        real.append(_decode(dream, tokens[:, context - 1 :]))
+        dreamt.append(_dream_on(dream, tokens[:, :context], steps, random))
+    levels = np.array([_level(data, record) for record, _ in places])
+    return LongDreams(torch.cat(real).numpy(), torch.cat(dreamt).numpy(), levels)
+
+
+def long_places(
+    data: TrainingData, split: str, count: int, length: int, seed: int = 0
+) -> list[tuple[EpisodeRecord, int]]:
+    """Where clips of so many frames begin: episodes in random order, none gets a second clip before all have one.
+
+    Raises:
+        ValueError: no episode of the split has that many frames.
+    """
+    records = data.episodes(split)
+    longest = max((record.frames for record in records), default=0)
+    if longest < length:
+        raise ValueError(
+            f"{data.root}: expected an episode of {length} frames in split {split!r}, the context and every step of a "
+            f"dream, got {longest} at most; dream fewer steps, or collect longer episodes"
+        )
+    random = np.random.default_rng(seed)
+    turns: list[tuple[int, float, EpisodeRecord, int]] = []
+    for record in records:
+        firsts = np.arange(0, record.frames - length + 1, max(length // 2, 1))
+        turns += [(turn, random.random(), record, int(at)) for turn, at in enumerate(random.permutation(firsts))]
+    turns.sort(key=lambda each: each[:2])
+    return [(record, first) for _, _, record, first in turns[:count]]
+
+
+@torch.inference_mode()
+def drawn_actions(dream: Dream, state: DreamState, random: torch.Generator) -> Tensor:
+    """The latent actions of one step as the world itself draws them, for every dream of a batch.
+
+    Args:
+        dream: of the world. Its head "prior", where it has one, takes what is observed, T = 1, and returns an
+            `ActionPrior`; else all slots get those of one real transition out of the bank.
+        state: of B dreams.
+        random: on the CPU.
+
+    Returns:
+        (B, K, A) in units, inside the box, or codes (B, K).
+    """
+    count, prior = len(state.tokens), dream.heads.get("prior")
+    if prior is None:
+        return sampled_actions(dream.world, count, 1, random)[:, 0]
+    likely = prior(state.frame)
+    noise = torch.randn(count, 1, dream.model.actions.slots, likely.noise, generator=random)
+    return clip_to_box(dream.units.from_model(likely.draw(noise.to(dream.device)))[:, 0])
+
+
+def _dream_on(dream: Dream, context: Tensor, steps: int, random: torch.Generator) -> Tensor:
+    """From context tokens (B, C, N) -> frames uint8 (B, 1 + steps, h, w, 3) on the CPU."""
+    state = dream.reset(context)
+    frames = [dream.frame(state).cpu()]
+    for _ in range(steps):
+        state, frame = dream.step(state, drawn_actions(dream, state, random))
+        frames.append(frame.cpu())
+    return torch.stack(frames, 1)
+
+
+def _decode(dream: Dream, tokens: Tensor) -> Tensor:
+    """Tokens (B, T, N) -> frames uint8 (B, T, h, w, 3) on the CPU, one step at a time."""
+    return torch.stack([to_uint8(dream.tokenizer.decode(each)).cpu() for each in tokens.unbind(1)], 1)
+
+
+def _level(data: TrainingData, record: EpisodeRecord) -> int:
+    """The level of an episode; one without gets a number of its own, below that of any level."""
+    return record.level_seed if record.level_seed >= 0 else -1 - data.episodes(record.split).index(record)
