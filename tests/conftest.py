@@ -1,6 +1,7 @@
 """Fixtures for all tests: a world with random weights, in which no two sizes are equal."""
 
 import contextlib
+import gc
 import os
 import resource
 import subprocess
@@ -24,6 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+
+
+def pytest_collection_finish() -> None:
+    """Leaves what the modules hold out of garbage collections, of which imageio makes one after every video."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=DEVICES)

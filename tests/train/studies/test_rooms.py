@@ -4,6 +4,7 @@ import io
 import json
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def small_run(monkeypatch) -> Run:
     model = WorldModelConfig(slots=3, latent_dim=5, dim=16, heads=2, layers=1, iterations=1, group=1, window=7)
     run = Run(name="small", room=RoomConfig(agents=2), model=model, fit=hurried)
     monkeypatch.setattr(command, "FRAMES", 3000)
+    monkeypatch.setattr(command, "evaluate", partial(command.evaluate, clips=16))
     monkeypatch.setattr("flam_train.evaluate.evaluate.FEW_CLIPS", 2)
     monkeypatch.setattr("flam_train.evaluate.wholeness.DREAMT_STEPS", (1, 2))
     monkeypatch.setattr(command, "ROOMS", replace(ROOMS, tokenizer_fit=hurried))
