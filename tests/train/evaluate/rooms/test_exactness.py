@@ -417,7 +417,8 @@ def test_rooms_have_a_truth_and_other_stores_are_refused(trained, tmp_path, make
         draw_room_clips(squares, "test", 2, 5)
     assert "factorization" not in evaluate(str(trained), squares.root, clips=2, horizon=3, out=tmp_path / "plain.json")
     assert not (tmp_path / "report.json").exists()
-    assert set(Metric.__args__) == {"pixels", "dreams", "dci", "actions", "exactness", "independence"}
+    factorization = {"dci", "actions", "exactness", "independence"}
+    assert set(Metric.__args__) == factorization | {"pixels", "dreams", "rate", "action_information"}
 
 
 def test_an_episode_without_its_truth_is_named(tmp_path):
