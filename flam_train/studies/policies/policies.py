@@ -25,7 +25,7 @@ from flam_train.studies.policies.training import make_policy
 from flam_train.studies.runs import check_workers, make_reports
 
 MEMORY = 2e9
-"""Bytes that a run needs, besides what it sees of the frames that all share."""
+"""Bytes that a run needs, besides what it sees of the frames that all share: 1.3 GB were measured."""
 
 
 def policies(

@@ -26,8 +26,8 @@ METRICS: tuple[Metric, ...] = ("pixels", "dci", "actions", "exactness", "indepen
 """All but the look at dreams for which no truth is needed, which takes longer than all others."""
 
 
-MEMORY = 2e9
-"""Bytes that a run needs."""
+MEMORY = 6e9
+"""Bytes that a run needs: 5 GB were measured, while worlds of the largest room are scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def experiment(
         data: folder of the stores.
         runs: folder of the worlds and of their logs.
         reports: folder of the report files; `flam-train tables` prints them.
-        workers: runs side by side; 0 for one per core, as far as there are 2 GB for each.
+        workers: runs side by side; 0 for one per core, as far as there are 6 GB of memory for each.
 
     Raises:
         ValueError: there is no such experiment, or the number of workers is negative.
