@@ -72,10 +72,12 @@ def sweep(folder: Path) -> None:
 
 def is_vacant(folder: Path) -> bool:
     """Whether a folder is absent or empty, but for hidden files: locks, and what is not whole yet."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        return not folder.exists()
-    return all(path.name.startswith(".") for path in folder.iterdir())
+    try:  # one look, for another process may make the folder between two
+        return all(path.name.startswith(".") for path in Path(folder).iterdir())
+    except FileNotFoundError:
+        return True
+    except NotADirectoryError:
+        return False
 
 
 @functools.cache

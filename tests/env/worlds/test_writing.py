@@ -116,7 +116,7 @@ def test_a_container_of_the_same_name_has_process_numbers_of_its_own(tmp_path, m
 
 
 def test_the_first_write_to_a_folder_takes_away_what_a_killed_writer_left(tmp_path):
-    code = "import sys; from flam_env.worlds.writing import replacing\n"
+    code = "import sys; from flam_env.worlds.writing import is_vacant, replacing\n"
     code += "with replacing(sys.argv[1]) as path: path.write_text('half'); print('begun', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", code, str(tmp_path / "file")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
@@ -136,3 +136,25 @@ def test_a_folder_is_vacant_if_nobody_but_us_has_anything_in_it(tmp_path):
     assert is_vacant(tmp_path)
     (tmp_path / "thesis.tex").write_text("")
     assert not is_vacant(tmp_path) and not is_vacant(tmp_path / "thesis.tex")
+
+
+def test_a_folder_that_another_process_makes_meanwhile_is_vacant(tmp_path, monkeypatch):
+    """Between two looks it may have come into being: absent at first, then there and empty."""
+    folder = tmp_path / "store"
+    is_dir = Path.is_dir
+
+    def then_made(path):
+        seen = is_dir(path)
+        folder.mkdir(exist_ok=True)
+        return seen
+
+    monkeypatch.setattr(Path, "is_dir", then_made)
+    assert is_vacant(folder)
+
+
+def test_what_is_no_folder_or_holds_something_is_not_vacant(tmp_path):
+    assert is_vacant(tmp_path) and is_vacant(tmp_path / "absent")
+    (tmp_path / ".lock").write_text("")
+    assert is_vacant(tmp_path)
+    (tmp_path / "file").write_text("")
+    assert not is_vacant(tmp_path) and not is_vacant(tmp_path / "file")
