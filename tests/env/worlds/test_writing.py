@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -150,11 +151,3 @@ def test_a_folder_that_another_process_makes_meanwhile_is_vacant(tmp_path, monke
 
     monkeypatch.setattr(Path, "is_dir", then_made)
     assert is_vacant(folder)
-
-
-def test_what_is_no_folder_or_holds_something_is_not_vacant(tmp_path):
-    assert is_vacant(tmp_path) and is_vacant(tmp_path / "absent")
-    (tmp_path / ".lock").write_text("")
-    assert is_vacant(tmp_path)
-    (tmp_path / "file").write_text("")
-    assert not is_vacant(tmp_path) and not is_vacant(tmp_path / "file")
