@@ -10,7 +10,7 @@ demo: $(VENV)/installed-demo
 	$(RUN)/flam-train demo bigfish --out demo
 
 test: $(VENV)/installed-dev
-	$(RUN)/python -m pytest
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(RUN)/ruff check .
