@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flam_env.dream.dream import Dream
 from flam_train.evaluate.entities import find_entities
-from flam_train.evaluate.identity import (
+from flam_train.evaluate.ownership import (
     best_tilings,
     entity_scores,
     holding,
