@@ -210,8 +210,9 @@ def _starts_fingerprint(starts: Starts) -> str:
 
 
 def _save_heads(directory: Path, world: World) -> None:
+    bound_to = world.fingerprint()
     for name, head in world.heads.items():
-        save_network(directory / f"{name}.safetensors", head, world=world.fingerprint())
+        save_network(directory / f"{name}.safetensors", head, world=bound_to)
 
 
 def _load_heads(directory: Path, listed: Any, world: str, without: Collection[str]) -> dict[str, nn.Module]:
