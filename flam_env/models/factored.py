@@ -12,6 +12,7 @@ from flam_env.models.aggregator import Aggregator
 from flam_env.models.cells import CellFeatures
 from flam_env.models.dynamics import ForwardDynamics, InverseDynamics, LatentActions
 from flam_env.models.factorizer import Factorizer
+from flam_env.models.motion import Motion
 from flam_env.models.protocol import WORLD_MODELS, History, Observed, WorldModel
 from flam_env.models.quantize import FSQ, check_levels
 from flam_env.models.recurrent_factorizer import RecurrentFactorizer
@@ -69,6 +70,9 @@ class WorldModelConfig:
     difference: bool = False
     """Whether the inverse dynamics starts from how a slot changes rather than from its next value: that nothing changes
     is then the same action wherever it happens."""
+    motion: tuple[int, ...] = ()
+    """How many frames back the feature of a cell also sees the 3 x 3 cells around it, e.g. (1, 2, 4, 7) (not in the
+    paper): where things are going need not be remembered by slots."""
     recurrence: bool = False
     """Whether the slots of a frame start from those of the frame before, as in SAVi, in place of temporal attention
     (the paper's ablation "w/o factorizer temporal attention")."""
@@ -120,6 +124,7 @@ class FactoredWorldModel(WorldModel):
         self.features = CellFeatures(
             self.quantizer, grid=config.grid, group=config.group, dim=config.dim, context=config.cell_context
         )
+        self.motion = Motion(config.cell_grid, config.dim, config.motion) if config.motion else None
         self.factorizer = _factorizer(config, **sizes)
         latent = {"latent_dim": config.latent_dim, "layers": config.layers}
         self.inverse_dynamics = InverseDynamics(**latent, **sizes, coupled=config.coupled, difference=config.difference)
@@ -131,12 +136,19 @@ class FactoredWorldModel(WorldModel):
         features = rearrange(
             self.features(rearrange(tokens, "b t n -> (b t) n")), "(b t) n d -> b t n d", b=len(tokens)
         )
-        slots = self.factorizer(features, history)
-        return Observed(tokens, slots.values, slots.masks, features, slots.history)
+        past = history or self.empty_history(len(tokens), tokens.device)
+        recent: History = ()
+        if self.motion:
+            *past, cells = past
+            features, cells = self.motion(features, cells)
+            recent = (cells,)
+        slots = self.factorizer(features, tuple(past))
+        return Observed(tokens, slots.values, slots.masks, features, (*slots.history, *recent))
 
     def empty_history(self, batch: int, device: torch.device) -> History:
         """The history before the first frame."""
-        return self.factorizer.empty_history(batch, device)
+        recent = (self.motion.empty_history(batch, device),) if self.motion else ()
+        return (*self.factorizer.empty_history(batch, device), *recent)
 
     def infer(self, observed: Observed) -> LatentActions:
         """Posterior of the latent actions (B, T - 1, K, A) between T frames (equation 4)."""
