@@ -1,7 +1,7 @@
 """The Factored Latent Action Model: factorizer, dynamics and aggregator, joined (paper 4.2, Figure 3b)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from einops import rearrange
@@ -13,7 +13,8 @@ from flam_env.models.cells import CellFeatures
 from flam_env.models.dynamics import ForwardDynamics, InverseDynamics, LatentActions
 from flam_env.models.factorizer import Factorizer
 from flam_env.models.motion import Motion
-from flam_env.models.protocol import WORLD_MODELS, History, Observed, WorldModel
+from flam_env.models.prior import LearnedPrior
+from flam_env.models.protocol import WORLD_MODELS, ActionPrior, History, Observed, WorldModel
 from flam_env.models.quantize import FSQ, check_levels
 from flam_env.models.recurrent_factorizer import RecurrentFactorizer
 from flam_env.models.target import Target, likeliest, predicted, target_size
@@ -29,6 +30,9 @@ class WorldModelConfig:
     Raises:
         ValueError: a field of another type, a size below 1, or one that does not fit the others.
     """
+
+    BEFORE: ClassVar[dict[str, Any]] = {"motion": (), "prior_components": 0}
+    """What fields mean that older files lack."""
 
     grid: int = 16
     """Patches along one side of a frame."""
@@ -76,6 +80,9 @@ class WorldModelConfig:
     recurrence: bool = False
     """Whether the slots of a frame start from those of the frame before, as in SAVi, in place of temporal attention
     (the paper's ablation "w/o factorizer temporal attention")."""
+    prior_components: int = 0
+    """Gaussians in the learned prior of each slot's latent action (not in the paper); 0 has none: latent actions are
+    then charged by the unit normal, as in the paper, and drawn from a bank of inferred ones."""
     coupled: bool = False
     """Whether each action is inferred from all slots of both frames, and each slot predicted from all actions (the
     paper's ablation "Global-Coupled FLAM")."""
@@ -129,6 +136,9 @@ class FactoredWorldModel(WorldModel):
         latent = {"latent_dim": config.latent_dim, "layers": config.layers}
         self.inverse_dynamics = InverseDynamics(**latent, **sizes, coupled=config.coupled, difference=config.difference)
         self.forward_dynamics = ForwardDynamics(**latent, **sizes, coupled=config.coupled)
+        self.learned_prior = None
+        if config.prior_components:
+            self.learned_prior = LearnedPrior(**sizes, components=config.prior_components, latent_dim=config.latent_dim)
         self.aggregator = Aggregator(layers=config.layers, outputs=outputs, **sizes)
 
     def observe(self, tokens: Tensor, history: History | None = None) -> Observed:
@@ -169,6 +179,15 @@ class FactoredWorldModel(WorldModel):
         numbers = self.aggregator(features, self.forward_dynamics(slots, actions)).float()
         numbers = rearrange(self.features.to_patches(numbers), "(b t) n o -> b t n o", b=len(observed.tokens))
         return predicted(self.config.target, self.quantizer, numbers, observed.tokens)
+
+    @property
+    def learns_prior(self) -> bool:
+        """Whether latent actions are drawn from a prior that was learned."""
+        return self.learned_prior is not None
+
+    def prior(self, observed: Observed) -> ActionPrior:
+        """How likely latent actions are in these frames: as learned, else as in the unit normal."""
+        return super().prior(observed) if self.learned_prior is None else self.learned_prior(observed.slots)
 
     def next_tokens(self, output: Tensor) -> Tensor:
         """The most likely tokens (B, T, N) of what `step` returns."""

@@ -112,6 +112,11 @@ class WorldModel(nn.Module, ABC):
     vocabulary: int
     window: int
 
+    @property
+    def learns_prior(self) -> bool:
+        """Whether `prior` was learned; nobody draws from that of no knowledge where there are real actions to draw."""
+        return False
+
     def forward(self, tokens: Tensor, shown: Tensor | None = None) -> Prediction:
         """One-step predictions of all transitions of clips (equation 6), what training minimises the error of.
 

@@ -14,7 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from flam_env.dream.dream import Dream
+from flam_env.dream.dream import Dream, DreamState
 from flam_env.models.dynamics import LatentActions
 from flam_env.video.frames import to_float, to_uint8
 from flam_env.worlds.units import clip_to_box
@@ -62,6 +62,37 @@ def sampled_actions(world: World, count: int, steps: int, random: torch.Generato
     """Actions (count, steps, K, A) in units, inside the box: each step's from the world's bank of real actions."""
     drawn = torch.randint(len(world.starts.bank), (count, steps), generator=random)
     return clip_to_box(world.starts.bank[drawn])
+
+
+@torch.inference_mode()
+def roll_freely(dream: Dream, context: Tensor, steps: int, random: torch.Generator) -> Tensor:
+    """Dreams from context tokens (B, C, N) in which nobody acts, see `drawn_actions` -> uint8 (B, H, h, w, 3)."""
+    state, frames = dream.reset(context), []
+    for _ in range(steps):
+        state, frame = dream.step(state, drawn_actions(dream, state, random))
+        frames.append(frame)
+    return torch.stack(frames, 1)
+
+
+@torch.inference_mode()
+def drawn_actions(dream: Dream, state: DreamState, random: torch.Generator) -> Tensor:
+    """The latent actions of one step as the world itself draws them, for every dream of a batch.
+
+    Args:
+        dream: of the world. Where its model learned a prior, each slot draws from that; else all slots get those of
+            one real transition out of the bank.
+        state: of B dreams.
+        random: on the CPU.
+
+    Returns:
+        (B, K, A) in units, inside the box, or codes (B, K).
+    """
+    count = len(state.tokens)
+    if not dream.model.learns_prior:
+        return sampled_actions(dream.world, count, 1, random)[:, 0]
+    prior = dream.model.prior(state.frame)
+    noise = torch.randn(count, 1, dream.model.actions.slots, prior.noise, generator=random)
+    return clip_to_box(dream.units.from_model(prior.draw(noise.to(dream.device)))[:, 0])
 
 
 class Inferred(NamedTuple):
@@ -142,10 +173,10 @@ class Rolled(NamedTuple):
 def roll_methods(dream: Dream, clips: Clips, seed: int = 0) -> Iterator[Rolled]:
     """Every method on every clip, in batches.
 
-    Actions are inferred from the true frames and clipped to the box, as the environment would. `sampled` draws each
-    step's actions from the bank of real actions instead.
+    Actions are inferred from the true frames and clipped to the box, as the environment would. In `sampled` each
+    step's actions are drawn as the world draws them.
     """
-    world, context = dream.world, dream.world.settings.context
+    context = dream.world.settings.context
     random = torch.Generator().manual_seed(seed)
     first = 0
     for frames, tokens in encoded_clips(dream, clips):
@@ -154,7 +185,7 @@ def roll_methods(dream: Dream, clips: Clips, seed: int = 0) -> Iterator[Rolled]:
         true, start = frames[:, context:], tokens[:, :context]
         methods = {
             "prediction": roll(dream, start, clip_to_box(actions)),
-            "sampled": roll(dream, start, sampled_actions(world, len(actions), actions.shape[1], random)),
+            "sampled": roll_freely(dream, start, actions.shape[1], random),
             "recon": _recon(dream, tokens[:, context:]),
             "copy_last": frames[:, context - 1 : context].expand_as(true),
         }

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from flam_env.models.dynamics import LatentActions
 from flam_env.models.factored import FactoredWorldModel
 from flam_env.models.protocol import Prediction, WorldModel
 from flam_env.validation import check_fields
@@ -26,6 +27,10 @@ class WorldModelLossConfig:
     """First share of the run in which information is free (beta = 0), against posterior collapse."""
     ramp_share: float = 0.1
     """Share of the run over which beta then rises linearly to its value."""
+    prior_share: float = 0.5
+    """Share of the run after which nats are those from the prior that the model learns, if it learns one, and no more
+    those from the unit normal, which a first fifth of the run mixes: a prior that learns while it charges from the
+    start shuts the channel."""
     weighting: Weighting = "even"
     """`changed`: patches whose token changes share half of the weight, the others the other half."""
 
@@ -77,9 +82,34 @@ def world_model_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Equation 6: prediction error plus beta times the KL, summed over slots and dimensions, averaged over B and T."""
     error = prediction_loss(model, tokens, prediction, config.weighting)
-    nats = prediction.posterior.nats.sum(-1).mean()
-    loss = error + information_weight(config, model.config.patches, share) * nats
-    return loss, {"prediction": error.detach()} | diagnosis(model, tokens, prediction, DIAGNOSED_CLIPS)
+    nats = prediction.posterior.nats
+    weight = information_weight(config, model.config.patches, share)
+    loss, terms = error, {"prediction": error.detach()}
+    if model.learns_prior:
+        own, surprise = prior_nats(model, prediction)
+        learned = prior_weight(config, share)
+        nats = (1 - learned) * nats + learned * own
+        loss = loss + surprise / model.config.patches
+        terms["nats_to_prior"] = surprise.detach()
+    loss = loss + weight * nats.sum(-1).mean()
+    return loss, terms | diagnosis(model, tokens, prediction, DIAGNOSED_CLIPS)
+
+
+def prior_weight(config: WorldModelLossConfig, share: float) -> float:
+    """How much of a nat is one from the learned prior: 0 until `prior_share` less a fifth of the run, then up to 1."""
+    return min(max((share - config.prior_share) / 0.2 + 1, 0.0), 1.0)
+
+
+def prior_nats(model: FactoredWorldModel, prediction: Prediction) -> tuple[Tensor, Tensor]:
+    """Nats of every slot's action from the learned prior (B, T - 1, K), and their mean sum, for the prior to fit.
+
+    The first has no gradient into the prior, the second none into anything else: the prior follows the posteriors and
+    does not draw them.
+    """
+    seen = prediction.observed.at(slice(None, -1))
+    prior = model.prior(seen._replace(slots=seen.slots.detach()))
+    fixed = LatentActions(*(part.detach() for part in prediction.posterior))
+    return prior.detach().nats(prediction.posterior), prior.nats(fixed).sum(-1).mean()
 
 
 @torch.no_grad()

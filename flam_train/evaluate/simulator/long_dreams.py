@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flam_env.dream.dream import Dream, DreamState
+from flam_env.dream.dream import Dream
 from flam_env.video.frames import to_uint8
-from flam_env.worlds.units import clip_to_box
-from flam_train.evaluate.rollouts import sampled_actions
+from flam_train.evaluate.rollouts import roll_freely
 from flam_train.store.store import EpisodeRecord
 from flam_train.store.training_data import TrainingData, episode_tokens
 
@@ -62,7 +61,7 @@ def long_dreams(
         clips = [episode_tokens(data, record, context + steps, dream.tokenizer, first) for record, first in part]
         tokens = torch.stack(clips)
         real.append(_decode(dream, tokens[:, context - 1 :]))
-        dreamt.append(_dream_on(dream, tokens[:, :context], steps, random))
+        dreamt.append(torch.cat([real[-1][:, :1], roll_freely(dream, tokens[:, :context], steps, random).cpu()], 1))
     levels = np.array([_level(data, record) for record, _ in places])
     return LongDreams(torch.cat(real).numpy(), torch.cat(dreamt).numpy(), levels)
 
@@ -89,37 +88,6 @@ def long_places(
         turns += [(turn, random.random(), record, int(at)) for turn, at in enumerate(random.permutation(firsts))]
     turns.sort(key=lambda each: each[:2])
     return [(record, first) for _, _, record, first in turns[:count]]
-
-
-@torch.inference_mode()
-def drawn_actions(dream: Dream, state: DreamState, random: torch.Generator) -> Tensor:
-    """The latent actions of one step as the world itself draws them, for every dream of a batch.
-
-    Args:
-        dream: of the world. Its head "prior", where it has one, takes what is observed, T = 1, and returns an
-            `ActionPrior`; else all slots get those of one real transition out of the bank.
-        state: of B dreams.
-        random: on the CPU.
-
-    Returns:
-        (B, K, A) in units, inside the box, or codes (B, K).
-    """
-    count, prior = len(state.tokens), dream.heads.get("prior")
-    if prior is None:
-        return sampled_actions(dream.world, count, 1, random)[:, 0]
-    likely = prior(state.frame)
-    noise = torch.randn(count, 1, dream.model.actions.slots, likely.noise, generator=random)
-    return clip_to_box(dream.units.from_model(likely.draw(noise.to(dream.device)))[:, 0])
-
-
-def _dream_on(dream: Dream, context: Tensor, steps: int, random: torch.Generator) -> Tensor:
-    """From context tokens (B, C, N) -> frames uint8 (B, 1 + steps, h, w, 3) on the CPU."""
-    state = dream.reset(context)
-    frames = [dream.frame(state).cpu()]
-    for _ in range(steps):
-        state, frame = dream.step(state, drawn_actions(dream, state, random))
-        frames.append(frame.cpu())
-    return torch.stack(frames, 1)
 
 
 def _decode(dream: Dream, tokens: Tensor) -> Tensor:
