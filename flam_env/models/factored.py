@@ -18,7 +18,7 @@ from flam_env.models.protocol import WORLD_MODELS, ActionPrior, History, Observe
 from flam_env.models.quantize import FSQ, check_levels
 from flam_env.models.recurrent_factorizer import RecurrentFactorizer
 from flam_env.models.target import Target, likeliest, predicted, target_size
-from flam_env.validation import check_fields
+from flam_env.validation import check_fields, check_integer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class WorldModelConfig:
         ValueError: a field of another type, a size below 1, or one that does not fit the others.
     """
 
-    BEFORE: ClassVar[dict[str, Any]] = {"motion": (), "prior_components": 0}
+    BEFORE: ClassVar[dict[str, Any]] = {"motion": (), "prior_components": None}
     """What fields mean that older files lack."""
 
     grid: int = 16
@@ -80,9 +80,9 @@ class WorldModelConfig:
     recurrence: bool = False
     """Whether the slots of a frame start from those of the frame before, as in SAVi, in place of temporal attention
     (the paper's ablation "w/o factorizer temporal attention")."""
-    prior_components: int = 0
-    """Gaussians in the learned prior of each slot's latent action (not in the paper); 0 has none: latent actions are
-    then charged by the unit normal, as in the paper, and drawn from a bank of inferred ones."""
+    prior_components: int | None = None
+    """Gaussians in the learned prior of each slot's latent action (not in the paper). Without a learned prior latent
+    actions are charged by the unit normal, as in the paper, and drawn from a bank of inferred ones."""
     coupled: bool = False
     """Whether each action is inferred from all slots of both frames, and each slot predicted from all actions (the
     paper's ablation "Global-Coupled FLAM")."""
@@ -92,6 +92,10 @@ class WorldModelConfig:
         check_levels(self.levels)
         if self.window < 2:
             raise ValueError(f"expected a temporal window of at least 2 frames, got window={self.window}")
+        if self.prior_components is not None:
+            check_integer(self.prior_components, "prior_components", 1)
+        if any(lag < 1 for lag in self.motion):
+            raise ValueError(f"expected motion to be how many frames back, at least 1 each, got {self.motion}")
         if not self.sharpness > 0:
             raise ValueError(f"expected sharpness above 0, got {self.sharpness}")
         if self.dim % (2 * self.heads):  # rotary positions turn pairs of channels of a head
@@ -148,16 +152,15 @@ class FactoredWorldModel(WorldModel):
         )
         past = history or self.empty_history(len(tokens), tokens.device)
         recent: History = ()
-        if self.motion:
-            *past, cells = past
-            features, cells = self.motion(features, cells)
-            recent = (cells,)
-        slots = self.factorizer(features, tuple(past))
+        if self.motion is not None:
+            features, seen = self.motion(features, past[-1])
+            past, recent = past[:-1], (seen,)
+        slots = self.factorizer(features, past)
         return Observed(tokens, slots.values, slots.masks, features, (*slots.history, *recent))
 
     def empty_history(self, batch: int, device: torch.device) -> History:
         """The history before the first frame."""
-        recent = (self.motion.empty_history(batch, device),) if self.motion else ()
+        recent = () if self.motion is None else (self.motion.empty_history(batch, device),)
         return (*self.factorizer.empty_history(batch, device), *recent)
 
     def infer(self, observed: Observed) -> LatentActions:
@@ -187,7 +190,7 @@ class FactoredWorldModel(WorldModel):
 
     def prior(self, observed: Observed) -> ActionPrior:
         """How likely latent actions are in these frames: as learned, else as in the unit normal."""
-        return super().prior(observed) if self.learned_prior is None else self.learned_prior(observed.slots)
+        return self.actions.prior() if self.learned_prior is None else self.learned_prior(observed.slots)
 
     def next_tokens(self, output: Tensor) -> Tensor:
         """The most likely tokens (B, T, N) of what `step` returns."""

@@ -1,7 +1,7 @@
 """What is minimised: pure functions of what the networks computed."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -107,7 +107,7 @@ def prior_nats(model: FactoredWorldModel, prediction: Prediction) -> tuple[Tenso
     does not draw them.
     """
     seen = prediction.observed.at(slice(None, -1))
-    prior = model.prior(seen._replace(slots=seen.slots.detach()))
+    prior: Any = model.prior(seen._replace(slots=seen.slots.detach()))
     fixed = LatentActions(*(part.detach() for part in prediction.posterior))
     return prior.detach().nats(prediction.posterior), prior.nats(fixed).sum(-1).mean()
 
