@@ -1,5 +1,8 @@
 """A world with random weights, in which no two sizes are equal."""
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 
 from flam_env.models.factored import FactoredWorldModel, WorldModelConfig
@@ -26,13 +29,18 @@ SETTINGS = WorldSettings(source="random weights", context=2, horizon=13, frames_
 
 
 @torch.no_grad()
-def random_world() -> World:
-    """A world in which things move: random weights, with heads large enough to overcome the pull to stand still."""
+def random_world(**options: Any) -> World:
+    """A world in which things move: random weights, with heads large enough to overcome the pull to stand still.
+
+    Options are those of the model that do not change its sizes.
+    """
     generator_state = torch.get_rng_state()
     torch.manual_seed(0)
-    tokenizer, model = Tokenizer(TOKENIZER).eval(), FactoredWorldModel(MODEL).eval()
+    tokenizer, model = Tokenizer(TOKENIZER).eval(), FactoredWorldModel(replace(MODEL, **options)).eval()
     model.aggregator.head.weight.normal_(std=1.5)
     model.inverse_dynamics.mean.weight.normal_(std=1.5)
+    if model.learned_prior is not None:
+        model.learned_prior.head.weight.normal_(std=0.5)
     round_as_stored(tokenizer), round_as_stored(model)
     clips = _random_clips(STARTS, CLIP_FRAMES)
     latent_actions, more = _infer(model, clips), _infer(model, _random_clips(BANK, 2))[:, 0]

@@ -58,7 +58,7 @@ class World:
     """A whole learned world, loaded.
 
     units: None where actions are codes. heads: what else was learned of it, by name: "decoder" and "encoder" of real
-    actions, "prior" of latent ones, "reward", "end".
+    actions, "reward", "end".
     """
 
     tokenizer: Tokenizer

@@ -36,8 +36,11 @@ class WorldModelLossConfig:
 
     def __post_init__(self):
         check_fields(self)
-        if self.information_price < 0 or not 0 <= self.free_share <= 1 or not 0 <= self.ramp_share <= 1:
-            raise ValueError(f"expected information_price >= 0, free_share and ramp_share in [0, 1], got {self}")
+        shares = (self.free_share, self.ramp_share, self.prior_share)
+        if self.information_price < 0 or not all(0 <= share <= 1 for share in shares):
+            raise ValueError(
+                f"expected information_price >= 0, free_share, ramp_share and prior_share in [0, 1], got {self}"
+            )
 
 
 def reconstruction_loss(frames: Tensor, reconstructions: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ def dreams(
     seed: int = 0,
     device: str = "auto",
 ) -> Path:
-    """Dreams from the world's starts under actions drawn from its bank, and shows some of the frames.
+    """Dreams from the world's starts in which nobody acts, and shows some of the frames.
 
     Args:
         world: name of a bundled world or directory of one's own.

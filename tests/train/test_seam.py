@@ -134,7 +134,7 @@ def test_who_steers_one_slot_needs_vectors(kind, checkpoint):
         return
     steered = SteerSlot(env, 0)
     steered.reset(seed=0)
-    assert steered.step(steered.action_space.sample())[4]["others"] == "replay"
+    assert steered.step(steered.action_space.sample())[4]["others"] == "data"
 
 
 def test_a_checkpoint_names_a_kind_and_never_code(checkpoint, kind):
