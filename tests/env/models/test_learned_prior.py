@@ -95,9 +95,7 @@ def test_nothing_costs_less_than_nothing_and_what_is_certain_costs_nothing():
     for seed in range(20):
         assert (mixture(seed).nats(posteriors(seed + 50, log_variance=0.0)) > -1e-5).all()
     posterior = posteriors()
-    same = MixturePrior(
-        mixture().log_shares, *(part[:, None].expand(SLOTS, COMPONENTS, DIM) for part in posterior)
-    )
+    same = MixturePrior(mixture().log_shares, *(part[:, None].expand(SLOTS, COMPONENTS, DIM) for part in posterior))
     torch.testing.assert_close(same.nats(posterior), torch.zeros(SLOTS), atol=1e-5, rtol=0)
 
 
