@@ -28,9 +28,9 @@ class WorldModelLossConfig:
     ramp_share: float = 0.1
     """Share of the run over which beta then rises linearly to its value."""
     prior_share: float = 0.5
-    """Share of the run after which nats are those from the prior that the model learns, if it learns one, and no more
-    those from the unit normal, which a first fifth of the run mixes: a prior that learns while it charges from the
-    start shuts the channel."""
+    """Share of the run from which on nats are those from the prior that the model learns, if it learns one; over the
+    fifth of the run before that, they turn into these from those from the unit normal. A prior that charges from the
+    start, while it learns, shuts the channel."""
     weighting: Weighting = "even"
     """`changed`: patches whose token changes share half of the weight, the others the other half."""
 
