@@ -248,8 +248,10 @@ def fingerprint(network: nn.Module) -> str:
 
 
 def _config_of(network: nn.Module) -> dict[str, Any]:
+    """Without the fields that say what a file without them means, so that networks from before keep their hash."""
     config: Any = network.config
-    return asdict(config)
+    before = getattr(config, "BEFORE", {})
+    return {name: value for name, value in asdict(config).items() if name not in before or before[name] != value}
 
 
 def _expect_object(value: Any, origin: object) -> dict[str, Any]:
