@@ -26,7 +26,9 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
     an episode, and only from the seed of `reset`.
 
     Every info holds `start`, the index of the bundled start of this episode or -1, `clipped`, and `refused`:
-    whether a slot rested because its action would have made vanish what it holds, in a world where nothing does.
+    whether a slot rested because its action would have made vanish what it holds, in a world where nothing does. Where
+    the world can tell, `off_road` says how unlike real video the last steps look: the share of real video, 0 to 1, that
+    looks more usual; a dream that stays above .99 has left the road, and what it shows is worth little.
 
     Args:
         checkpoint: name of a bundled world ("bigfish") or the directory of one's own.
@@ -173,7 +175,8 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
     def _info(self) -> dict[str, Any]:
         episodes = self._episodes
         flags = {"clipped": bool(episodes.clipped[0]), "refused": bool(episodes.refused[0])}
-        return {"start": int(episodes.start_index[0])} | flags
+        signs = {} if (left := episodes.off_road) is None else {"off_road": float(left[0])}
+        return {"start": int(episodes.start_index[0])} | flags | signs
 
 
 def check_render_mode(render_mode: str | None) -> None:

@@ -138,6 +138,12 @@ class Episodes:
             return np.zeros(self.count, bool)
         return self._state.refused.any(-1).cpu().numpy()
 
+    @property
+    def off_road(self) -> np.ndarray | None:
+        """How far each dream is off the road, float32 (B,) in [0, 1]; None in a world that cannot tell."""
+        left = self.dream.off_road(self._state)
+        return None if left is None else left.cpu().numpy()
+
     def slot_values(self) -> np.ndarray:
         """The slots of the current frames, float32 (B, K, S).
 

@@ -214,6 +214,8 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def _infos(self) -> dict[str, Any]:
         everywhere, episodes = np.ones(self.num_envs, bool), self._episodes
         values = {"start": episodes.start_index.copy(), "clipped": episodes.clipped.copy(), "refused": episodes.refused}
+        if (left := episodes.off_road) is not None:
+            values["off_road"] = left
         return values | {f"_{name}": everywhere.copy() for name in values}
 
     def _final_infos(self, ended: np.ndarray) -> dict[str, Any]:

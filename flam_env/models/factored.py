@@ -17,7 +17,7 @@ from flam_env.models.prior import LearnedPrior
 from flam_env.models.protocol import WORLD_MODELS, ActionPrior, History, Observed, WorldModel
 from flam_env.models.quantize import FSQ, check_levels
 from flam_env.models.recurrent_factorizer import RecurrentFactorizer
-from flam_env.models.target import Target, likeliest, predicted, target_size
+from flam_env.models.target import Target, entropy, likeliest, predicted, target_size
 from flam_env.validation import check_fields, check_integer
 
 
@@ -195,6 +195,10 @@ class FactoredWorldModel(WorldModel):
     def next_tokens(self, output: Tensor) -> Tensor:
         """The most likely tokens (B, T, N) of what `step` returns."""
         return likeliest(self.config.target, self.quantizer, output)
+
+    def doubt(self, output: Tensor) -> Tensor:
+        """How undecided what `step` returns is: mean entropy of a patch in nats (B, T); 0 for codes."""
+        return entropy(self.config.target, output)
 
 
 def _factorizer(config: WorldModelConfig, **sizes: int) -> Factorizer | RecurrentFactorizer:

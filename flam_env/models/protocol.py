@@ -165,6 +165,13 @@ class WorldModel(nn.Module, ABC):
         """How likely latent actions are in these frames: by default as in the prior of no knowledge."""
         return self.actions.prior()
 
+    def doubt(self, output: Tensor) -> Tensor:
+        """How undecided an output of `step` (B, T, N, ...) is: mean entropy of a patch in nats, float32 (B, T).
+
+        0 by default, for models that say one thing instead of a distribution.
+        """
+        return torch.zeros(output.shape[:2], device=output.device)
+
     def rest(self, frame: Observed) -> Tensor:
         """The actions (B, 1, ...) that would be inferred if nothing changed after one frame (T = 1).
 

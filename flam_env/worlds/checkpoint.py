@@ -88,8 +88,7 @@ def save_network(path: Path, network: nn.Module, **header: Any) -> None:
 def stored_form(network: nn.Module) -> tuple[str, dict[str, Tensor]]:
     """The config, as JSON, and the weights of a network as they lie in a file."""
     weights = {name: _stored(tensor) for name, tensor in network.state_dict().items()}
-    config: Any = network.config
-    return json.dumps(asdict(config)), weights
+    return json.dumps(_config_of(network)), weights
 
 
 def load_network(path: Path, kind: type[Network], config: type) -> tuple[Network, dict[str, Any]]:
@@ -238,18 +237,21 @@ def parse_config(config: type[Config], values: Any, origin: object) -> Config:
 def fingerprint(network: nn.Module) -> str:
     """A short hash of the weights and the config: equal if and only if they are, bit for bit.
 
-    It is that of the file: weights that half precision holds are hashed in half precision, and a field that files of
-    before lack counts where it means something else than their want of it, so that they keep their fingerprints.
+    It is that of the file: weights that half precision holds are hashed in half precision.
     """
-    config: Any = network.config
-    before = getattr(config, "BEFORE", {}).items()
-    counted = {key: value for key, value in asdict(config).items() if (key, value) not in before}
-    digest = hashlib.sha256(json.dumps(counted, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(_config_of(network), sort_keys=True).encode())
     for name, tensor in sorted(network.state_dict().items()):
         stored = _stored(tensor)
         exact = stored if torch.equal(stored.to(tensor.dtype), tensor.detach().cpu()) else tensor.detach().cpu()
         digest.update(name.encode() + exact.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _config_of(network: nn.Module) -> dict[str, Any]:
+    """Without the fields that say what a file without them means, so that networks from before keep their hash."""
+    config: Any = network.config
+    before = getattr(config, "BEFORE", {})
+    return {name: value for name, value in asdict(config).items() if name not in before or before[name] != value}
 
 
 def _expect_object(value: Any, origin: object) -> dict[str, Any]:

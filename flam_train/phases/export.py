@@ -18,6 +18,7 @@ from flam_env.worlds.checkpoint import check_storable
 from flam_env.worlds.laws import Laws, vanished
 from flam_env.worlds.units import BOUND, ActionUnits, UnitConversion
 from flam_env.worlds.world import Starts, World, WorldSettings
+from flam_train.heads.road import measure_road
 from flam_train.store.tokens import TokenSplit
 
 LOST_NATS = 0.01  # share of the information that the latent dimensions that are left out may carry
@@ -26,6 +27,7 @@ SMALLEST_SCALE = 1e-3  # keeps units finite where latent actions have collapsed
 START_CLIPS, START_FRAMES = 64, 34
 NEVER = 1e-4  # share of slots and transitions below which what happens is a glitch of the masks
 TOKEN_ROWS = 2**16  # frames whose tokens are counted at once
+ROAD_CLIPS = 256
 BANK_CLIPS, BANK_FRAMES, BANK_ROWS = 512, 16, 2048
 WATCHED_AT_ONCE = 32
 
@@ -53,8 +55,8 @@ def bare_world(tokenizer: Tokenizer, model: WorldModel, settings: WorldSettings)
 def finish_world(world: World, splits: dict[str, TokenSplit], units: ActionUnits | None = None, seed: int = 0) -> World:
     """The world with all that is measured: action units unless given, laws and a bank of actions on the training split.
 
-    Starts come from the validation split. Heads are left out: they read the latent actions of before. The model watches
-    on the device that it is on; all that is measured lies on the CPU.
+    Starts and the road come from the validation split. Other heads are left out: they read latent actions of before.
+    The model watches on the device that it is on; all that is measured lies on the CPU.
 
     Raises:
         ValueError: the model's weights are not what its file will hold (`round_as_stored`).
@@ -74,7 +76,12 @@ def finish_world(world: World, splits: dict[str, TokenSplit], units: ActionUnits
         unseen_tokens=unseen_tokens(splits["train"], world.tokenizer.quantizer.size),
         permanence=can_rest and nothing_vanishes(watched.masks),
     )
-    return replace(world, units=units, starts=starts, laws=laws, heads={})
+    road = (
+        measure_road(world.model, _some_clips(splits["val"], ROAD_CLIPS, START_FRAMES, random))
+        if actions.inferred
+        else None
+    )
+    return replace(world, units=units, starts=starts, laws=laws, heads={} if road is None else {"road": road})
 
 
 def unseen_tokens(split: TokenSplit, size: int) -> tuple[int, ...]:

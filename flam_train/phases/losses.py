@@ -23,6 +23,9 @@ class WorldModelLossConfig:
     information_price: float = 0.15
     """Weight of one nat of latent action against one nat of a frame's tokens, c: beta is c / N for a mean over N
     patches. For target="code" it multiplies the KL over N in the same way."""
+    last_price: float | None = None
+    """What a nat costs at the end, if it becomes cheaper or dearer: linear over the middle fifth to four fifths of the
+    run. A price that begins high teaches the forward model to foretell, before there is anything to be told."""
     free_share: float = 0.05
     """First share of the run in which information is free (beta = 0), against posterior collapse."""
     ramp_share: float = 0.1
@@ -76,8 +79,11 @@ def _nats(logits: Tensor, classes: Tensor) -> Tensor:
 
 def information_weight(config: WorldModelLossConfig, patches: int, share: float) -> float:
     """Beta at a share of the run: 0 while information is free, then a linear ramp to information_price / N."""
-    ramp = (share - config.free_share) / max(config.ramp_share, 1e-9)
-    return config.information_price / patches * min(max(ramp, 0.0), 1.0)
+    ramp = min(max((share - config.free_share) / max(config.ramp_share, 1e-9), 0.0), 1.0)
+    price = config.information_price
+    if config.last_price is not None:
+        price += (config.last_price - price) * min(max((share - 0.4) / 0.4, 0.0), 1.0)
+    return price / patches * ramp
 
 
 def world_model_loss(
