@@ -14,6 +14,7 @@ from flam_env.worlds.checkpoint import fingerprint
 from flam_env.worlds.directory import find_world, is_bundled, load_world
 from flam_env.worlds.world import World
 from flam_env.worlds.writing import write_atomically
+from flam_train.evaluate.perceptual.scores import load_judges, perceptual_scores
 from flam_train.evaluate.report import added_to, check_addition
 from flam_train.evaluate.rollouts import rollout_scores
 from flam_train.evaluate.rooms.clips import holds_rooms
@@ -30,7 +31,7 @@ from flam_train.store.training_data import open_data
 FEW_CLIPS = 64  # for steering and for long dreams
 
 OfRooms = Literal["dci", "actions", "exactness", "independence"]
-Metric = Literal["pixels", "dreams", "rate", "action_information", OfRooms]
+Metric = Literal["pixels", "dreams", "rate", "action_information", "lpips", "fvd", OfRooms]
 OF_ANY_VIDEO: tuple[Metric, ...] = ("pixels", "dreams", "rate")
 
 
@@ -54,10 +55,11 @@ def evaluate(
         data: a store that the world was not trained on, or the held-out splits of the one that it was; or a pack of
             either, which may hold fewer clips.
         metrics: what to score: pixels, long dreams, the rate of latent actions, what they say of known actions
-            (action_information, for data that knows the actions of one agent), or how rooms are factorized, whose truth
-            is known: dci, actions, exactness, independence. By default pixels, dreams and rate, and for rooms also how
-            they are factorized. Those that are named are added to the report that is there, if it is of the same world,
-            data, clips, context, horizon and seed.
+            (action_information, for data that knows the actions of one agent), lpips and fvd, whose weights
+            `flam-train fetch-metrics` gets, or how rooms are factorized, whose truth is known: dci, actions, exactness,
+            independence. By default pixels, dreams and rate, and for rooms also how they are factorized. Those that are
+            named are added to the report that is there, if it is of the same world, data, clips, context, horizon and
+            seed.
         split: which levels.
         clips: how many clips, from random places.
         context: real frames that dreams start from; by default the world's own.
@@ -73,7 +75,7 @@ def evaluate(
         UserWarning: the store has another pace than the videos of the world.
 
     Raises:
-        FileNotFoundError: no such world.
+        FileNotFoundError: no such world, or no weights for lpips or fvd.
         ValueError: frames of another size, too short, nothing to score, a context that the world cannot remember,
             metrics that the store or the world does not allow, or that would be added to the report of another
             evaluation.
@@ -84,6 +86,7 @@ def evaluate(
     directory, store = find_world(world), open_data(data)
     measures = [metric for metric in get_args(OfRooms) if metric in metrics or (not metrics and holds_rooms(store))]
     check_measures(store, measures)
+    judges = load_judges(metrics, size=store.size, horizon=horizon, clips=clips)
     dream = Dream(_from_context(load_world(directory), context), device)
     size = dream.tokenizer.config.image_size
     if store.size != size:
@@ -106,6 +109,7 @@ def evaluate(
         check_addition(path, report)
     chosen = metrics or (OF_ANY_VIDEO if dream.model.actions.inferred else ("pixels", "dreams"))
     report |= _measured(dream, drawn, chosen, seed)
+    report |= perceptual_scores(dream, drawn, judges, seed)
     if "action_information" in chosen:
         report["action_information"] = information_scores(dream, store, split, seed)
     if measures:

@@ -21,6 +21,8 @@ def format_report(report: dict[str, Any]) -> str:
     """The report as Markdown tables."""
     parts = {
         "scores": _pixel_lines,
+        "lpips": _lpips_lines,
+        "fvd": _fvd_lines,
         "rate": _rate_lines,
         "dreams": _dream_lines,
         "measures": _measure_lines,
@@ -60,6 +62,24 @@ def _pixel_lines(report: dict[str, Any]) -> list[str]:
     lines += [
         f"| {i} | " + " | ".join(f"{v:.2f}" for v in row) + " |" for i, row in enumerate(zip(*curves, strict=True), 1)
     ]
+    return lines
+
+
+def _lpips_lines(report: dict[str, Any]) -> list[str]:
+    lpips = report["lpips"]
+    lines = [f"| {lpips['convention']} ({report['clips']} clips) | all steps |", "| --- | --- |"]
+    lines += [f"| {title} | {lpips['scores'][method]:.4f} |" for method, title in METHODS.items()]
+    lines.append(f"| inferred minus sampled | {lpips['inferred_minus_sampled']:.4f} |")
+    lines += ["", "| step, LPIPS | " + " | ".join(METHODS.values()) + " |", "| --- |" + " --- |" * len(METHODS)]
+    steps = zip(*(lpips["per_step"][method] for method in METHODS), strict=True)
+    return lines + [f"| {i} | " + " | ".join(f"{value:.4f}" for value in row) + " |" for i, row in enumerate(steps, 1)]
+
+
+def _fvd_lines(report: dict[str, Any]) -> list[str]:
+    fvd = report["fvd"]
+    lines = [f"| FVD ({fvd['clips']} clips of {fvd['frames']} frames): {fvd['convention']} | value |", "| --- | --- |"]
+    lines += [f"| {title} | {fvd['scores'][method]:.2f} |" for method, title in METHODS.items()]
+    lines.append(f"| inferred minus sampled | {fvd['inferred_minus_sampled']:.2f} |")
     return lines
 
 
