@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.backends import cudnn, mkldnn
 
 from flam_train.evaluate import evaluate as evaluation
 from flam_train.evaluate.evaluate import evaluate
@@ -31,7 +32,7 @@ class MeanColour(nn.Module):
 
     def forward(self, shown: Tensor, true: Tensor | None = None) -> Tensor:
         self.shapes.add(tuple(shown.shape))
-        self.precise.add(not torch.backends.cudnn.allow_tf32 and not torch.is_autocast_enabled("cpu"))
+        self.precise.add(cudnn.conv.fp32_precision == "ieee" and not torch.is_autocast_enabled("cpu"))
         if true is None:
             return shown.mean((2, 3, 4))
         return (shown.mean((1, 2, 3)) - true.mean((1, 2, 3))).abs()
@@ -98,13 +99,16 @@ def test_what_is_not_asked_for_is_absent():
 
 @pytest.mark.parametrize("before", [False, True])
 def test_precision_is_full_inside_and_as_before_after(before, monkeypatch):
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", before)
+    monkeypatch.setattr(cudnn, "allow_tf32", before)
+    settings = cudnn.conv.fp32_precision, mkldnn.conv.fp32_precision
+    assert (settings[0] == "tf32") == before
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        with full_precision():
-            assert not torch.backends.cudnn.allow_tf32
+        with pytest.raises(OSError, match="in the middle"), full_precision():
+            assert cudnn.conv.fp32_precision == mkldnn.conv.fp32_precision == "ieee"
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+            raise OSError("in the middle")
         assert torch.is_autocast_enabled("cpu")
-    assert torch.backends.cudnn.allow_tf32 is before
+    assert (cudnn.conv.fp32_precision, mkldnn.conv.fp32_precision) == settings and cudnn.allow_tf32 is before
 
 
 @pytest.mark.parametrize(
