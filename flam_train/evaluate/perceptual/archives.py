@@ -3,7 +3,7 @@
 import hashlib
 import pickletools
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from flam_env.worlds.checkpoint import read_tensors
 from flam_train.evaluate.perceptual.backbones import Backbone, tensors_sha256
 
 
-def weights_in(file: Path, backbones: Iterable[Backbone]) -> tuple[Backbone, dict[str, Tensor]]:
+def weights_in(file: Path, backbones: Collection[Backbone]) -> tuple[Backbone, dict[str, Tensor]]:
     """Whose weights a file holds, and these.
 
     Args:

