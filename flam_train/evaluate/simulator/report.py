@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from flam_env.dream.dream import Dream
+from flam_train.evaluate.backgrounds import episode_backgrounds
 from flam_train.evaluate.entities import find_background, find_entities, import_ndimage
 from flam_train.evaluate.ownership import entity_scores
 from flam_train.evaluate.rooms.cell_probe import import_assignment
@@ -56,7 +57,7 @@ def plan_simulator(
 
     Args:
         dream: of the world.
-        data: a store, or a pack, of which long dreams need tokens only.
+        data: a store, or a pack: long dreams need tokens only.
         split: which levels.
         metrics: what is asked for; those of others than simulators are left out.
         length: frames of the clips that slots and velocity are scored on.
@@ -106,7 +107,7 @@ def simulator_scores(
     """
     report: dict[str, Any] = {}
     if set(plan.metrics) & set(get_args(OfClips)):
-        entities = follow_entities(clips.frames)
+        entities = follow_entities(clips.frames, episode_backgrounds(data, split, clips, seed))
         if "slots" in plan.metrics:
             report["slots"] = entity_scores(dream, clips, entities, seed=seed)
         if "velocity" in plan.metrics:
@@ -116,9 +117,9 @@ def simulator_scores(
     return _finite(report)
 
 
-def follow_entities(frames: np.ndarray) -> np.ndarray:
+def follow_entities(frames: np.ndarray, background: np.ndarray) -> np.ndarray:
     """`find_entities` with a progress bar."""
-    behind = tqdm(find_background(frames), desc="following", unit=" clips", leave=False, disable=None)
+    behind = tqdm(background, desc="following", unit=" clips", leave=False, disable=None)
     return np.concatenate([find_entities(clip[None], still[None]) for clip, still in zip(frames, behind, strict=True)])
 
 

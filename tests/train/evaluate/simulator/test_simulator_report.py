@@ -12,7 +12,7 @@ import pytest
 
 from flam_env.dream.dream import Dream
 from flam_env.worlds.directory import load_world
-from flam_train.evaluate.entities import find_entities
+from flam_train.evaluate.entities import find_background, find_entities
 from flam_train.evaluate.evaluate import evaluate
 from flam_train.evaluate.report import METHODS, format_report, read_report
 from flam_train.evaluate.simulator import realism
@@ -133,7 +133,8 @@ def test_a_pack_of_short_clips_is_enough_for_long_dreams(trained, pack, tmp_path
 
 def test_what_is_not_known_is_null(monkeypatch):
     found = {"own": math.nan, "identity": 0.5, "steps": [1, math.inf], "holds": False}
-    monkeypatch.setattr(measure, "follow_entities", lambda _: None)
+    monkeypatch.setattr(measure, "episode_backgrounds", lambda *_: None)
+    monkeypatch.setattr(measure, "follow_entities", lambda *_: None)
     monkeypatch.setattr(measure, "entity_scores", lambda *_, **__: found)
     plan = measure.SimulatorPlan(("slots",), 5, ())
     scores = measure.simulator_scores(None, None, "test", SimpleNamespace(frames=None), plan)
@@ -186,7 +187,8 @@ def test_entities_are_followed_as_if_all_at_once():
     for time in range(7):
         frames[0, time, 3:9, 2 * time : 2 * time + 6] = (250, 40, 40)
         frames[1, time, 12:18, 16 - 2 * time : 22 - 2 * time] = (40, 250, 40)
-    assert np.array_equal(measure.follow_entities(frames), find_entities(frames)) and find_entities(frames).any()
+    found = measure.follow_entities(frames, find_background(frames))
+    assert np.array_equal(found, find_entities(frames)) and found.any()
 
 
 # --- its tables -------------------------------------------------------------------------------------------------
