@@ -16,6 +16,11 @@ from flam_train.evaluate.rollouts import sampled_actions
 from flam_train.store.store import EpisodeRecord
 from flam_train.store.training_data import TrainingData, episode_tokens
 
+try:
+    from tqdm import tqdm
+except ImportError as error:
+    raise ImportError("long dreams need tqdm: pip install 'flam-env[train]'") from error
+
 Steps = tuple[int, int]
 """The first and the last step of a stretch of a dream; step 1 is the first frame that is dreamt."""
 
@@ -57,13 +62,14 @@ def long_dreams(
     context, random = dream.world.settings.context, torch.Generator().manual_seed(seed)
     places = long_places(data, split, count, context + steps, seed)
     real, dreamt = [], []
-    for row in range(0, len(places), BATCH):
-        part = places[row : row + BATCH]
-        clips = [episode_tokens(data, record, context + steps, dream.tokenizer, first) for record, first in part]
-        tokens = torch.stack(clips)
-        real.append(_decode(dream, tokens[:, context - 1 :]))
-        dreamt.append(_dream_on(dream, tokens[:, :context], steps, random))
-    levels = np.array([_level(data, record) for record, _ in places])
+    with tqdm(total=len(places) * steps, desc="dreaming", unit=" steps", leave=False, disable=None) as bar:
+        for row in range(0, len(places), BATCH):
+            part = places[row : row + BATCH]
+            clips = [episode_tokens(data, record, context + steps, dream.tokenizer, first) for record, first in part]
+            tokens = torch.stack(clips)
+            real.append(_decode(dream, tokens[:, context - 1 :]))
+            dreamt.append(_dream_on(dream, tokens[:, :context], steps, random, bar))
+    levels = np.array([level_of(data, record) for record, _ in places])
     return LongDreams(torch.cat(real).numpy(), torch.cat(dreamt).numpy(), levels)
 
 
@@ -112,13 +118,14 @@ def drawn_actions(dream: Dream, state: DreamState, random: torch.Generator) -> T
     return clip_to_box(dream.units.from_model(likely.draw(noise.to(dream.device)))[:, 0])
 
 
-def _dream_on(dream: Dream, context: Tensor, steps: int, random: torch.Generator) -> Tensor:
+def _dream_on(dream: Dream, context: Tensor, steps: int, random: torch.Generator, bar: tqdm) -> Tensor:
     """From context tokens (B, C, N) -> frames uint8 (B, 1 + steps, h, w, 3) on the CPU."""
     state = dream.reset(context)
     frames = [dream.frame(state).cpu()]
     for _ in range(steps):
         state, frame = dream.step(state, drawn_actions(dream, state, random))
         frames.append(frame.cpu())
+        bar.update(len(frame))
     return torch.stack(frames, 1)
 
 
@@ -127,6 +134,6 @@ def _decode(dream: Dream, tokens: Tensor) -> Tensor:
     return torch.stack([to_uint8(dream.tokenizer.decode(each)).cpu() for each in tokens.unbind(1)], 1)
 
 
-def _level(data: TrainingData, record: EpisodeRecord) -> int:
+def level_of(data: TrainingData, record: EpisodeRecord) -> int:
     """The level of an episode; one without gets a number of its own, below that of any level."""
     return record.level_seed if record.level_seed >= 0 else -1 - data.episodes(record.split).index(record)
