@@ -20,6 +20,7 @@ GROUPS = {
         "scheduled-sampling": "train dynamics further, so that longer dreams hold",
         "decoder": "learn real actions from a few labels",
         "evaluate": "score a world on held-out clips",
+        "fetch-metrics": "get the weights that LPIPS and FVD need",
         "frontier": "print what worlds show beside what they are told",
     },
     "use a world": {

@@ -114,14 +114,14 @@ def way_from(tiling: float, score: float) -> float:
 
 @torch.inference_mode()
 def entity_scores(
-    dream: Dream, clips: Clips, background: np.ndarray | None = None, steps: int = STEPS, seed: int = 0
+    dream: Dream, clips: Clips, entities: np.ndarray | None = None, steps: int = STEPS, seed: int = 0
 ) -> dict[str, float]:
     """What slots hold in real clips, for reports.
 
     Args:
         dream: of the world.
         clips: of which entities are followed; scored are the frames after the context.
-        background: uint8, broadcast to (B, H, W, 3), what lies behind things; by default found in the clips.
+        entities: int64 (B, T, H, W), those of the clips; by default `find_entities`.
         steps: scored frames, or as many as there are.
         seed: of the changed actions.
 
@@ -131,7 +131,8 @@ def entity_scores(
         several slots also changed_inside: as `changed_inside_share` says.
     """
     first, (height, width) = dream.world.settings.context, clips.frames.shape[2:4]
-    entities = find_entities(clips.frames, background)[:, first : first + steps]
+    entities = find_entities(clips.frames) if entities is None else entities
+    entities = entities[:, first : first + steps]
     masks = [dream.model.observe(tokens).masks[:, first : first + steps] for _, tokens in encoded_clips(dream, clips)]
     slots, fixed = holding(entities, slots_of_pixels(torch.cat(masks), height, width)), best_tilings(entities)
     scores = {

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from flam_train.engine.identity import require_same
+from flam_train.evaluate.simulator.tables import horizon_lines, life_lines, realism_lines, slot_lines, velocity_lines
 
 EVALUATION = ("world", "data", "clips", "context", "horizon", "size", "seed")
 """Parts of a report that say what was evaluated; the others, beside the machine, are scores."""
@@ -21,10 +22,17 @@ def format_report(report: dict[str, Any]) -> str:
     """The report as Markdown tables."""
     parts = {
         "scores": _pixel_lines,
+        "lpips": _lpips_lines,
+        "fvd": _fvd_lines,
         "rate": _rate_lines,
         "dreams": _dream_lines,
         "measures": _measure_lines,
         "action_information": _information_lines,
+        "slots": slot_lines,
+        "velocity": velocity_lines,
+        "realism": realism_lines,
+        "life": life_lines,
+        "dream_horizon": horizon_lines,
     }
     tables = [lines(report) for part, lines in parts.items() if part in report]
     if "factorization" in report:
@@ -47,20 +55,46 @@ def _factorization_lines(groups: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _pixel_lines(report: dict[str, Any]) -> list[str]:
-    kinds = list(report["scores"])
-    lines = [f"| PSNR, dB ({report['clips']} clips) | " + " | ".join(kinds) + " |", "| --- |" + " --- |" * len(kinds)]
-    for method, title in METHODS.items():
-        cells = " | ".join(f"{report['scores'][kind][f'{method}_psnr']:.2f}" for kind in kinds)
-        lines.append(f"| {title} | {cells} |")
-    for method, title in METHODS.items():
-        cells = " | ".join(f"{report['scores'][kind][f'{method}_ssim']:.4f}" for kind in kinds)
-        lines.append(f"| SSIM: {title} | {cells} |")
-    lines += ["", "| step | " + " | ".join(METHODS.values()) + " |", "| --- |" + " --- |" * len(METHODS)]
+    kinds, told = list(report["scores"]), _told(report)
+    columns = kinds + ["nats a frame"] * bool(told)
+    lines = [f"| PSNR, dB ({report['clips']} clips) | " + " | ".join(columns) + " |"]
+    lines.append("| --- |" + " --- |" * len(columns))
+    for measure, name, digits in (("psnr", "", 2), ("ssim", "SSIM: ", 4)):
+        for method, title in METHODS.items():
+            cells = [f"{report['scores'][kind][f'{method}_{measure}']:.{digits}f}" for kind in kinds]
+            lines.append(f"| {name}{title} | " + " | ".join(cells + [told.get(method, "-")] * bool(told)) + " |")
+    titles = [f"{title}, {told[method]} nats" if method in told else title for method, title in METHODS.items()]
+    lines += ["", "| step | " + " | ".join(titles) + " |", "| --- |" + " --- |" * len(METHODS)]
     curves = [report["per_step"][f"{method}_psnr"] for method in METHODS]
     lines += [
         f"| {i} | " + " | ".join(f"{v:.2f}" for v in row) + " |" for i, row in enumerate(zip(*curves, strict=True), 1)
     ]
     return lines
+
+
+def _lpips_lines(report: dict[str, Any]) -> list[str]:
+    lpips = report["lpips"]
+    lines = [f"| {lpips['convention']} ({report['clips']} clips) | all steps |", "| --- | --- |"]
+    lines += [f"| {title} | {lpips['scores'][method]:.4f} |" for method, title in METHODS.items()]
+    lines.append(f"| inferred minus sampled | {lpips['inferred_minus_sampled']:.4f} |")
+    lines += ["", "| step, LPIPS | " + " | ".join(METHODS.values()) + " |", "| --- |" + " --- |" * len(METHODS)]
+    steps = zip(*(lpips["per_step"][method] for method in METHODS), strict=True)
+    return lines + [f"| {i} | " + " | ".join(f"{value:.4f}" for value in row) + " |" for i, row in enumerate(steps, 1)]
+
+
+def _fvd_lines(report: dict[str, Any]) -> list[str]:
+    fvd = report["fvd"]
+    lines = [f"| FVD ({fvd['clips']} clips of {fvd['frames']} frames): {fvd['convention']} | value |", "| --- | --- |"]
+    lines += [f"| {title} | {fvd['scores'][method]:.2f} |" for method, title in METHODS.items()]
+    lines.append(f"| inferred minus sampled | {fvd['inferred_minus_sampled']:.2f} |")
+    return lines
+
+
+def _told(report: dict[str, Any]) -> dict[str, str]:
+    """What methods are told of a predicted frame, in nats, where the rate is known; Recon sees the frame itself."""
+    if "rate" not in report:
+        return {}
+    return {"prediction": f"{report['rate']['nats']:.2f}", "sampled": "0", "copy_last": "0"}
 
 
 def _rate_lines(report: dict[str, Any]) -> list[str]:
@@ -69,7 +103,7 @@ def _rate_lines(report: dict[str, Any]) -> list[str]:
     lines.append(f"| all slots | {rate['nats']:.2f} | {rate['nats_from_no_knowledge']:.2f} |")
     columns = zip(rate["by_slot"], rate["by_slot_from_no_knowledge"], strict=True)
     lines += [f"| slot {slot} | {own:.2f} | {plain:.2f} |" for slot, (own, plain) in enumerate(columns)]
-    lines += ["", "| PSNR, dB | actions drawn from the posteriors |", "| --- | --- |"]
+    lines += ["", f"| PSNR, dB | actions drawn from the posteriors, {rate['nats']:.2f} nats |", "| --- | --- |"]
     lines.append(f"| all steps | {rate['posterior_sampled_psnr']:.2f} |")
     return lines + [f"| {i} | {v:.2f} |" for i, v in enumerate(rate["posterior_sampled_psnr_per_step"], 1)]
 

@@ -66,12 +66,17 @@ def sampled_actions(world: World, count: int, steps: int, random: torch.Generato
 
 @torch.inference_mode()
 def roll_freely(dream: Dream, context: Tensor, steps: int, random: torch.Generator) -> Tensor:
-    """Dreams from context tokens (B, C, N) in which nobody acts, see `drawn_actions` -> uint8 (B, H, h, w, 3)."""
-    state, frames = dream.reset(context), []
+    """Dreams from context tokens (B, C, N) in which nobody acts -> frames uint8 (B, H, h, w, 3)."""
+    return torch.stack(list(free_frames(dream, context, steps, random)), 1)
+
+
+@torch.inference_mode()
+def free_frames(dream: Dream, context: Tensor, steps: int, random: torch.Generator) -> Iterator[Tensor]:
+    """The frames uint8 (B, h, w, 3) of such dreams, one step after the other; `drawn_actions` says what happens."""
+    state = dream.reset(context)
     for _ in range(steps):
         state, frame = dream.step(state, drawn_actions(dream, state, random))
-        frames.append(frame)
-    return torch.stack(frames, 1)
+        yield frame
 
 
 @torch.inference_mode()

@@ -14,6 +14,11 @@ from flam_env.worlds.units import clip_to_box
 from flam_train.evaluate.rollouts import infer_actions
 from flam_train.store.clips import Clips
 
+try:
+    from tqdm import tqdm
+except ImportError as error:
+    raise ImportError("steering needs tqdm: pip install 'flam-env[train]'") from error
+
 VISIBLE = 16  # smallest difference of a channel, of 255, that counts as a changed pixel
 EFFECT_PIXELS = 8  # changed pixels that make a change an effect
 EFFECT_SHARE = 0.1  # share of action changes with an effect that makes a slot steerable
@@ -39,7 +44,7 @@ def steer_slots(dream: Dream, clips: Clips, seed: int = 0) -> Iterator[Steered]:
     """
     context = dream.world.settings.context
     random = torch.Generator().manual_seed(seed)
-    for frames in clips.frames:
+    for frames in tqdm(clips.frames, desc="steering", unit=" clips", leave=False, disable=None):
         tokens = dream.encode(frames[: context + 1])[None]
         actions = infer_actions(dream, tokens).actions
         yield _steer_each_slot(dream, tokens[:, :context], clip_to_box(actions[:, -1]), random)

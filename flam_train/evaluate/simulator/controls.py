@@ -13,14 +13,10 @@ from torch import Tensor
 from flam_env.dream.dream import Dream
 from flam_env.video.frames import to_uint8
 from flam_train.engine import FitConfig
+from flam_train.evaluate.entities import import_ndimage
 from flam_train.evaluate.simulator.long_dreams import STRETCHES, LongDreams, Steps
 from flam_train.evaluate.simulator.realism import FIT, FRAMES, Told, cut_windows, told_apart
 from flam_train.evaluate.steering import EFFECT_PIXELS, VISIBLE
-
-try:
-    from scipy.ndimage import label
-except ImportError as error:
-    raise ImportError("finding things in windows needs scipy: pip install 'flam-env[eval]'") from error
 
 SAME_WITHIN, DELETED_AT_LEAST = 0.03, 0.7  # .5 +- .03, and .7
 CHUNK = 256
@@ -100,7 +96,7 @@ def without_one(window: np.ndarray, background: np.ndarray, random: np.random.Ge
     """
     half = FRAMES // 2
     differs = np.abs(window.astype(np.int16) - background).max(-1) >= VISIBLE
-    things, count = label(differs, np.ones((3, 3, 3)))
+    things, count = import_ndimage().label(differs, np.ones((3, 3, 3)))
     around = [np.bincount(things[frame].ravel(), minlength=count + 1) for frame in (half - 1, half)]
     large = np.flatnonzero(np.minimum(*around)[1:] >= EFFECT_PIXELS) + 1
     if not len(large):

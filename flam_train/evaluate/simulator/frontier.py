@@ -3,11 +3,13 @@
 One world is one point: a higher rate buys a higher PSNR, so worlds compare by both, or not at all.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from flam_train.engine.identity import require_same
 from flam_train.evaluate.report import EVALUATION, read_report
+from flam_train.evaluate.simulator.tables import cell
 
 SAME = tuple(part for part in EVALUATION if part != "world")
 """What reports must have in common to stand in one table."""
@@ -25,9 +27,20 @@ COLUMNS = (
     "mean minus sampled",
 )
 
+BESIDES = {
+    "slots": {"own": "own slot", "identity": "identity", "changed_inside": "changed inside"},
+    "velocity": {"r2": "velocity R2", "error_px": "error, px a step"},
+}
+"""Measures of a report that have a column where a report has them."""
+
+COUNTED = ("entities", "entries", "exits")
+
 
 def frontier(reports: tuple[Path, ...]) -> str:
     """A Markdown table of PSNR in dB against rate in nats, a line for each world, the cheapest first.
+
+    Beside them stands what reports have of slots, velocity, and of the stretches of long dreams, "-" in those that have
+    none.
 
     Args:
         reports: files that `flam-train evaluate` leaves, or the folders that hold them, all of one evaluation: same
@@ -45,7 +58,11 @@ def frontier(reports: tuple[Path, ...]) -> str:
     for path, report in found.items():
         _check(path, report, first)
     rows = sorted(found.items(), key=lambda named: named[1]["rate"]["nats"])
-    lines = [COLUMNS, ("---",) * len(COLUMNS), *(_cells(path, report) for path, report in rows)]
+    besides = [_besides(report) for _, report in rows]
+    titles = tuple(dict.fromkeys(title for cells in besides for title in cells))
+    lines = [(*COLUMNS, *titles), ("---",) * (len(COLUMNS) + len(titles))]
+    for (path, report), cells in zip(rows, besides, strict=True):
+        lines.append((*_cells(path, report), *(cells.get(title, "-") for title in titles)))
     facts = (
         f"{first['clips']} clips of {first['data']['source']}, context {first['context']}, {first['horizon']} steps."
     )
@@ -75,3 +92,26 @@ def _cells(path: Path, report: dict[str, Any]) -> tuple[str, ...]:
         str(rate["deciding_slots"]),
         *(f"{value:.2f}" for value in psnr),
     )
+
+
+def _besides(report: dict[str, Any]) -> dict[str, str]:
+    """Cells, by their titles, of what the other measures of a simulator say, as far as they are known."""
+    found = dict[str, str]()
+    for part, measures in BESIDES.items():
+        known = report.get(part, {})
+        found |= {title: cell(known[name]) for name, title in measures.items() if name in known}
+    if "realism" in report:
+        stretches = report["realism"]["stretches"]
+        found[f"real or dream, AUC ({_steps(stretches)})"] = ", ".join(cell(each["auc"]) for each in stretches)
+    if "life" in report:
+        stretches = report["life"]["stretches"]
+        for name in COUNTED:
+            ratios = ", ".join(cell(each["ratio"][name]) for each in stretches)
+            found[f"{name}, dreamt / real ({_steps(stretches)})"] = ratios
+    if "dream_horizon" in report:
+        found["dreams hold until step"] = cell(report["dream_horizon"]["last_step"])
+    return found
+
+
+def _steps(stretches: Sequence[dict[str, Any]]) -> str:
+    return ", ".join("{}-{}".format(*each["steps"]) for each in stretches)

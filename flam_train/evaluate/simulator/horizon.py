@@ -31,6 +31,9 @@ class StretchScores(NamedTuple):
 def horizon(stretches: Sequence[StretchScores]) -> int:
     """The last step of the last stretch that holds as do all before it, 0 if the first does not.
 
+    A card's horizon tells how long a dream may be that one wants to use, all of it: so a stretch that holds after one
+    that does not is not counted. Where no stretch fails before one that holds, this is the end of the last that holds.
+
     Raises:
         ValueError: stretches that are not in order.
     """

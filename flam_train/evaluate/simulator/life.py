@@ -10,6 +10,11 @@ import numpy as np
 
 from flam_train.evaluate.simulator.long_dreams import STRETCHES, LongDreams, Steps
 
+try:
+    from tqdm import tqdm
+except ImportError as error:
+    raise ImportError("following what lives in dreams needs tqdm: pip install 'flam-env[train]'") from error
+
 PER = 100  # steps, for entries and exits
 
 FindEntities = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -150,11 +155,12 @@ def lives(
         find: numbers the entities.
         stretches: of the dreams.
     """
-    seen: tuple[list[Sightings], list[Sightings]] = [], []
-    for videos, found in zip((dreams.real, dreams.dreamt), seen, strict=True):
-        for frames, behind in zip(videos, background, strict=True):
-            found.append(sightings(frames, find(frames[None], behind[None])[0]))
-    return compare_lives(*seen, stretches)
+    real, dreamt = list[Sightings](), list[Sightings]()
+    videos = tqdm(background, desc="following", unit=" dreams", leave=False, disable=None)
+    for *pair, behind in zip(dreams.real, dreams.dreamt, videos, strict=True):
+        for frames, seen in zip(pair, (real, dreamt), strict=True):
+            seen.append(sightings(frames, find(frames[None], behind[None])[0]))
+    return compare_lives(real, dreamt, stretches)
 
 
 def _mean(values: np.ndarray) -> float:

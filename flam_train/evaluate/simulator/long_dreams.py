@@ -11,9 +11,14 @@ from torch import Tensor
 
 from flam_env.dream.dream import Dream
 from flam_env.video.frames import to_uint8
-from flam_train.evaluate.rollouts import roll_freely
+from flam_train.evaluate.rollouts import free_frames
 from flam_train.store.store import EpisodeRecord
 from flam_train.store.training_data import TrainingData, episode_tokens
+
+try:
+    from tqdm import tqdm
+except ImportError as error:
+    raise ImportError("long dreams need tqdm: pip install 'flam-env[train]'") from error
 
 Steps = tuple[int, int]
 """The first and the last step of a stretch of a dream; step 1 is the first frame that is dreamt."""
@@ -56,13 +61,18 @@ def long_dreams(
     context, random = dream.world.settings.context, torch.Generator().manual_seed(seed)
     places = long_places(data, split, count, context + steps, seed)
     real, dreamt = [], []
-    for row in range(0, len(places), BATCH):
-        part = places[row : row + BATCH]
-        clips = [episode_tokens(data, record, context + steps, dream.tokenizer, first) for record, first in part]
-        tokens = torch.stack(clips)
-        real.append(_decode(dream, tokens[:, context - 1 :]))
-        dreamt.append(torch.cat([real[-1][:, :1], roll_freely(dream, tokens[:, :context], steps, random).cpu()], 1))
-    levels = np.array([_level(data, record) for record, _ in places])
+    with tqdm(total=len(places) * steps, desc="dreaming", unit=" steps", leave=False, disable=None) as bar:
+        for row in range(0, len(places), BATCH):
+            part = places[row : row + BATCH]
+            clips = [episode_tokens(data, record, context + steps, dream.tokenizer, first) for record, first in part]
+            tokens = torch.stack(clips)
+            real.append(_decode(dream, tokens[:, context - 1 :]))
+            frames = [real[-1][:, 0]]
+            for frame in free_frames(dream, tokens[:, :context], steps, random):
+                frames.append(frame.cpu())
+                bar.update(len(frame))
+            dreamt.append(torch.stack(frames, 1))
+    levels = np.array([level_of(data, record) for record, _ in places])
     return LongDreams(torch.cat(real).numpy(), torch.cat(dreamt).numpy(), levels)
 
 
@@ -95,6 +105,6 @@ def _decode(dream: Dream, tokens: Tensor) -> Tensor:
     return torch.stack([to_uint8(dream.tokenizer.decode(each)).cpu() for each in tokens.unbind(1)], 1)
 
 
-def _level(data: TrainingData, record: EpisodeRecord) -> int:
+def level_of(data: TrainingData, record: EpisodeRecord) -> int:
     """The level of an episode; one without gets a number of its own, below that of any level."""
     return record.level_seed if record.level_seed >= 0 else -1 - data.episodes(record.split).index(record)

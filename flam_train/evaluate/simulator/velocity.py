@@ -115,7 +115,7 @@ def velocity_scores(held: Held, seed: int = 0) -> dict[str, float]:
 
 def ridge_predictions(inputs: Tensor, targets: Tensor, others: Tensor) -> Tensor:
     """Fits inputs (P, S) -> targets (P,) by ridge regression, and tells the targets of others: (Q, S) -> (Q,)."""
-    mean, spread = inputs.mean(0), inputs.std(0).clamp(min=1e-6)
+    mean, spread = inputs.mean(0), inputs.std(0, correction=0).clamp(min=1e-6)
     x, y = (inputs - mean) / spread, targets - targets.mean()
     penalty = RIDGE * len(x) * torch.eye(x.shape[1], dtype=x.dtype)
     weight = torch.linalg.solve(x.T @ x + penalty, x.T @ y)

@@ -78,7 +78,7 @@ def small_run(monkeypatch) -> Run:
     run = Run(name="small", room=RoomConfig(agents=2), model=model, fit=hurried)
     monkeypatch.setattr(command, "FRAMES", 3000)
     monkeypatch.setattr(command, "evaluate", partial(command.evaluate, clips=16))
-    monkeypatch.setattr("flam_train.evaluate.evaluate.FEW_CLIPS", 2)
+    monkeypatch.setattr("flam_train.evaluate.video_scores.FEW_CLIPS", 2)
     monkeypatch.setattr("flam_train.evaluate.wholeness.DREAMT_STEPS", (1, 2))
     monkeypatch.setattr(command, "ROOMS", replace(ROOMS, tokenizer_fit=hurried))
     for module in (command, reading):

@@ -44,6 +44,38 @@ def test_worlds_stand_in_the_order_of_their_rate_with_the_numbers_of_their_repor
     assert lines[3] == "| middle | 13.3 | 14.3 | 3 | 28.25 | 27.00 | 22.50 | 34.75 | 6.50 | 5.75 |"
 
 
+def test_what_else_is_known_of_a_world_stands_beside_it(reports):
+    stretches = [{"steps": [1, 16], "auc": 0.5625}, {"steps": [17, 40], "auc": 0.75}]
+    lives = [{"steps": each["steps"], "ratio": dict.fromkeys(("entities", "entries"), 1.25)} for each in stretches]
+    lives[1]["ratio"]["exits"], lives[0]["ratio"]["exits"] = None, 0.5
+    change(
+        reports["dear"],
+        slots={"own": 0.9, "own_of_tiles": 0.8, "identity": 0.7, "changed_inside": None},
+        velocity={"r2": 0.8, "error_px": 0.25},
+        realism={"stretches": stretches},
+        life={"stretches": lives},
+        dream_horizon={"last_step": 16},
+    )
+    change(reports["middle"], velocity={"r2": None, "error_px": 0.5}, slots={"own": 0.5, "identity": 0.25})
+    titles, _, dear, middle, codec = (
+        line.removeprefix("| ").removesuffix(" |").split(" | ")[10:]
+        for line in frontier(tuple(reports.values())).splitlines()[2:]
+    )
+    assert dict(zip(titles, dear, strict=True)) == {
+        "own slot": "0.9",
+        "identity": "0.7",
+        "changed inside": "-",
+        "velocity R2": "0.8",
+        "error, px a step": "0.25",
+        "real or dream, AUC (1-16, 17-40)": "0.5625, 0.75",
+        "entities, dreamt / real (1-16, 17-40)": "1.25, 1.25",
+        "entries, dreamt / real (1-16, 17-40)": "1.25, 1.25",
+        "exits, dreamt / real (1-16, 17-40)": "0.5, -",
+        "dreams hold until step": "16",
+    }
+    assert middle == ["0.5", "0.25", "-", "-", "0.5", "-", "-", "-", "-", "-"] and codec == ["-"] * 10
+
+
 def test_a_folder_stands_for_its_report_and_another_file_for_its_name(reports, tmp_path):
     other = reports["dear"].rename(tmp_path / "dearest.json")
     table = frontier((reports["codec"].parent, other))

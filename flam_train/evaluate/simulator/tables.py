@@ -1,0 +1,71 @@
+"""The measures of a simulator as they stand on a card: lines of Markdown, from the parts of a report."""
+
+from collections.abc import Sequence
+from typing import Any
+
+PAIRED = {"own": "own slot", "identity": "identity (IDF1)"}
+PLAIN = {"changed_inside": "changed pixels inside the steered slot's mask", "entities": "entities in a frame"}
+
+
+def slot_lines(report: dict[str, Any]) -> list[str]:
+    """What slots hold, beside the best of fixed tilings."""
+    slots = report["slots"]
+    rows = [
+        (title, *(slots[f"{name}{part}"] for part in ("", "_of_tiles", "_above_tiles")))
+        for name, title in PAIRED.items()
+    ]
+    rows += [(title, slots[name], "", "") for name, title in PLAIN.items() if name in slots]
+    return _table(("entities in slots", "slots", "best tiling", "way from there to 1"), rows)
+
+
+def velocity_lines(report: dict[str, Any]) -> list[str]:
+    """What slots know of velocities."""
+    velocity = report["velocity"].items()
+    return _table(("velocity from slots", "value"), [(name.replace("_", " "), value) for name, value in velocity])
+
+
+def realism_lines(report: dict[str, Any]) -> list[str]:
+    """How well dreams are told from real video, and the controls."""
+    realism = report["realism"]
+    rows = [(steps_title(each), each["auc"], each["spread"]) for each in realism["stretches"]]
+    controls = {"same": "control: real or real", "deleted": "control: real, or real with one thing deleted"}
+    rows += [(title, *realism["controls"][name].values()) for name, title in controls.items()]
+    rows.append(("controls hold", realism["controls"]["hold"], ""))
+    return _table((f"real or dream ({realism['dreams']} dreams)", "AUC", "spread over networks"), rows)
+
+
+def life_lines(report: dict[str, Any]) -> list[str]:
+    """What goes on in dreams and in real video."""
+    sides = ("real", "dreamt", "ratio", "real_spread", "dreamt_spread")
+    rows = [
+        (f"{steps_title(each)}: {name}", *(each[side][name] for side in sides))
+        for each in report["life"]["stretches"]
+        for name in each["real"]
+    ]
+    title = f"life ({report['life']['dreams']} dreams)"
+    return _table((title, "real", "dreamt", "dreamt / real", "spread of real", "of dreamt"), rows)
+
+
+def horizon_lines(report: dict[str, Any]) -> list[str]:
+    """How long dreams hold."""
+    found = report["dream_horizon"]
+    rows = [("last step", found["last_step"])]
+    rows += [(f"{steps_title(each)} hold", each["holds"]) for each in found["stretches"]]
+    return _table((f"horizon ({found['dreams']} dreams)", "value"), rows)
+
+
+def steps_title(stretch: dict[str, Any]) -> str:
+    """How a stretch of a report is called: "steps 17-50"."""
+    return "steps {}-{}".format(*stretch["steps"])
+
+
+def cell(value: Any) -> str:
+    """A value of a report in a table: "-" where it is not known."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    lines = [titles, ("---",) * len(titles), *(tuple(map(cell, row)) for row in rows)]
+    return [f"| {' | '.join(line)} |" for line in lines]
