@@ -67,16 +67,18 @@ def sampled_actions(world: World, count: int, steps: int, random: torch.Generato
 @torch.inference_mode()
 def roll_freely(dream: Dream, context: Tensor, steps: int, random: torch.Generator) -> Tensor:
     """Dreams from context tokens (B, C, N) in which nobody acts -> frames uint8 (B, H, h, w, 3)."""
-    return torch.stack(list(free_frames(dream, context, steps, random)), 1)
+    return torch.stack([frame for _, frame in free_steps(dream, context, steps, random)], 1)
 
 
 @torch.inference_mode()
-def free_frames(dream: Dream, context: Tensor, steps: int, random: torch.Generator) -> Iterator[Tensor]:
-    """The frames uint8 (B, h, w, 3) of such dreams, one step after the other; `drawn_actions` says what happens."""
+def free_steps(
+    dream: Dream, context: Tensor, steps: int, random: torch.Generator
+) -> Iterator[tuple[DreamState, Tensor]]:
+    """States and frames uint8 (B, h, w, 3) of such dreams, step by step; `drawn_actions` says what happens."""
     state = dream.reset(context)
     for _ in range(steps):
         state, frame = dream.step(state, drawn_actions(dream, state, random))
-        yield frame
+        yield state, frame
 
 
 @torch.inference_mode()

@@ -76,12 +76,8 @@ def finish_world(world: World, splits: dict[str, TokenSplit], units: ActionUnits
         unseen_tokens=unseen_tokens(splits["train"], world.tokenizer.quantizer.size),
         permanence=can_rest and nothing_vanishes(watched.masks),
     )
-    road = (
-        measure_road(world.model, _some_clips(splits["val"], ROAD_CLIPS, START_FRAMES, random))
-        if actions.inferred
-        else None
-    )
-    return replace(world, units=units, starts=starts, laws=laws, heads={} if road is None else {"road": road})
+    road = measure_road(world.model, _some_clips(splits["val"], ROAD_CLIPS, START_FRAMES, random))
+    return replace(world, units=units, starts=starts, laws=laws, heads={"road": road})
 
 
 def unseen_tokens(split: TokenSplit, size: int) -> tuple[int, ...]:
