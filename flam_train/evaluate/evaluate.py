@@ -51,12 +51,12 @@ def evaluate(
         metrics: what to score: pixels, windows of dreams, the rate of latent actions; what these say of known actions
             (action_information, for data that knows the actions of one agent); of games without painted backgrounds,
             whose entities are found in the pixels, whether slots hold and follow them (slots) and know how fast they
-            move (velocity), and whether long dreams are told from real video (realism), as much goes on in them (life),
-            and up to which step both hold (horizon, which brings the two); lpips and fvd, whose weights
-            `flam-train fetch-metrics` gets; or how rooms are factorized, whose truth is known: dci, actions, exactness,
-            independence. By default pixels, dreams and rate, and for rooms also how they are factorized. Those that are
-            named are added to the report that is there, if it is of the same world, data, clips, context, horizon and
-            seed.
+            move (velocity), and whether long dreams are told from real video (realism, by networks and by the world's
+            own sign), as much goes on in them (life), and up to which step both hold (horizon, which brings the two);
+            lpips and fvd, whose weights `flam-train fetch-metrics` gets; or how rooms are factorized, whose truth is
+            known: dci, actions, exactness, independence. By default pixels, dreams and rate, and for rooms also how
+            they are factorized. Those that are named are added to the report that is there, if it is of the same world,
+            data, clips, context, horizon and seed.
         split: which levels.
         clips: how many clips, from random places.
         context: real frames that dreams start from; by default the world's own.
