@@ -8,7 +8,7 @@ from flam_env.models.protocol import WorldModel
 from flam_env.worlds.checkpoint import round_as_stored
 
 RIDGE = 1e-4  # added to the variance of each sign
-ROUNDED_UP = 1 + 2**-10  # half precision takes no more away
+SLACK = 1 + 2**-8  # of distances: half precision, and sums in another order, are not to make real video odd
 FRAMES_AT_ONCE = 256
 
 
@@ -33,11 +33,11 @@ def measure_road(model: WorldModel, clips: Tensor) -> Road:
     road.usual.copy_(signs.flatten(0, 1).mean(0))
     settled = running_means(road, signs)[:, memory:].flatten(0, 1)
     road.usual.copy_(settled.mean(0))
-    covariance = torch.cov(settled.T) + RIDGE * torch.eye(len(road.usual))
+    covariance = torch.cov(settled.T, correction=0) + RIDGE * torch.eye(len(road.usual))
     road.whitening.copy_(torch.linalg.inv(torch.linalg.cholesky(covariance)))
     round_as_stored(road)
     shares = torch.linspace(0, 1, road.config.quantiles).double()
-    road.distances.copy_(torch.quantile(road.distance(settled).double(), shares) * ROUNDED_UP)
+    road.distances.copy_(torch.quantile(road.distance(settled).double(), shares) * SLACK)
     return round_as_stored(road)
 
 

@@ -129,10 +129,12 @@ def test_what_was_measured_is_what_a_file_holds(road):
     assert (road.distances.diff() >= 0).all()
 
 
-def test_video_that_stands_still_is_on_its_road():
-    clips = ring_clips(1, 1, seed=0).expand(5, 20, -1)
+@pytest.mark.parametrize("seed", range(6))
+def test_video_that_stands_still_is_on_its_road(seed):
+    """As near as it was is near enough, however a file rounds that."""
+    clips = ring_clips(1, 1, seed).expand(5, 20, -1)
     still = measure_road(Ring(), clips)
-    means = running_means(still, real_signs(still, Ring(), clips))
+    means = running_means(still, real_signs(still, Ring(), clips[:1, :1].expand(1, 200, -1)))
     assert (still.left(means) <= 0.99).all()
 
 
@@ -153,6 +155,8 @@ def test_a_model_without_actions_and_without_doubt_has_a_road():
 
 
 def test_clips_that_are_too_short_are_said_to_be():
+    shortest = measure_road(Ring(), ring_clips(1, 10, seed=0))
+    assert all(tensor.isfinite().all() for tensor in shortest.state_dict().values())
     with pytest.raises(ValueError, match=r"expected clips of at least 10 frames to measure on, got 9; take longer"):
         measure_road(Ring(), ring_clips(3, 9, seed=0))
 
