@@ -34,13 +34,16 @@ class WorldModelLossConfig:
     """Share of the run from which on nats are those from the prior that the model learns, if it learns one; over the
     fifth of the run before that, they turn into these from those from the unit normal. A prior that charges from the
     start, while it learns, shuts the channel."""
+    free_nats: float = 0.0
+    """Nats that each slot may send in a clip at no cost. What enters is told in a few nats, once, by a slot that is
+    silent else, which no slot would learn while every nat is dear; what moves all the time is not told in so few."""
     weighting: Weighting = "even"
     """`changed`: patches whose token changes share half of the weight, the others the other half."""
 
     def __post_init__(self):
         check_fields(self)
         shares = (self.free_share, self.ramp_share, self.prior_share)
-        if self.information_price < 0 or not all(0 <= share <= 1 for share in shares):
+        if min(self.information_price, self.free_nats) < 0 or not all(0 <= share <= 1 for share in shares):
             raise ValueError(
                 f"expected information_price >= 0, free_share, ramp_share and prior_share in [0, 1], got {self}"
             )
@@ -100,8 +103,13 @@ def world_model_loss(
         nats = (1 - learned) * nats + learned * own
         loss = loss + surprise / model.config.patches
         terms["nats_to_prior"] = surprise.detach()
-    loss = loss + weight * nats.sum(-1).mean()
+    loss = loss + weight * charged(nats, config.free_nats)
     return loss, terms | diagnosis(model, tokens, prediction, DIAGNOSED_CLIPS)
+
+
+def charged(nats: Tensor, free: float) -> Tensor:
+    """Nats (B, T, K) that are charged, those of a slot beyond its free ones in a clip: a frame's mean sum over slots."""
+    return (nats.sum(1) - free).clamp(min=0).sum(-1).mean() / nats.shape[1] if free else nats.sum(-1).mean()
 
 
 def prior_weight(config: WorldModelLossConfig, share: float) -> float:
