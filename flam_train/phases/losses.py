@@ -108,7 +108,7 @@ def world_model_loss(
 
 
 def charged(nats: Tensor, free: float) -> Tensor:
-    """Nats (B, T, K) that are charged, those of a slot beyond its free ones in a clip: a frame's mean sum over slots."""
+    """What is charged of nats (B, T, K), those of a slot beyond its free ones in a clip: their sum in a mean frame."""
     return (nats.sum(1) - free).clamp(min=0).sum(-1).mean() / nats.shape[1] if free else nats.sum(-1).mean()
 
 
