@@ -1,5 +1,7 @@
 """The door between frames outside (uint8, HWC) and frames inside (float, CHW, [0, 1])."""
 
+from typing import Literal
+
 import numpy as np
 import torch
 from einops import pack, rearrange, unpack
@@ -79,8 +81,32 @@ def resize_frames(frames: np.ndarray, size: int) -> np.ndarray:
     flat, leading = pack([frames], "* h w c")
     resized = np.empty((len(flat), size, size, 3), np.uint8)
     for i, frame in enumerate(flat):  # one at a time: as floats, large frames are larger still
-        resized[i] = to_uint8(interpolate(to_float(frame)[None], (size, size), mode="area"))[0].numpy()
+        resized[i] = _resize(frame, size, size)
     return unpack(resized, leading, "* h w c")[0]
+
+
+def _resize(frame: np.ndarray, height: int, width: int) -> np.ndarray:
+    return to_uint8(interpolate(to_float(frame)[None], (height, width), mode="area"))[0].numpy()
+
+
+Fit = Literal["stretch", "crop", "pad"]
+"""How frames that are not square become square: all of it in another aspect, its middle, or all of it between bars."""
+
+
+def fit_frame(frame: np.ndarray, size: int, fit: Fit) -> np.ndarray:
+    """A frame uint8 (H, W, 3) -> uint8 (size, size, 3), resized as by `resize_frames`; the bars of "pad" are black."""
+    height, width = frame.shape[:2]
+    if fit == "stretch" or height == width:
+        return resize_frames(frame, size)
+    if fit == "crop":
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        return resize_frames(frame[top : top + side, left : left + side], size)
+    high, wide = (max(1, round(size * side / max(height, width))) for side in (height, width))
+    top, left = (size - high) // 2, (size - wide) // 2
+    padded = np.zeros((size, size, 3), np.uint8)
+    padded[top : top + high, left : left + wide] = _resize(frame, high, wide)
+    return padded
 
 
 class FrameFitter:
