@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,5 +66,5 @@ def _measured(packet: bytes, width: int) -> Iterator[bytes]:
 def _marked(packet: bytes) -> Iterator[bytes]:
     """Units that follow a mark."""
     starts = [found.end() for found in _START.finditer(packet)]
-    for start, after in zip(starts, [*(each - 3 for each in starts[1:]), len(packet)], strict=True):
-        yield packet[start:after]
+    for start, after in pairwise([*starts, len(packet) + 3]):
+        yield packet[start : after - 3]

@@ -433,7 +433,7 @@ def test_images_have_no_rate_and_leave_that_of_their_store_unknown(clips, tiny_c
     others = [recorded(tmp_path / f"{fps}.mkv", noise(8, seed=fps), fps) for fps in (20, 40)]
     with pytest.raises(ValueError, match="videos of 20 frames a second, as others have"):
         label((clips[1], *others), **settings)
-    with pytest.raises(ValueError, match="expected a video file to bring to another fps, got .*frames, whose own"):
+    with pytest.raises(ValueError, match=r"expected a video file to bring to another fps, got .*frames, whose own"):
         label(clips[1:], fps=10, **settings | {"out": tmp_path / "other"})
 
 
