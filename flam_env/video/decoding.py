@@ -16,6 +16,8 @@ OLDEST = 17
 WHOLE = 0.9  # of the frames and of the time that a file promises: with less it breaks off
 WIDEST = 8  # what says that its pixels are wider, or higher, is mistaken
 HIGH_RANGE = (16, 18)  # transfer of the colours: PQ (SMPTE 2084) and HLG (ARIB STD-B67), as phones film
+DRAWN = ("adf", "bin", "idf", "tty", "xbin")
+"""Formats of text that FFmpeg would draw."""
 TIMED = ("matroska", "mov", "flv", "asf", "ogg")
 """Formats whose header tells the time of the longest stream; elsewhere it is guessed from the size of the file."""
 
@@ -122,6 +124,8 @@ def moving_pictures(container: Any, path: Path) -> Any:
         ValueError: there is none.
     """
     av = import_av()
+    if container.format.name in DRAWN:
+        raise ValueError(f"expected a video, got {path}, which is text; leave it out")
     covers = av.stream.Disposition.attached_pic
     streams = [stream for stream in container.streams.video if not stream.disposition & covers]
     if not streams:
@@ -137,6 +141,9 @@ def _shown_width(picture: Any, stream: Any) -> int:
 
 
 def _rate(stream: Any) -> float | None:
+    """Frames a second: by count and time where the header tells both, for else it is told of the first few."""
+    if stream.frames and stream.duration and stream.time_base:
+        return stream.frames / float(stream.duration * stream.time_base)
     rate = stream.average_rate or stream.guessed_rate
     return float(rate) if rate else None
 

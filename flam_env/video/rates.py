@@ -9,7 +9,7 @@ from flam_env.video.decoding import TimedFrame
 from flam_env.warn import warn_user
 
 ALIKE = 0.1  # rates that differ by at most this share are the same: 24 and 25, 29.97 and 30
-TOLERANCE = 5e-4  # seconds; some containers round times to milliseconds
+TOLERANCE = 1.1e-3  # seconds; some containers round times to milliseconds, that of the first frame too
 
 
 def check_rate(given: Any) -> float:

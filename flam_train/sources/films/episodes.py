@@ -1,8 +1,9 @@
 """One film as episodes of a store, one for each scene, all of them or none; memory does not grow with its length."""
 
 import json
+import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,7 @@ from flam_train.sources.films.planning import Probed
 from flam_train.sources.films.stretches import Stretch, unknown_facts
 from flam_train.store.episode import Episode
 from flam_train.store.rates import SETTING
-from flam_train.store.store import EpisodeStore
+from flam_train.store.store import SPLITS, EpisodeStore
 from flam_train.store.together import Together, adding_together
 
 PIECE = 32
@@ -181,6 +182,17 @@ def read_records(root: Path) -> dict[str, FilmRecord]:
         record = parse_config(FilmRecord, parse_json(path.read_text(encoding="utf-8"), path), path)
         found[record.content] = record
     return found
+
+
+def settle(store: EpisodeStore, records: Iterable[FilmRecord]) -> None:
+    """Moves the episodes of films to the splits that their records name, if they lie elsewhere."""
+    for record in records:
+        for name in record.episodes:
+            for split in SPLITS:
+                path = store.root / split / f"{name}.h5"
+                if split != record.split and path.is_file():
+                    (store.root / record.split).mkdir(exist_ok=True)
+                    os.replace(path, store.root / record.split / path.name)
 
 
 def write_record(store: EpisodeStore, record: FilmRecord) -> None:

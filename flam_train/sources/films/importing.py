@@ -1,7 +1,7 @@
 """`flam-train import`: films of any kind become a store of episodes, each in one split; the broken ones are named."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,10 @@ from flam_env.worlds.writing import is_vacant
 from flam_train.engine.locks import folder_lock
 from flam_train.engine.processes import available_cores
 from flam_train.sources.films.cuts import DETECT, Cuts, read_cuts
-from flam_train.sources.films.episodes import FilmImport, FilmRecord, read_records
+from flam_train.sources.films.episodes import FilmImport, FilmRecord, read_records, settle, write_record
 from flam_train.sources.films.finding import find_films
 from flam_train.sources.films.known_actions import Kind
-from flam_train.sources.films.planning import Probed, kind_of, plan_import, probe_films
+from flam_train.sources.films.planning import Plan, Probed, kind_of, plan_import, probe_films
 from flam_train.sources.films.preview import preview
 from flam_train.sources.films.splits import read_splits
 from flam_train.sources.films.work import work_off
@@ -116,13 +116,17 @@ def import_(
     settings = _settings(probed, held, fps, fit, said)
     with folder_lock(out, name=IMPORTING):
         store = EpisodeStore.create(out, source=SOURCE, size=size, settings=settings)
-        plan = plan_import(probed, read_records(out), wanted, said, settings.get(KNOWN))
+        before = read_records(out)
+        settle(store, before.values())  # what a process that was killed did not move any more
+        plan = plan_import(probed, before, wanted, said, settings.get(KNOWN))
         refused |= plan.refused
         _stop_if(strict, refused)
         given: dict[str, Any] = {"store": store, "fit": fit, "cuts": said, "offset": action_offset}
         jobs = [FilmImport(probed=each, split=split, **given) for each, split in plan.wanted]
         done, failed = work_off(jobs, workers or available_cores(), strict)
         refused |= failed
+        if failed:
+            _split_again(store, plan, done)
         records = tuple(read_records(out).values())
         report = preview(store, records, plan.copies, refused) if records else ()
     if not records and fresh:
@@ -165,6 +169,16 @@ def _usual_rate(probed: Sequence[Probed]) -> float | None:
             rate = round(each.rate, 3)
             lengths[rate] = lengths.get(rate, 0) + max(1.0, each.length)
     return max(lengths, key=lambda rate: (lengths[rate], -rate)) if lengths else None
+
+
+def _split_again(store: EpisodeStore, plan: Plan, done: Sequence[FilmRecord]) -> None:
+    """Puts new films where they would lie if those that are left out had not been there."""
+    new = {record.content: record for record in done}
+    splits = plan.split(each for each, _ in plan.wanted if each.content in new)
+    for content, split in splits.items():
+        if split != new[content].split:
+            write_record(store, replace(new[content], split=split))
+    settle(store, (replace(new[content], split=split) for content, split in splits.items()))
 
 
 def _clear(store: EpisodeStore) -> None:

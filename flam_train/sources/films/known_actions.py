@@ -157,11 +157,13 @@ def _read_npy(path: Path) -> tuple[np.ndarray, list[str]]:
 def _read_csv(path: Path) -> tuple[np.ndarray, list[str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
+            rows = [row or [""] for row in csv.reader(file)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(
             f"expected a table of CSV in {path}, got something else ({error}); save it as UTF-8"
         ) from error
+    while rows and rows[-1] == [""]:
+        rows.pop()
     if not rows:
         raise ValueError(f"expected rows of actions in {path}, got none; leave it out")
     named = not all(map(_is_number, rows[0]))

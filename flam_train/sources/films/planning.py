@@ -1,6 +1,6 @@
 """What is to be imported: films looked at before they are read, copies found, and a split for each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -52,11 +52,20 @@ class Plan:
         wanted: films and the split of each.
         copies: films that are copies of others, which they are.
         refused: why films are left out, by what they are called.
+        held: split and length of the films that the store holds, by content.
+        given: the splits that a person gives, by content.
     """
 
     wanted: list[tuple[Probed, str]] = field(default_factory=list)
     copies: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    held: dict[str, tuple[str, float]] = field(default_factory=dict)
+    given: dict[str, str] = field(default_factory=dict)
+
+    def split(self, films: Iterable[Probed]) -> dict[str, str]:
+        """The split of each of some films by its content."""
+        lengths = {each.content: max(1.0, each.length) for each in films}
+        return split_films(lengths, self.held, {key: value for key, value in self.given.items() if key in lengths})
 
 
 def probe_films(films: Sequence[Film], actions: str) -> tuple[list[Probed], dict[str, str]]:
@@ -102,10 +111,9 @@ def plan_import(
     new = {
         content: each for content, each in first.items() if content not in held and each.film.origin not in plan.refused
     }
-    given = {content: splits[each.film.origin] for content, each in new.items() if each.film.origin in splits}
-    there = {content: (record.split, float(record.frames)) for content, record in held.items()}
-    chosen = split_films({content: max(1.0, each.length) for content, each in new.items()}, there, given)
-    plan.wanted = [(new[content], split) for content, split in chosen.items()]
+    plan.given = {content: splits[each.film.origin] for content, each in new.items() if each.film.origin in splits}
+    plan.held = {content: (record.split, float(record.frames)) for content, record in held.items()}
+    plan.wanted = [(new[content], split) for content, split in plan.split(new.values()).items()]
     return plan
 
 
