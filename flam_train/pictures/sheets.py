@@ -1,6 +1,7 @@
 """Pictures that a person looks at: mask overlays, contact sheets, videos."""
 
 import colorsys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +71,8 @@ def write_png(path: Path, image: np.ndarray) -> None:
     write_atomically(path, imageio.imwrite("<bytes>", image, extension=".png"))
 
 
-def write_mp4(path: Path, frames: np.ndarray, frames_per_second: int) -> None:
+def write_mp4(path: Path, frames: np.ndarray, frames_per_second: float) -> None:
     """Writes a video that browsers play (H.264), uint8 (T, H, W, 3) with even sides."""
-    content = imageio.imwrite(
-        "<bytes>", frames, extension=".mp4", plugin="pyav", codec="libx264", fps=frames_per_second
-    )
+    rate = Fraction(frames_per_second).limit_denominator(1001)
+    content = imageio.imwrite("<bytes>", frames, extension=".mp4", plugin="pyav", codec="libx264", fps=rate)
     write_atomically(path, content)

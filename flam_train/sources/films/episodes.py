@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flam_env.video.decoding import TimedFrame
-from flam_env.video.frames import Fit, fit_frame
+from flam_env.video.frames import Fit, fit_frames
 from flam_env.worlds.checkpoint import parse_config, parse_json
 from flam_env.worlds.writing import write_atomically
 from flam_train.sources.films.cuts import Cuts
@@ -125,7 +125,7 @@ class FilmImport:
 
         fps = self.store.settings.get(SETTING) if self.probed.film.timed else None
         shown = at_rate(self.probed.film, watched(), fps)
-        fitted = ((fit_frame(each.frame, self.store.size, self.fit), each.number) for each in shown)
+        fitted = ((fit_frames(each.frame, self.store.size, self.fit), each.number) for each in shown)
         with together.adding() as writer:
             while piece := list(islice(fitted, PIECE)):
                 frames, at = zip(*piece, strict=True)

@@ -19,7 +19,7 @@ from flam_train.sources.films.preview import preview
 from flam_train.sources.films.splits import read_splits
 from flam_train.sources.films.work import work_off
 from flam_train.store.episode import import_h5py
-from flam_train.store.header import read_header
+from flam_train.store.header import FIT, read_header
 from flam_train.store.rates import SETTING
 from flam_train.store.store import EpisodeStore
 
@@ -151,7 +151,7 @@ def _settings(
     probed: Sequence[Probed], held: Mapping[str, Any], fps: float | None, fit: Fit, cuts: Cuts
 ) -> dict[str, Any]:
     """All that decides what the episodes of a store contain; what it has stays unless something else is asked for."""
-    settings: dict[str, Any] = {"fit": fit, "cuts": cuts.how}
+    settings: dict[str, Any] = {FIT: fit, "cuts": cuts.how}
     rate = check_rate(fps) if fps is not None else held.get(SETTING) or _usual_rate(probed)
     if rate is not None:
         settings[SETTING] = round(rate, 3)

@@ -9,7 +9,7 @@ import pytest
 from films import film, rewrap, write_film, write_images
 
 from flam_env import read_video
-from flam_env.video.frames import fit_frame
+from flam_env.video.frames import fit_frames
 from flam_train.cli import main
 from flam_train.engine.locks import FolderInUseError, folder_lock
 from flam_train.sources.films.episodes import FilmImport
@@ -42,7 +42,7 @@ def test_films_become_episodes_with_the_frames_that_a_player_shows(films, bring)
     for record in done.records:
         (held,) = (each for each in done.store.episodes(record.split) if each.path.stem in record.episodes)
         episode = done.store.read(held)
-        shown = [fit_frame(frame, 64, "crop") for frame in read_video(record.origin)]
+        shown = [fit_frames(frame, 64, "crop") for frame in read_video(record.origin)]
         assert np.array_equal(episode.frames, np.stack(shown))
         assert episode.actions.shape == (len(shown), 0) and episode.continuous_actions is None
         assert (episode.agent, episode.level_seed, episode.terminated) == ("video", -1, False)

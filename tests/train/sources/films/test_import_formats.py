@@ -8,7 +8,7 @@ import pytest
 from films import HEIGHT, WIDTH, film, write_film, write_images
 
 from flam_env import Labeller, read_video
-from flam_env.video.frames import fit_frame
+from flam_env.video.frames import fit_frames
 from flam_train.sources.films.finding import find_films
 from flam_train.store.store import EpisodeStore
 
@@ -30,7 +30,7 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def fitted(frames: np.ndarray, fit: str = "crop") -> np.ndarray:
-    return np.stack([fit_frame(frame, 64, fit) for frame in frames])
+    return fit_frames(frames, 64, fit)
 
 
 KINDS = {
