@@ -1,7 +1,6 @@
 """Pictures that a person looks at: mask overlays, contact sheets, videos."""
 
 import colorsys
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +72,7 @@ def write_png(path: Path, image: np.ndarray) -> None:
 
 def write_mp4(path: Path, frames: np.ndarray, frames_per_second: float) -> None:
     """Writes a video that browsers play (H.264), uint8 (T, H, W, 3) with even sides."""
-    rate = Fraction(frames_per_second).limit_denominator(1001)
-    content = imageio.imwrite("<bytes>", frames, extension=".mp4", plugin="pyav", codec="libx264", fps=rate)
+    content = imageio.imwrite(
+        "<bytes>", frames, extension=".mp4", plugin="pyav", codec="libx264", fps=frames_per_second
+    )
     write_atomically(path, content)

@@ -93,7 +93,8 @@ class PackedSplit:
             "rewards": ("float32", (frames,)),
             "frames": ("uint8", (filmed, size, size, 3)),
         }
-        found |= {"continuous_actions": ("float32", (frames, numbers)) for numbers in self.continuous}
+        if self.continuous:
+            found["continuous_actions"] = "float32", (frames, *self.continuous)
         return found | {f"truth.{name}": (kind[0], (frames, *kind[1:])) for name, kind in self.truth.items()}
 
     def places(self) -> list[Place]:

@@ -78,6 +78,21 @@ def test_videos_become_episodes_with_the_labels_of_their_frames(clips, tiny_chec
         assert episode.actions.shape == (len(episode.frames), 0) and not episode.rewards.any()
 
 
+def test_whatever_can_be_imported_can_be_labelled(tiny_checkpoint, tmp_path):
+    folder, seen = tmp_path / "folder", [noise(5 + i, seed=i) for i in range(3)]
+    folder.mkdir()
+    recorded(folder / "film.mkv", seen[0], fps=10)
+    np.save(folder / "one.npy", seen[1])
+    np.savez(folder / "two.npz", frames=np.stack([seen[2], seen[2][::-1]]))
+    store = label((folder,), world=str(tiny_checkpoint), out=tmp_path / "out")
+    labeller = Labeller.from_pretrained(tiny_checkpoint)
+    found = {record.path.stem.rpartition("-")[0]: store.read(record) for record in store.episodes("train")}
+    assert set(found) == {"film", "one", "two-0", "two-1"}
+    for name, frames in (("film", seen[0]), ("one", seen[1]), ("two-1", seen[2][::-1])):
+        assert np.array_equal(found[name].frames, frames)
+        assert np.array_equal(found[name].labels.latent_actions, labeller.label(frames).latent_actions)
+
+
 def test_a_video_that_is_cut_becomes_an_episode_for_each_scene(clips, tiny_checkpoint, tmp_path):
     main(["label", str(clips[0]), "--world", str(tiny_checkpoint), "--out", str(tmp_path / "out"), "--cuts", "4,7"])
     store, frames = EpisodeStore.open(tmp_path / "out"), np.stack(list(read_video(clips[0])))

@@ -5,6 +5,7 @@ import json
 import lzma
 import tracemalloc
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
