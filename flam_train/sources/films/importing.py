@@ -1,13 +1,14 @@
 """`flam-train import`: films of any kind become a store of episodes, each in one split; the broken ones are named."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from flam_env.video.frames import Fit
 from flam_env.video.rates import check_rate
-from flam_env.worlds.writing import is_vacant
+from flam_env.worlds.writing import is_vacant, sweep
 from flam_train.engine.locks import folder_lock
 from flam_train.engine.processes import available_cores
 from flam_train.sources.films.cuts import DETECT, Cuts, read_cuts
@@ -109,36 +110,45 @@ def import_(
     probed, more = probe_films(films, actions)
     refused |= more
     _stop_if(strict, refused)
-    fresh = is_vacant(out)
-    held = {} if fresh else read_header(out)["settings"]
     if not probed:
         return Imported(refused=refused)
-    settings = _settings(probed, held, fps, fit, said)
-    with folder_lock(out, name=IMPORTING):
+    fresh = is_vacant(out)
+    settings = _settings(probed, {} if fresh else read_header(out)["settings"], fps, fit, said)
+    with _cleared_if_empty(out, fresh), folder_lock(out, name=IMPORTING):
         store = EpisodeStore.create(out, source=SOURCE, size=size, settings=settings)
         before = read_records(out)
         settle(store, before.values())  # what a process that was killed did not move any more
         plan = plan_import(probed, before, wanted, said, settings.get(KNOWN))
-        refused |= plan.refused
-        _stop_if(strict, refused)
+        _stop_if(strict, plan.refused)
         given: dict[str, Any] = {"store": store, "fit": fit, "cuts": said, "offset": action_offset}
         jobs = [FilmImport(probed=each, split=split, **given) for each, split in plan.wanted]
         done, failed = work_off(jobs, workers or available_cores(), strict)
-        refused |= failed
         if failed:
             _split_again(store, plan, done)
-        records = tuple(read_records(out).values())
-        report = preview(store, records, plan.copies, refused) if records else ()
-    if not records and fresh:
-        _clear(store)
-    return Imported(
-        store=store if records else None,
-        records=records,
-        new=len(done),
-        copies=plan.copies,
-        refused=refused,
-        report=report,
-    )
+        return _outcome(store, len(done), plan.copies, refused | plan.refused | failed)
+
+
+def _outcome(store: EpisodeStore, new: int, copies: dict[str, str], refused: dict[str, str]) -> Imported:
+    """What came of it, with a preview of all that the store holds now."""
+    records = tuple(read_records(store.root).values())
+    if not records:
+        return Imported(copies=copies, refused=refused)
+    report = preview(store, records, copies, refused)
+    return Imported(store=store, records=records, new=new, copies=copies, refused=refused, report=report)
+
+
+@contextlib.contextmanager
+def _cleared_if_empty(out: Path, fresh: bool) -> Iterator[None]:
+    """Takes a new store away again if nothing came into it."""
+    try:
+        yield
+    finally:
+        if fresh and out.is_dir() and not any(out.rglob("*.h5")):
+            sweep(out)
+            (out / "store.json").unlink(missing_ok=True)
+            for folder in (*sorted(filter(Path.is_dir, out.iterdir())), out):
+                with contextlib.suppress(OSError):  # something else lies there
+                    folder.rmdir()
 
 
 def _stop_if(strict: bool, refused: Mapping[str, str]) -> None:
@@ -179,13 +189,3 @@ def _split_again(store: EpisodeStore, plan: Plan, done: Sequence[FilmRecord]) ->
         if split != new[content].split:
             write_record(store, replace(new[content], split=split))
     settle(store, (replace(new[content], split=split) for content, split in splits.items()))
-
-
-def _clear(store: EpisodeStore) -> None:
-    """Takes away a store into which nothing came."""
-    store.sweep()
-    (store.root / "store.json").unlink()
-    for folder in sorted(filter(Path.is_dir, store.root.iterdir())):
-        folder.rmdir()
-    if not any(store.root.iterdir()):
-        store.root.rmdir()

@@ -192,6 +192,25 @@ def test_strict_ends_with_the_first_film_that_cannot_be_read(films, bring, tmp_p
     (broken / "15.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"15\.png, which cannot be read"):
         bring(broken, strict=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_splits_are_those_of_the_films_that_are_whole(films, bring, tmp_path):
+    broken = write_images(tmp_path / "broken", film(7, 60))
+    (broken / "55.png").write_bytes(b"no image")
+    mixed = episodes(bring(*films[1:4], broken).store)
+    assert mixed == episodes(bring(*films[1:4], out=tmp_path / "whole").store) and all(mixed.values())
+    for record in bring(*films[1:4], broken).records:
+        assert record.episodes[0].rpartition("-")[0] in mixed[record.split]
+
+
+def test_films_that_a_killed_process_did_not_move_are_moved(films, bring):
+    done = bring(*films[1:4])
+    record = next(record for record in done.records if record.split == "train")
+    path = done.store.root / "train" / f"{record.episodes[0]}.h5"
+    path.rename(done.store.root / "val" / path.name)
+    bring(*films[1:4])
+    assert path.is_file() and not (done.store.root / "val" / path.name).exists()
 
 
 def test_a_second_import_at_the_same_time_is_refused_by_name(films, bring, tmp_path):
