@@ -73,7 +73,7 @@ def read_file(path: Path) -> Iterator[TimedFrame]:
         ValueError: while reading: it is no video, damaged, or breaks off long before the end that it names.
         ImportError: PyAV is missing or too old.
     """
-    av, count = import_av(), 0
+    av, count, turned, matrix = import_av(), 0, None, None
     try:
         with av.open(f"file:{path}") as container:
             stream = moving_pictures(container, path)
@@ -86,7 +86,9 @@ def read_file(path: Path) -> Iterator[TimedFrame]:
                     )
                 start, end = clock.tell(picture)
                 pixels = picture.to_ndarray(format="rgb24", width=_shown_width(picture, stream))
-                yield TimedFrame(_upright(pixels, _matrix(picture), path), start, end, count)
+                if turned != (turned := picture.rotation):
+                    matrix = _matrix(picture)
+                yield TimedFrame(_upright(pixels, matrix, path), start, end, count)
                 count += 1
             if not count:
                 raise ValueError(f"expected a video, got {path}, in which there is no whole picture; copy it again")
@@ -200,7 +202,10 @@ def _promise(container: Any, stream: Any) -> _Promise:
 
 
 def _matrix(picture: Any) -> np.ndarray | None:
-    """How a player turns the picture, int32 (3, 3): pixel (x, y) goes to (x, y) times this. None for not at all."""
+    """How a player turns the picture, int32 (3, 3): pixel (x, y) goes to (x, y) times this. None for not at all.
+
+    Who asks PyAV for it keeps the picture in memory until garbage is collected, so not every picture is asked.
+    """
     found = [bytes(data) for data in picture.side_data if data.type.name == "DISPLAYMATRIX"]
     return np.frombuffer(found[0], np.int32).reshape(3, 3) if found else None
 
