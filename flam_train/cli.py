@@ -5,12 +5,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from keyword import iskeyword
 from traceback import print_exception
 
 from flam_train.engine.allocator import restart_with_huge_pages
 
 GROUPS = {
     "data": {
+        "import": "make a store of videos of your own",
         "collect": "record episodes of a Procgen game or of a room of agents",
         "pack": "make one small file of a store, which trains and scores worlds as the store does",
     },
@@ -68,7 +70,13 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"flam-train: expected a command of {list(COMMANDS)}, got {command!r}", file=sys.stderr)
         sys.exit(2)
     with _errors_in_one_line(f"flam-train {command}", traceback):
-        import_module(f"flam_train.commands.{command.replace('-', '_')}").main(rest)
+        import_module(f"flam_train.commands.{python_name(command)}").main(rest)
+
+
+def python_name(command: str) -> str:
+    """What the module and the function of a command are called."""
+    name = command.replace("-", "_")
+    return f"{name}_" if iskeyword(name) else name
 
 
 def command_list() -> str:

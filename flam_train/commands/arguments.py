@@ -52,7 +52,7 @@ def call(function: Callable[..., Result], arguments: list[str], *positional: str
     Returns:
         What the function returns.
     """
-    program, description = f"flam-train {function.__name__.replace('_', '-')}", getdoc(function)
+    program, description = f"flam-train {function.__name__.strip('_').replace('_', '-')}", getdoc(function)
     defaults: dict[str, Any] = {}
     if "fit_config" in signature(function).parameters:
         description = f"{description}\n\n{SHORTCUTS}"

@@ -24,6 +24,7 @@ from flam_train.phases.tokenizer import FILE as TOKENIZER
 from flam_train.phases.tokenizer import choose_tokenizer
 from flam_train.presets import SMALL
 from flam_train.store.clips import check_length, draw_clips
+from flam_train.store.header import FIT
 from flam_train.store.rates import learned_rate
 from flam_train.store.tokens import TokenSplit
 from flam_train.store.training_data import TrainingData, open_data, token_splits
@@ -65,7 +66,9 @@ def world_model(
     tokenizer = choose_tokenizer(store, out)
     model = replace(model, grid=tokenizer.config.grid, levels=tokenizer.config.levels)
     torch.manual_seed(fit_config.seed)
-    settings = WorldSettings(source=store.source, frames_per_second=learned_rate(store))
+    settings = WorldSettings(
+        source=store.source, frames_per_second=learned_rate(store), fit=store.settings.get(FIT, "stretch")
+    )
     world = bare_world(tokenizer, FactoredWorldModel(model), settings)
 
     def objective(network: nn.Module, tokens: Tensor, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
