@@ -17,7 +17,7 @@ from flam_env.worlds.writing import write_atomically
 from flam_train.evaluate.report import added_to, check_addition
 from flam_train.evaluate.rollouts import rollout_scores
 from flam_train.evaluate.rooms.clips import holds_rooms
-from flam_train.evaluate.rooms.factorization import check_measures, factorization_scores
+from flam_train.evaluate.rooms.factorization import check_measures, factorization_scores, measures_of
 from flam_train.evaluate.simulator.action_information import information_scores
 from flam_train.evaluate.simulator.rate import rate_scores
 from flam_train.evaluate.steering import steering_scores
@@ -56,8 +56,8 @@ def evaluate(
         metrics: what to score: pixels, long dreams, the rate of latent actions, what they say of known actions
             (action_information, for data that knows the actions of one agent), or how rooms are factorized, whose truth
             is known: dci, actions, exactness, independence. By default pixels, dreams and rate, and for rooms also how
-            they are factorized. Those that are named are added to the report that is there, if it is of the same world,
-            data, clips, context, horizon and seed.
+            they are factorized, as far as the world has slots and infers an action of each. Those that are named are
+            added to the report that is there, if it is of the same world, data, clips, context, horizon and seed.
         split: which levels.
         clips: how many clips, from random places.
         context: real frames that dreams start from; by default the world's own.
@@ -85,11 +85,13 @@ def evaluate(
     measures = [metric for metric in get_args(OfRooms) if metric in metrics or (not metrics and holds_rooms(store))]
     check_measures(store, measures)
     dream = Dream(_from_context(load_world(directory), context), device)
+    measures = _measurable(dream, measures, asked=bool(metrics))
     size = dream.tokenizer.config.image_size
     if store.size != size:
         raise ValueError(f"{data}: expected frames of {size} px, the world's size, got {store.size} px")
     warn_of_store_rate(store, dream.world.settings.frames_per_second)
-    drawn = draw_clips(store, split, clips, dream.world.settings.context + horizon, seed)
+    length, known = dream.world.settings.context + horizon, dream.model.actions.known
+    drawn = draw_clips(store, split, clips, length, seed, known=known)
     report: dict[str, Any] = {
         "world": {"tokenizer": fingerprint(dream.tokenizer), "model": fingerprint(dream.model)},
         "data": {"source": store.source, "split": split, "frames": store.frames(split), "settings": store.settings},
@@ -109,11 +111,19 @@ def evaluate(
     if "action_information" in chosen:
         report["action_information"] = information_scores(dream, store, split, seed)
     if measures:
-        length = dream.world.settings.context + horizon
         report["factorization"] = factorization_scores(dream, store, split, clips, length, measures, seed)
     report = added_to(path, report) if metrics else report
     write_atomically(path, json.dumps(report, indent=1).encode())
     return report
+
+
+def _measurable(dream: Dream, measures: list[OfRooms], *, asked: bool) -> list[OfRooms]:
+    """The measures that the world's model can have; it must have those that are asked for."""
+    can = measures_of(dream.model)
+    if asked and (lacking := [measure for measure in measures if measure not in can]):
+        kind = type(dream.model).__name__
+        raise ValueError(f"expected metrics that a {kind} can have, got {lacking}; of rooms it can have {sorted(can)}")
+    return [measure for measure in measures if measure in can]
 
 
 def _from_context(world: World, context: int | None) -> World:
