@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 from flam_env.models.protocol import Posterior
 
-DECAY = 0.99  # share of what a code was that is left after a step
+DECAY = 0.95  # share of what a code was that is left after a step
 PATIENCE = 50  # steps after which a code that nothing chose is put where something is
 RARE = 1e-3  # of the mean use, what a code counts for that was never chosen
 
@@ -64,64 +64,74 @@ class Codebook(nn.Module):
     """C codes on the unit sphere; what is quantised is put there too, and the nearest code taken (as in Genie's kin).
 
     In training every code follows the mean of what chose it, and one that nothing chose for a while is put where
-    something is. At first all are, so the book begins with what there is.
+    something is. At first all are, so the book begins with what there is. Codes are parameters, though their gradient
+    is zero: so they are averaged over training as the network is that chooses them, and the two fit each other.
 
     Args:
         codes: C.
         dim: A.
+
+    Attributes:
+        free: whether, in training, what is quantised passes as it is while codes already follow it.
     """
 
-    vectors: Tensor
+    free = False
     usage: Tensor
     unused: Tensor
 
     def __init__(self, codes: int, dim: int):
         super().__init__()
         self.radius = dim**0.5
-        self.register_buffer("vectors", normalize(torch.randn(codes, dim), dim=-1))
+        self.code_embedding = nn.Parameter(torch.randn(codes, dim))
         self.register_buffer("usage", torch.zeros(codes))  # running mean of how often it is chosen, 1 if as all others
         self.register_buffer("unused", torch.full((codes,), PATIENCE + 1.0))
 
-    def forward(self, x: Tensor) -> Codes:
-        """Anything (B, T, K, A) -> the nearest codes; always in float32."""
-        x = normalize(x.float(), dim=-1)
-        if self.training:
-            self._revive(x.detach().flatten(0, -2))
-        with torch.autocast(x.device.type, enabled=False):
-            index = (x.detach() @ self.vectors.T).argmax(-1)
-        code = self.vectors[index]
-        quantised = Codes(index, (x + (code - x).detach()) * self.radius, (x - code).square().sum(-1), len(self.usage))
-        if self.training:
-            self._follow(x.detach().flatten(0, -2), index.flatten())
-        return quantised
-
-    def look_up(self, index: Tensor) -> Tensor:
-        """Codes (...) -> their vectors as the forward model sees them, (..., A)."""
-        return self.vectors[index] * self.radius
+    @property
+    def vectors(self) -> Tensor:
+        """The codes as unit vectors, (C, A)."""
+        return normalize(self.code_embedding.detach(), dim=-1)
 
     @property
     def shares(self) -> Tensor:
         """How often each code is used, (C,), summing to 1; none is impossible."""
         return (self.usage + RARE) / (self.usage + RARE).sum()
 
+    def forward(self, x: Tensor) -> Codes:
+        """Anything (B, T, K, A) -> the nearest codes; always in float32."""
+        x = normalize(x.float(), dim=-1)
+        if self.training:
+            self._revive(x.detach().flatten(0, -2))
+        vectors = self.vectors
+        with torch.autocast(x.device.type, enabled=False):
+            chosen = (x.detach() @ vectors.T).argmax(-1)
+        code = vectors[chosen] + 0 * self.code_embedding.sum()
+        if self.training:
+            self._follow(x.detach().flatten(0, -2), chosen.flatten())
+        passed = x if self.training and self.free else x + (code - x).detach()
+        return Codes(chosen, passed * self.radius, (x - code).square().sum(-1), len(vectors))
+
+    def look_up(self, codes: Tensor) -> Tensor:
+        """Codes (...) -> their vectors as the forward model sees them, (..., A)."""
+        return self.vectors[codes] * self.radius
+
     @torch.no_grad()
     def _revive(self, x: Tensor) -> None:
         """Puts codes that nothing chose for a while onto vectors (M, A) drawn from those of this step."""
         drawn = x[torch.randint(len(x), self.unused.shape, device=x.device)]
         dead = self.unused > PATIENCE
-        self.vectors.copy_(torch.where(dead[:, None], drawn, self.vectors))
+        self.code_embedding.copy_(torch.where(dead[:, None], drawn, self.code_embedding))
         self.unused.masked_fill_(dead, 0)
 
     @torch.no_grad()
-    def _follow(self, x: Tensor, index: Tensor) -> None:
+    def _follow(self, x: Tensor, chosen: Tensor) -> None:
         """Moves the codes to the running means of the vectors (M, A) that chose them, int64 (M,)."""
-        chosen = torch.zeros_like(self.usage).index_add_(0, index, torch.ones_like(x[:, 0]))
         per_code = len(self.usage) / len(x)
-        summed = torch.zeros_like(self.vectors).index_add_(0, index, x) * per_code
-        kept = (DECAY * self.usage)[:, None] * self.vectors + (1 - DECAY) * summed
-        self.vectors.copy_(torch.where((chosen > 0)[:, None], normalize(kept, dim=-1), self.vectors))
-        self.usage.lerp_(chosen * per_code, 1 - DECAY)
-        self.unused.copy_(torch.where(chosen > 0, 0.0, self.unused + 1))
+        counts = torch.zeros_like(self.usage).index_add_(0, chosen, torch.ones_like(x[:, 0])) * per_code
+        sums = torch.zeros_like(self.code_embedding).index_add_(0, chosen, x) * per_code
+        means = normalize((DECAY * self.usage)[:, None] * self.vectors + (1 - DECAY) * sums, dim=-1)
+        self.code_embedding.copy_(torch.where((counts > 0)[:, None], means, self.code_embedding))
+        self.usage.lerp_(counts, 1 - DECAY)
+        self.unused.copy_(torch.where(counts > 0, 0.0, self.unused + 1))
 
 
 def codes_in_use(shares: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ What differs from its authors' version, and why:
 - The action is added to the cells, as in the paper and in jafar; jasmine puts it before them.
 - There are 256 codes where the paper has 8 in its largest model, for scenes of many agents: |A|^n where n agents have
   |A| actions each (paper, C.1), 256 for four of four.
+- Actions pass as they are for the first tenth of the training, as FLAM's are free at first; then they are codes.
 - Codes are running means, and those that nothing chooses begin anew: books of codes learned by gradients collapsed in
   many hands. Jafar and jasmine begin them anew too.
 - The frames before count through a causal window, for the inverse model as for the forward model, and the action of a
@@ -49,13 +50,15 @@ class GenieLossConfig:
     commitment: float = 0.25
     """Weight of the squared distance of actions from their codes, both on the unit sphere, against the mean error of a
     patch."""
+    free_share: float = 0.1
+    """First share of the run in which actions pass as they are, against collapse, as FLAM's are free at first."""
     weighting: Weighting = "even"
     """As in `WorldModelLossConfig`."""
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.commitment < 0:
-            raise ValueError(f"expected commitment of 0 or more, got {self.commitment}")
+        if self.commitment < 0 or not 0 <= self.free_share <= 1:
+            raise ValueError(f"expected commitment of 0 or more and free_share in [0, 1], got {self}")
 
 
 @WORLD_MODELS.register(GenieConfig)
@@ -92,9 +95,19 @@ class Genie(SceneModel):
 
 
 def genie_loss(
-    model: Genie, tokens: Tensor, prediction: Prediction, config: GenieLossConfig
+    network: nn.Module, tokens: Tensor, config: GenieLossConfig, share: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Prediction error as FLAM's, plus the weighted mean distance of actions from their codes."""
+    """Prediction error as FLAM's, plus the weighted mean distance of actions from their codes.
+
+    Args:
+        network: a Genie, perhaps compiled.
+        tokens: clips (B, T, N).
+        config: the objective.
+        share: of the run that is over.
+    """
+    model = bare(network)
+    model.codebook.free = share < config.free_share
+    prediction = network(tokens)
     error = prediction_loss(model, tokens, prediction, config.weighting)
     distance = prediction.posterior.distance.mean()
     terms = {"prediction": error, "distance": distance, "codes_in_use": codes_in_use(model.codebook.shares)}
@@ -130,7 +143,7 @@ def genie(
     """
 
     def objective(network: nn.Module, tokens: Tensor, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
-        return genie_loss(bare(network), tokens, network(tokens), loss)
+        return genie_loss(network, tokens, loss, progress.share)
 
     return learn(
         lambda tokenizer: Genie(fitted(model, tokenizer)), objective, loss, data, out, fit_config, evaluate_every

@@ -56,7 +56,7 @@ class PlaySlotConfig(SlotDynamicsConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class PlaySlotLossConfig(WorldModelLossConfig):
-    """FLAM's objective, of which the price is that of vectors, and what the authors add."""
+    """FLAM's objective and what the authors add. Of codes there is no price; they are `free` for the same share."""
 
     slot_weight: float = 1.0
     """Weight of the error of slots, in units of their variance, against the mean error of a patch."""
@@ -123,6 +123,8 @@ def playslot_loss(
     model: PlaySlot, tokens: Tensor, config: PlaySlotLossConfig, share: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The errors of frames and slots, and what actions cost: distance from their codes, or nats at FLAM's price."""
+    if model.codebook is not None:
+        model.codebook.free = share < config.free_share
     prediction, following = model.predict(tokens)
     error, of_slots = prediction_loss(model, tokens, prediction, config.weighting), slot_error(prediction, following)
     terms = {"prediction": error.detach(), "slot_error": of_slots.detach()}

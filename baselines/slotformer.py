@@ -78,6 +78,14 @@ class SlotFormer(SlotDynamics):
         return None, actions, actions
 
 
+def slotformer_loss(model: SlotFormer, tokens: Tensor, config: SlotLossConfig) -> tuple[Tensor, dict[str, Tensor]]:
+    """The errors of frames and of slots, of clips (B, T, N)."""
+    prediction, following = model.predict(tokens)
+    error, of_slots = prediction_loss(model, tokens, prediction, config.weighting), slot_error(prediction, following)
+    terms = {"prediction": error.detach(), "slot_error": of_slots.detach()}
+    return error + config.slot_weight * of_slots, terms | diagnosis(model, tokens, prediction, DIAGNOSED_CLIPS)
+
+
 def slotformer(
     data: Path,
     *,
@@ -109,15 +117,7 @@ def slotformer(
     """
 
     def objective(network: nn.Module, tokens: Tensor, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
-        prediction, following = bare(network).predict(tokens)
-        error, of_slots = (
-            prediction_loss(bare(network), tokens, prediction, loss.weighting),
-            slot_error(prediction, following),
-        )
-        terms = {"prediction": error.detach(), "slot_error": of_slots.detach()}
-        return error + loss.slot_weight * of_slots, terms | diagnosis(
-            bare(network), tokens, prediction, DIAGNOSED_CLIPS
-        )
+        return slotformer_loss(bare(network), tokens, loss)
 
     build, savi = on_slots(SlotFormer, model, data, out, slots, fit_config, evaluate_every)
     return learn(build, objective, loss, data, out, fit_config, evaluate_every, slots=fingerprint(savi))
