@@ -30,7 +30,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
 def begin(tmp_path_factory: pytest.TempPathFactory):
     """Makes a directory of a run that has a tokenizer, always the same, and nothing else."""
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(2)  # with these weights, light and dark have tokens of their own
         config = TokenizerConfig(image_size=GRID * PATCH, patch_size=PATCH, width=12, blocks=1, levels=LEVELS)
         tokenizer = round_as_stored(Tokenizer(config))
 

@@ -16,8 +16,8 @@ from flam_train.store.store import EpisodeStore
 
 Network = TypeVar("Network", bound=nn.Module)
 GRID, LEVELS, DOT = 2, (3, 3), 8
-SIZES = {"grid": GRID, "group": 1, "levels": LEVELS, "dim": 16, "heads": 2, "window": 3, "cell_context": False}
-FIT = FitConfig(steps=100, batch_size=16, learning_rate=1e-2, muon=2.0, decay_share=0.5, ema=0.9, precision="fp32")
+SIZES = {"grid": GRID, "group": 1, "levels": LEVELS, "dim": 32, "heads": 2, "window": 3, "cell_context": False}
+FIT = FitConfig(steps=100, batch_size=48, learning_rate=1e-2, muon=2.0, decay_share=0.5, ema=0.9, precision="fp32")
 FRAMES = 4
 PATCH = 8
 EPISODES = {"train": (3, 21), "val": (2, 36), "test": (2, 37)}  # number and frames
@@ -53,7 +53,8 @@ def learned(model: Network, loss: Loss, clips: Batch, out: Path, steps: int) -> 
         rows = torch.randint(len(some), (count,), generator=generator)
         return {name: part[rows] for name, part in clips.items()} if isinstance(clips, dict) else clips[rows]
 
-    model.load_state_dict(fit(model, loss, draw, replace(FIT, steps=steps), out).ema)
+    batch_size = min(FIT.batch_size, len(clips["tokens"] if isinstance(clips, dict) else clips))
+    model.load_state_dict(fit(model, loss, draw, replace(FIT, steps=steps, batch_size=batch_size), out).ema)
     return model.eval()
 
 

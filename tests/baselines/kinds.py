@@ -63,10 +63,10 @@ def make_savi() -> Savi:
 
 KINDS = {
     "adaworld": Kind(lambda: AdaWorld(AdaWorldConfig(**SCENE)), _adaworld, 120),
-    "genie": Kind(lambda: Genie(GenieConfig(**SCENE, codes=16)), _genie, 260),
-    "world-model": Kind(lambda: ActionWorldModel(ActionWorldModelConfig(**SCENE, choices=3)), _world_model, 240),
-    "playslot": Kind(lambda: PlaySlot(PlaySlotConfig(**SLOTS, layers=1, latent_dim=5, codes=8)), _playslot, 160),
-    "slotformer": Kind(lambda: SlotFormer(SlotFormerConfig(**SLOTS, layers=1)), _slotformer, 120),
+    "genie": Kind(lambda: Genie(GenieConfig(**SCENE, codes=16)), _genie, 200),
+    "world-model": Kind(lambda: ActionWorldModel(ActionWorldModelConfig(**SCENE, choices=3)), _world_model, 120),
+    "playslot": Kind(lambda: PlaySlot(PlaySlotConfig(**SLOTS, layers=1, latent_dim=5, codes=8)), _playslot, 150),
+    "slotformer": Kind(lambda: SlotFormer(SlotFormerConfig(**SLOTS, layers=1)), _slotformer, 100),
 }
 SLOTTED = ("playslot", "slotformer")
 INFER = ("adaworld", "genie", "playslot")

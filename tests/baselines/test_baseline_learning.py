@@ -29,21 +29,21 @@ def eight() -> torch.Tensor:
 @pytest.fixture(scope="module")
 def slots_of_eight(eight, tmp_path_factory) -> Savi:
     torch.manual_seed(0)
-    return learned(make_savi(), savi_loss, eight, tmp_path_factory.mktemp("eight"), 200)
+    return learned(make_savi(), savi_loss, eight, tmp_path_factory.mktemp("eight"), 150)
 
 
 @pytest.fixture(scope="module")
 def slots_of_dots(tmp_path_factory) -> Savi:
     torch.manual_seed(0)
     both = torch.cat([played_dots(128, 0)[0], drifting_dots(64, 0)])
-    return learned(make_savi(), savi_loss, both, tmp_path_factory.mktemp("dots"), 300)
+    return learned(make_savi(), savi_loss, both, tmp_path_factory.mktemp("dots"), 180)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_memorises_eight_clips(kind, eight, slots_of_eight, tmp_path):
     known = torch.arange(FRAMES).expand(8, -1) % 3
     clips = clips_of(kind, eight, known)
-    model = learned(begun(kind, slots_of_eight), KINDS[kind].loss, clips, tmp_path, 150)
+    model = learned(begun(kind, slots_of_eight), KINDS[kind].loss, clips, tmp_path, 120)
     with torch.no_grad():
         guesses = model.next_tokens(model(eight, known=known if kind == "world-model" else None).output)
     right = (guesses == eight[:, 1:]).double().mean().item()
