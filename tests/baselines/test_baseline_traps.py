@@ -20,6 +20,7 @@ from baselines.train import KINDS as TRAINED
 from baselines.train import preset_arguments
 from flam_env.models.protocol import WorldModel
 from flam_train.engine import Progress
+from flam_train.evaluate.rooms.factorization import measures_of
 from flam_train.presets import PRESETS, SMALL
 
 
@@ -221,6 +222,12 @@ def test_what_is_default_is_the_preset_small():
     for learn, model in zip(TRAINED.values(), (*defaults, SaviConfig()), strict=True):
         assert asdict(preset_arguments(learn, "small")["model"]) == asdict(model)
     assert preset_arguments(TRAINED["adaworld"], "small")["loss"] == SMALL.loss != CHEAP
+
+
+def test_each_is_measured_in_rooms_by_what_it_has(kind, model):
+    scene, slots = {"exactness"}, {"exactness", "dci"}
+    wanted = {"playslot": slots | {"actions", "independence"}, "slotformer": slots}
+    assert measures_of(model) == wanted.get(kind, scene)
 
 
 def test_slots_are_reconstructed_from_slots_alone():

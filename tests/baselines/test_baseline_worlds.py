@@ -11,6 +11,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from dots import FIT, filmed
 from kinds import INFER, KINDS, SLOTS, SLOTTED
 from safetensors.torch import load_file
@@ -85,6 +86,22 @@ def test_it_dreams_the_same_twice(checkpoint):
             state, frame = dream.step(state, action)
         shown.append(frame)
     assert (shown[0] == shown[1]).all()
+
+
+@pytest.mark.parametrize("kind", ["playslot"], indirect=True)
+def test_where_nothing_vanishes_slots_rest_in_codes_as_in_vectors(checkpoint, monkeypatch):
+    world = load_world(checkpoint)
+    dream = Dream(replace(world, laws=replace(world.laws, permanence=True)))
+    state = dream.reset(world.starts.tokens[:2, :2])
+    gone = torch.tensor([[True, False, False], [False, False, False]])
+    answers = iter([gone, gone & False])
+    monkeypatch.setattr("flam_env.dream.dream.vanished", lambda before, after: next(answers))
+    after, _ = dream.step(state, world.starts.actions[:2, 1])
+    assert (after.refused == gone).all()
+    actions = world.starts.actions[:2, 1].clone()
+    actions[0, 0] = dream.model.rest(state.frame)[0, 0, 0]  # the others act as they would
+    rested = dream.without_laws().step(state, actions)[0]
+    torch.testing.assert_close(rested.slots, after.slots)
 
 
 def test_it_is_scored_by_the_command_that_scores_flam(kind, checkpoint, store, tmp_path):
