@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from flam_env.models.factored import FactoredWorldModel
 from flam_env.models.protocol import Prediction, WorldModel
+from flam_env.models.quantize import FSQ
+from flam_env.models.target import Target
 from flam_env.validation import check_fields
 
 Weighting = Literal["even", "changed"]
@@ -40,25 +41,29 @@ def reconstruction_loss(frames: Tensor, reconstructions: Tensor) -> Tensor:
     return (frames - reconstructions.float()).square().mean()
 
 
-def prediction_loss(model: FactoredWorldModel, tokens: Tensor, prediction: Prediction, weighting: Weighting) -> Tensor:
-    """First term of equation 6: mean over B, T - 1 and N of the loss of one patch.
-
-    For target="code" the squared error of the code, averaged over its channels; for target="token" the cross-entropy
-    of the token in nats; for target="level" the sum over channels of the cross-entropy of the level.
-    """
+def prediction_loss(model: WorldModel, tokens: Tensor, prediction: Prediction, weighting: Weighting) -> Tensor:
+    """First term of equation 6: mean over B, T - 1 and N of the `token_error` of the model's `config.target`."""
     after = tokens[:, 1:].long()
-    if model.config.target == "code":
-        error = (prediction.output - model.quantizer.codes(after)).square().mean(-1)
-    elif model.config.target == "token":
-        error = _nats(prediction.output, after)
-    else:
-        error = _nats(prediction.output, model.quantizer.steps(after)).sum(-1)
+    error = token_error(model.config.target, model.quantizer, prediction.output, after)
     if weighting == "even":
         return error.mean()
     changed = (after != tokens[:, :-1]).float()
     still = 1 - changed
     halves = [(error * part).sum() / part.sum().clamp(min=1) for part in (changed, still)]
     return (halves[0] + halves[1]) / 2
+
+
+def token_error(target: Target, quantizer: FSQ, output: Tensor, tokens: Tensor) -> Tensor:
+    """How wrong what a network says (..., N, ...) of tokens (..., N) is, of each patch (..., N).
+
+    For target="code" the squared error of the code, averaged over its channels; for target="token" the cross-entropy
+    of the token in nats; for target="level" the sum over channels of the cross-entropy of the level.
+    """
+    if target == "code":
+        return (output - quantizer.codes(tokens)).square().mean(-1)
+    if target == "token":
+        return _nats(output, tokens)
+    return _nats(output, quantizer.steps(tokens)).sum(-1)
 
 
 def _nats(logits: Tensor, classes: Tensor) -> Tensor:
@@ -73,12 +78,12 @@ def information_weight(config: WorldModelLossConfig, patches: int, share: float)
 
 
 def world_model_loss(
-    model: FactoredWorldModel, tokens: Tensor, prediction: Prediction, config: WorldModelLossConfig, share: float
+    model: WorldModel, tokens: Tensor, prediction: Prediction, config: WorldModelLossConfig, share: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Equation 6: prediction error plus beta times the KL, summed over slots and dimensions, averaged over B and T."""
     error = prediction_loss(model, tokens, prediction, config.weighting)
     nats = prediction.posterior.nats.sum(-1).mean()
-    loss = error + information_weight(config, model.config.patches, share) * nats
+    loss = error + information_weight(config, model.patches, share) * nats
     return loss, {"prediction": error.detach()} | diagnosis(model, tokens, prediction, DIAGNOSED_CLIPS)
 
 
