@@ -121,7 +121,7 @@ def charged(nats: Tensor, free: float) -> Tensor:
 
 
 def prior_weight(config: WorldModelLossConfig, share: float) -> float:
-    """How much of a nat is one from the learned prior: none until `prior_share` less a fifth of the run, then ever more.
+    """How much of a nat is one from the learned prior: none at first, ever more for a fifth of the run, then most.
 
     Not all in the end: what a state foretells costs nothing in nats from the learned prior, however far it lies from
     zero, and actions would drift away.
