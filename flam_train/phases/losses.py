@@ -13,7 +13,8 @@ from flam_env.models.quantize import FSQ
 from flam_env.models.target import Target
 from flam_env.validation import check_fields
 
-Weighting = Literal["even", "changed"]
+Weighting = Literal["even", "changed", "surprise"]
+USUAL = 4.0  # nats of a patch, at which one more nat of it weighs twice as much under "surprise"
 OWN = 0.9  # share of a nat that is one from the learned prior in the end; the rest keeps actions from drifting away
 DIAGNOSED_CLIPS = 4  # accuracy is logged from the first clips of a batch; an argmax over all logits would cost time
 
@@ -40,7 +41,8 @@ class WorldModelLossConfig:
     """Nats that each slot may send in a clip at no cost. What enters is told in a few nats, once, by a slot that is
     silent else, which no slot would learn while every nat is dear; what moves all the time is not told in so few."""
     weighting: Weighting = "even"
-    """`changed`: patches whose token changes share half of the weight, the others the other half."""
+    """`changed`: patches whose token changes share half of the weight, the others the other half. `surprise`: the worse
+    a patch is foretold, the more a nat of it weighs, so that what is rare and sudden is worth being told."""
 
     def __post_init__(self):
         check_fields(self)
@@ -64,6 +66,8 @@ def prediction_loss(model: WorldModel, tokens: Tensor, prediction: Prediction, w
     error = token_error(model.config.target, model.quantizer, prediction.output, after)
     if weighting == "even":
         return error.mean()
+    if weighting == "surprise":
+        return (error + error.square() / (2 * USUAL)).mean()
     changed = (after != tokens[:, :-1]).float()
     still = 1 - changed
     halves = [(error * part).sum() / part.sum().clamp(min=1) for part in (changed, still)]
