@@ -39,8 +39,8 @@ def preview(
     """
     from flam_train.pictures.sheets import contact_sheet, write_png
 
-    chosen = [records[i] for i in np.unique(np.linspace(0, len(records) - 1, FILMS).round().astype(int))]
-    rows = {f"{record.split}: {Path(record.origin).name}": _shown(store, record) for record in chosen}
+    chosen = np.unique(np.linspace(0, len(records) - 1, FILMS).round().astype(int)).tolist()
+    rows = {f"{i + 1}. {records[i].split}: {Path(records[i].origin).name}": _shown(store, records[i]) for i in chosen}
     write_png(store.root / SHEET, contact_sheet(rows, scale=max(1, 128 // store.size)))
     lines = (*_counts(store, records), *_advice(store, records), *_left_out(records, copies, refused))
     write_atomically(store.root / REPORT, "".join(f"{line}\n" for line in lines).encode())
