@@ -37,7 +37,9 @@ def _integers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     )
 
 
-def call(function: Callable[..., Result], arguments: list[str], *positional: str, **annotations: Any) -> Result:
+def call(
+    function: Callable[..., Result], arguments: list[str], *positional: str, program: str = "", **annotations: Any
+) -> Result:
     """Calls a function with what the command line says.
 
     A function with a parameter `fit_config` takes `--preset NAME`, which sets the defaults of the rest, and `--minutes
@@ -47,12 +49,14 @@ def call(function: Callable[..., Result], arguments: list[str], *positional: str
         function: its docstring is the help.
         arguments: words of the command line after the command.
         *positional: parameters that are given without their name.
+        program: the command, where it is not what the function is called.
         **annotations: of parameters that tyro is to read otherwise.
 
     Returns:
         What the function returns.
     """
-    program, description = f"flam-train {function.__name__.strip('_').replace('_', '-')}", getdoc(function)
+    program = f"flam-train {program or function.__name__.strip('_').replace('_', '-')}"
+    description = getdoc(function)
     defaults: dict[str, Any] = {}
     if "fit_config" in signature(function).parameters:
         description = f"{description}\n\n{SHORTCUTS}"
