@@ -113,7 +113,7 @@ def write_log(
 
 
 def arc(t: int) -> tuple[float, ...]:
-    """Where a car is after t steps of a metre, on a circle to the left of 0.05 radians a step that begins northwards."""
+    """Where a car is after t steps of a metre on a circle to the left, 0.05 radians each, the first northwards."""
     heading, radius = math.pi / 2 + 0.05 * t, 1 / 0.05
     x, y = 1e5 + radius * (math.sin(heading) - 1), 4e6 - radius * math.cos(heading)
     return x, y, 600.0, math.cos(heading / 2), 0.0, 0.0, math.sin(heading / 2)

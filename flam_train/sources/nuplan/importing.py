@@ -1,6 +1,6 @@
 """`flam-train import nuplan`: what a camera saw in logs of nuPlan becomes a store, each log in one split."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,11 @@ from flam_train.sources.nuplan.log_film import LogFilm
 from flam_train.sources.nuplan.scenarios import import_scenario_query, scenario_spans
 from flam_train.sources.nuplan.sensor_root import SensorRoot
 from flam_train.store.episode import import_h5py
+
+try:
+    from tqdm import tqdm
+except ImportError as error:
+    raise ImportError("importing needs tqdm: pip install 'flam-env[train]'") from error
 
 SOURCE, GAPS = "nuplan", "gaps"
 DATABASE = ".db"
@@ -92,12 +97,12 @@ def _find_logs(paths: Iterable[Path], film: LogFilm) -> tuple[list[LogFilm], dic
 
 
 def _with_scenarios(
-    films: Iterable[LogFilm], refused: dict[str, str], types: tuple[str, ...]
+    films: Sequence[LogFilm], refused: Mapping[str, str], types: Sequence[str]
 ) -> tuple[list[LogFilm], dict[str, str]]:
-    """Films of what of them lies in scenarios of some types, and those that have none beside others left out."""
+    """Films of what of these lies in scenarios of some types, and why others are left out, those of before too."""
     import_scenario_query()
     found, refused = list[LogFilm](), dict(refused)
-    for film in films:
+    for film in tqdm(films, desc="scenarios", unit=" logs", disable=None, leave=False):
         try:
             found.append(replace(film, spans=scenario_spans(film.log, types)))
         except ValueError as error:

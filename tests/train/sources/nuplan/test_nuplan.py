@@ -1,7 +1,6 @@
 """`flam-train import nuplan`: what a camera saw becomes a store, in order, cut at gaps, with how the car moved."""
 
 import shutil
-import sqlite3
 from pathlib import Path
 
 import numpy as np

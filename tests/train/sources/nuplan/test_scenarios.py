@@ -61,7 +61,7 @@ def test_scenarios_become_a_store_that_says_so(tmp_path, bring, devkit):
 def test_a_damaged_log_is_refused_whoever_reads_it(tmp_path, devkit):
     log = write_log(tmp_path, 1, 4)
     log.path.write_bytes(b"no database" * 99)
-    with pytest.raises(ValueError, match="expected the database of a log of nuPlan, got .*not a database"):
+    with pytest.raises(ValueError, match=r"expected the database of a log of nuPlan, got .*not a database"):
         scenario_spans(log.path, ["changing_lane"])
     log.path.unlink()
     with pytest.raises(ValueError, match="which is no file"):
