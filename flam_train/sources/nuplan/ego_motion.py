@@ -16,16 +16,16 @@ def ego_motion(poses: np.ndarray, cuts: tuple[int, ...]) -> np.ndarray:
     Returns:
         `NAMES`; NaN where nobody knows, as in the last row.
     """
-    places, turns = poses[:, :3], _unit(poses[:, 3:])
-    here, there = turns[:-1] * (1, -1, -1, -1), turns[1:]  # the conjugate turns the map's frame into the car's
-    way = np.concatenate([np.zeros((len(here), 1)), np.diff(places, axis=0)], axis=1)
-    moved = _times(_times(here, way), turns[:-1])
-    motion = np.full((len(poses), len(NAMES)), np.nan)
-    motion[:-1, :2] = moved[:, 1:3]
-    motion[:-1, 2] = _yaw(_times(here, there))
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers that no car has become unknown
+        places, turns = poses[:, :3], _unit(poses[:, 3:])
+        back = turns[:-1] * (1, -1, -1, -1)  # the conjugate turns the map's frame into the car's
+        way = np.concatenate([np.zeros((len(back), 1)), np.diff(places, axis=0)], axis=1)
+        motion = np.full((len(poses), len(NAMES)), np.nan, np.float32)
+        motion[:-1, :2] = _times(_times(back, way), turns[:-1])[:, 1:3]
+        motion[:-1, 2] = _yaw(_times(back, turns[1:]))
     motion[[cut - 1 for cut in cuts]] = np.nan
     motion[~np.isfinite(motion).all(1)] = np.nan
-    return motion.astype(np.float32)
+    return motion
 
 
 def _unit(quaternions: np.ndarray) -> np.ndarray:

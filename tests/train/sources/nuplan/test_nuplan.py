@@ -1,5 +1,6 @@
 """`flam-train import nuplan`: what a camera saw becomes a store, in order, cut at gaps, with how the car moved."""
 
+import pickle
 import shutil
 from pathlib import Path
 
@@ -123,11 +124,11 @@ def test_on_a_slope_the_car_goes_forward_not_less(tmp_path, bring):
 
 def test_what_nobody_knows_of_the_way_is_unknown(tmp_path, bring):
     poses = [list(arc(t)) for t in range(12)]
-    poses[3][0], poses[6][3:] = None, (0, 0, 0, 0)
-    log = write_log(tmp_path, 1, 12, missing=(9,), poses=poses)
+    poses[3][0], poses[6][3:], poses[11][1:3] = None, (0, 0, 0, 0), (np.inf, 1e300)
+    log = write_log(tmp_path, 1, 12, missing=(8,), poses=poses)
     log.change("UPDATE image SET ego_pose_token = x'00' WHERE filename_jpg = ?", log.names()[1])
     unknown = np.concatenate([np.isnan(each.continuous_actions).any(1) for each in episodes(bring(log), log)])
-    assert np.flatnonzero(unknown).tolist() == [0, 1, 2, 3, 5, 6, 8, 10]
+    assert np.flatnonzero(unknown).tolist() == [0, 1, 2, 3, 5, 6, 7, 9, 10]
 
 
 # --- split, resumed, locked -------------------------------------------------------------------------------------
@@ -185,6 +186,14 @@ def test_two_at_a_time_are_refused_and_other_settings_too(tmp_path, bring):
     for options in ({"camera": "CAM_B0"}, {"size": 128}, {"fit": "crop"}):
         with pytest.raises(ValueError, match="use another folder, or the same settings to resume"):
             bring(log, **options)
+
+
+def test_a_log_travels_to_a_worker_process(tmp_path):
+    log = write_log(tmp_path, 1, 3)
+    film = LogFilm(log.path, SensorRoot(log.root), "CAM_F0", 64)
+    assert film.length() == 3
+    frames, others = ([each.frame for each in one.read()] for one in (film, pickle.loads(pickle.dumps(film))))
+    assert np.array_equal(frames, others)
 
 
 def test_databases_are_read_only(tmp_path, bring):
