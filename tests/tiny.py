@@ -1,7 +1,11 @@
 """A world with random weights, in which no two sizes are equal."""
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 
+from flam_env.heads.road import Road, RoadConfig
 from flam_env.models.factored import FactoredWorldModel, WorldModelConfig
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
 from flam_env.worlds.checkpoint import round_as_stored
@@ -26,13 +30,18 @@ SETTINGS = WorldSettings(source="random weights", context=2, horizon=13, frames_
 
 
 @torch.no_grad()
-def random_world() -> World:
-    """A world in which things move: random weights, with heads large enough to overcome the pull to stand still."""
+def random_world(**options: Any) -> World:
+    """A world in which things move: random weights, with heads large enough to overcome the pull to stand still.
+
+    Options are those of the model that do not change its sizes.
+    """
     generator_state = torch.get_rng_state()
     torch.manual_seed(0)
-    tokenizer, model = Tokenizer(TOKENIZER).eval(), FactoredWorldModel(MODEL).eval()
+    tokenizer, model = Tokenizer(TOKENIZER).eval(), FactoredWorldModel(replace(MODEL, **options)).eval()
     model.aggregator.head.weight.normal_(std=1.5)
     model.inverse_dynamics.mean.weight.normal_(std=1.5)
+    if model.learned_prior is not None:
+        model.learned_prior.head.weight.normal_(std=0.5)
     round_as_stored(tokenizer), round_as_stored(model)
     clips = _random_clips(STARTS, CLIP_FRAMES)
     latent_actions, more = _infer(model, clips), _infer(model, _random_clips(BANK, 2))[:, 0]
@@ -40,6 +49,17 @@ def random_world() -> World:
     units = _units(latent_actions)
     convert = UnitConversion(units).from_model
     return World(tokenizer, model, SETTINGS, units, Starts(clips, convert(latent_actions), convert(more)))
+
+
+def random_road() -> Road:
+    """A road for such a world, on which some of its dreams stay and others do not."""
+    generator = torch.Generator().manual_seed(3)
+    road = Road(RoadConfig(vocabulary=Tokenizer(TOKENIZER).quantizer.size, quantiles=101, memory=4))
+    road.rarity.copy_(4 + torch.randn(len(road.rarity), generator=generator))
+    road.usual.copy_(torch.tensor([0.0, -1.5, 4.0]))
+    road.whitening.copy_(torch.tensor([[1.5, 0, 0], [-0.5, 2.0, 0], [0.25, 0.5, 3.0]]))
+    road.distances.copy_(torch.linspace(0.25, 4.0, 101))
+    return round_as_stored(road).eval()
 
 
 def _random_clips(count: int, frames: int) -> torch.Tensor:

@@ -7,12 +7,13 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from flam_env.heads.road import Road
 from flam_env.models.protocol import History, Observed
 from flam_env.video.frames import check_frames, to_float, to_uint8
 from flam_env.worlds.laws import Laws, NearestSeen, vanished
@@ -27,11 +28,13 @@ class DreamState(NamedTuple):
     """All that the future depends on, for a batch of dreams.
 
     frame: what the model made of the current frame, T = 1; refused: (B, K) bool, the slots whose last action was
-    refused (`flam_env.worlds.laws`).
+    refused (`flam_env.worlds.laws`); signs: (B, 3), running means of the signs that a dream has left the road
+    (`flam_env.heads.road`), (B, 0) in a world that knows none.
     """
 
     frame: Observed
     refused: Tensor
+    signs: Tensor
 
     @property
     def tokens(self) -> Tensor:
@@ -71,6 +74,7 @@ class Dream:
         self.tokenizer = _on_device(world.tokenizer, self.device)
         self.model = _on_device(world.model, self.device)
         self.heads = {name: _on_device(head, self.device) for name, head in world.heads.items()}
+        self.road = cast(Road | None, self.heads.get("road"))
         self.units = UnitConversion(world.units).to(self.device)
         unseen = world.laws.unseen_tokens
         self._shown = NearestSeen(unseen, world.tokenizer.quantizer).to(self.device) if unseen else None
@@ -92,7 +96,8 @@ class Dream:
     @torch.inference_mode()
     def reset(self, context: Tensor) -> DreamState:
         """Starts dreams from tokens (B, C, N) of C >= 1 real frames each."""
-        return self._observe(context.to(self.device), None)
+        usual = torch.empty(0, device=self.device) if self.road is None else self.road.usual
+        return self._observe(context.to(self.device), None, usual.expand(len(context), -1))
 
     @torch.inference_mode()
     def step(self, state: DreamState, actions: Tensor) -> tuple[DreamState, Tensor]:
@@ -110,8 +115,18 @@ class Dream:
 
     def _advance(self, state: DreamState, actions: Tensor) -> DreamState:
         """Takes actions (B, K, A) in the model's own units."""
-        tokens = self.model.next_tokens(self.model.step(state.frame, actions[:, None]))
-        return self._observe(tokens if self._shown is None else self._shown(tokens), state.frame.history)
+        output = self.model.step(state.frame, actions[:, None])
+        tokens = self.model.next_tokens(output)
+        tokens, signs = tokens if self._shown is None else self._shown(tokens), state.signs
+        if self.road is not None:
+            step = self.road.signs(self.model.doubt(output)[:, 0], state.tokens, tokens[:, 0])
+            signs = self.road.follow(signs, step)
+        return self._observe(tokens, state.frame.history, signs)
+
+    @torch.inference_mode()
+    def off_road(self, state: DreamState) -> Tensor | None:
+        """How far dreams are off the road, 0 to 1 (B,), see `flam_env.heads.road`; None in a world that cannot tell."""
+        return None if self.road is None else self.road.left(state.signs)
 
     def _keep_all(self, state: DreamState, actions: Tensor, after: DreamState) -> DreamState:
         """The state after, in which slots rest that would vanish; in which all rest, where some would vanish still."""
@@ -122,14 +137,15 @@ class Dream:
                 break
             before = take_rows(state, rows)
             refused = after.refused[rows] | gone[rows] | everyone
-            rest = torch.where(refused[..., None], self.model.rest(before.frame)[:, 0], actions[rows])
+            rests = refused if actions.ndim == 2 else refused[..., None]  # codes have no axis of their own
+            rest = torch.where(rests, self.model.rest(before.frame)[:, 0], actions[rows])
             after = replace_rows(after, rows, self._advance(before, rest)._replace(refused=refused))
         return after
 
-    def _observe(self, tokens: Tensor, history: History | None) -> DreamState:
+    def _observe(self, tokens: Tensor, history: History | None, signs: Tensor) -> DreamState:
         newest = self.model.observe(tokens, history).at(slice(-1, None))
         refused = torch.zeros(newest.slots.shape[0], newest.slots.shape[2], dtype=torch.bool, device=self.device)
-        return DreamState(newest, refused)
+        return DreamState(newest, refused, signs)
 
 
 def pixel_masks(masks: Tensor, image_size: int) -> Tensor:

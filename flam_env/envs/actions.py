@@ -6,12 +6,15 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete, MultiDiscrete, Space
+from torch import Tensor
 
+from flam_env.dream.dream import Dream
 from flam_env.models.action_spaces import ContinuousActions
-from flam_env.worlds.units import BOUND, UnitConversion, clip_to_box
+from flam_env.models.protocol import ActionPrior, Observed
+from flam_env.worlds.units import BOUND, clip_to_box
 from flam_env.worlds.world import World
 
-Source = Literal["bank", "prior"]
+Source = Literal["prior", "bank"]
 
 
 def slot_count(world: World) -> int:
@@ -64,28 +67,47 @@ def read_actions(actions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return actions.clip(-2 * BOUND, 2 * BOUND).astype(np.float32)
 
 
-def sample_actions(world: World, generators: Sequence[np.random.Generator], source: Source = "bank") -> np.ndarray:
+def sample_actions(
+    dream: Dream, generators: Sequence[np.random.Generator], source: Source | None = None, frame: Observed | None = None
+) -> np.ndarray:
     """Draws one latent action for every generator: (len(generators), K, A) float32 inside the box, or codes int64.
 
     Args:
-        world: whose actions.
+        dream: of the world whose actions they are.
         generators: each draws its own action, so that every environment of a batch keeps its own random stream.
-        source: "bank" draws the actions of all slots in one real transition of the training videos; "prior" draws
-            from the prior of no knowledge, each slot on its own: standard normal, or every code alike.
+        source: "prior" draws each slot on its own: as the world's learned prior has it in the current frame, or where
+            the world learned none from the prior of no knowledge, standard normal or every code alike; "bank" draws
+            the actions of all slots in one real transition of the training videos. By default the learned prior, or
+            the bank of a world without one.
+        frame: what the dreams show now, T = 1, a row for each generator; needed where a prior was learned.
 
     Raises:
         ValueError: another source, or the bank of the world is empty.
     """
+    source = own_source(dream.world) if source is None else source
     if source == "bank":
-        bank = world.starts.bank
+        bank = dream.world.starts.bank
         if not len(bank):
             raise ValueError("expected a world with a bank of real actions, got an empty one; draw from source='prior'")
         drawn = bank[[int(generator.integers(len(bank))) for generator in generators]]
     elif source == "prior":
-        actions = world.model.actions
-        prior = actions.prior()
-        noise = [generator.standard_normal((1, actions.slots, prior.noise), np.float32) for generator in generators]
-        drawn = UnitConversion(world.units).from_model(prior.draw(torch.from_numpy(np.stack(noise)))[:, 0])
+        drawn = _draw_from_prior(dream, generators, frame)
     else:
         raise ValueError(f"expected source to be one of {get_args(Source)}, got {source!r}")
-    return clip_to_box(drawn).numpy().reshape(len(generators), *(latent_action_space(world).shape or ()))
+    return clip_to_box(drawn).cpu().numpy().reshape(len(generators), *(latent_action_space(dream.world).shape or ()))
+
+
+def own_source(world: World) -> Source:
+    """Where a world itself draws latent actions from."""
+    return "prior" if world.model.learns_prior else "bank"
+
+
+@torch.inference_mode()
+def _draw_from_prior(dream: Dream, generators: Sequence[np.random.Generator], frame: Observed | None) -> Tensor:
+    actions = dream.model.actions
+    prior: ActionPrior = actions.prior()
+    if dream.model.learns_prior:
+        assert frame is not None, "a learned prior depends on the frame"
+        prior = dream.model.prior(frame)
+    noise = [generator.standard_normal((1, actions.slots, prior.noise), np.float32) for generator in generators]
+    return dream.units.from_model(prior.draw(torch.from_numpy(np.stack(noise)).to(dream.device)))[:, 0]

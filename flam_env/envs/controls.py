@@ -14,37 +14,45 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from gymnasium.vector import VectorEnv
 from torch import Tensor
 
-from flam_env.dream.dream import Dream
+from flam_env.dream.dream import Dream, take_rows
 from flam_env.envs.actions import (
     Source,
     latent_action_space,
+    own_source,
     read_actions,
     sample_actions,
     slot_action_space,
     slot_count,
 )
+from flam_env.models.protocol import Observed
 from flam_env.validation import check_integer
 from flam_env.worlds.units import BOUND
 from flam_env.worlds.world import World
 
-Others = Literal["replay", "prior", "data", "zero"]
+Others = Literal["prior", "data", "replay", "zero"]
 _DRAWN_FROM: dict[Others, Source] = {"prior": "prior", "data": "bank"}
+_DRAWS: dict[Source, Others] = {"prior": "prior", "bank": "data"}
 
 
 class Scene(NamedTuple):
     """What a control sees of B episodes before a step.
 
-    dream: the world on its device; slots: float32 (B, K, S) there; clips: int (B,), the bundled start of each episode
-    or -1; steps: int (B,), taken in each; active: bool (B,), False where the coming step only begins the next episode;
-    generators: the random stream of each.
+    dream: the world on its device; frame: what its model made of the current frames there, T = 1; clips: int (B,), the
+    bundled start of each episode or -1; steps: int (B,), taken in each; active: bool (B,), False where the coming step
+    only begins the next episode; generators: the random stream of each.
     """
 
     dream: Dream
-    slots: Tensor
+    frame: Observed
     clips: np.ndarray
     steps: np.ndarray
     active: np.ndarray
     generators: Sequence[np.random.Generator]
+
+    @property
+    def slots(self) -> Tensor:
+        """Slots of the current frames, float32 (B, K, S) on the dream's device."""
+        return self.frame.slots[:, 0]
 
 
 class Move(NamedTuple):
@@ -114,12 +122,12 @@ def read(actions: Any, space: Space, batch: tuple[int, ...] = ()) -> np.ndarray:
     return given
 
 
-def other_actions(others: Others, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+def other_actions(others: Others | None, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     """What moves the slots that nobody steers.
 
     Args:
-        others: "replay" for the start clip's own inferred actions while they last, and then zero; "prior" for actions
-            drawn from the prior of the world; "data" for actions drawn from the bank of real ones; "zero" for rest.
+        others: "prior" for actions drawn from the prior of the world; "data" for actions drawn from the bank of real
+            ones; "replay" for the start clip's own inferred actions while they last, and then zero; "zero" for rest.
         scene: B episodes; where one is not active, its slots rest.
 
     Returns:
@@ -128,8 +136,8 @@ def other_actions(others: Others, scene: Scene) -> tuple[np.ndarray, np.ndarray]
     Raises:
         ValueError: another way, or a world whose actions are not continuous.
     """
-    check_others(others)
     world = scene.dream.world
+    others = chosen_others(others, world)
     actions = np.zeros((len(scene.steps), *check_continuous(world).shape), np.float32)
     sources = np.full(len(actions), "zero", object)
     rows = np.flatnonzero(scene.active)
@@ -140,17 +148,21 @@ def other_actions(others: Others, scene: Scene) -> tuple[np.ndarray, np.ndarray]
         actions[rows] = world.starts.actions.numpy()[scene.clips[rows], at[rows]].clip(-BOUND, BOUND)
         sources[rows] = "replay"
     elif others != "zero" and len(rows):
-        actions[rows] = sample_actions(world, [scene.generators[row] for row in rows], _DRAWN_FROM[others])
+        frame = take_rows(scene.frame._replace(history=()), torch.from_numpy(rows).to(scene.dream.device))
+        generators = [scene.generators[row] for row in rows]
+        actions[rows] = sample_actions(scene.dream, generators, _DRAWN_FROM[others], frame)
         sources[rows] = others
     return actions, sources
 
 
-def check_others(others: Others) -> Others:
-    """What was given, if it is a way to move the slots that nobody steers.
+def chosen_others(others: Others | None, world: World) -> Others:
+    """What moves the slots that nobody steers: by default what the world itself draws from, prior or bank.
 
     Raises:
-        ValueError: it is none.
+        ValueError: there is no such way.
     """
+    if others is None:
+        return _DRAWS[own_source(world)]
     if others not in get_args(Others):
         raise ValueError(f"expected others to be one of {get_args(Others)}, got {others!r}")
     return others
@@ -163,10 +175,10 @@ class SlotControl:
         ValueError: no such slot or way, or a world whose actions are not continuous.
     """
 
-    def __init__(self, world: World, slot: int, others: Others = "replay"):
+    def __init__(self, world: World, slot: int, others: Others | None = None):
         check_continuous(world)
         self.slot = check_integer(slot, "slot", 0, slot_count(world) - 1)
-        self.others = check_others(others)
+        self.others = chosen_others(others, world)
         self.action_space = slot_action_space(world)
 
     def __call__(self, actions: np.ndarray, scene: Scene) -> Move:
@@ -181,7 +193,7 @@ class RealActionControl:
         ValueError: a world without an action decoder or whose actions are not continuous, no such slots or way.
     """
 
-    def __init__(self, world: World, others: Others = "replay", slots: Sequence[int] | None = None):
+    def __init__(self, world: World, others: Others | None = None, slots: Sequence[int] | None = None):
         check_continuous(world)
         if world.encoder is None or world.decoder is None:
             raise ValueError(
@@ -189,7 +201,7 @@ class RealActionControl:
                 "`flam-train decoder`, or steer latent actions with SteerSlot"
             )
         self.slots = _check_slots([world.controlled_slot] if slots is None else slots, world)
-        self.others = check_others(others)
+        self.others = chosen_others(others, world)
         self.known = world.encoder.known.cpu().numpy()
         self.action_space = Discrete(world.encoder.config.actions)
 

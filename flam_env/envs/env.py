@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 
 from flam_env.dream.dream import Dream
-from flam_env.envs.actions import Source, sample_actions
+from flam_env.envs.actions import Source
 from flam_env.envs.controls import Others, Scene, other_actions, read
 from flam_env.envs.episodes import Episodes, find_live_world
 from flam_env.envs.judge import FunctionJudge, RewardFunction, TerminationFunction
@@ -26,7 +26,9 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
     an episode, and only from the seed of `reset`.
 
     Every info holds `start`, the index of the bundled start of this episode or -1, `clipped`, and `refused`:
-    whether a slot rested because its action would have made vanish what it holds, in a world where nothing does.
+    whether a slot rested because its action would have made vanish what it holds, in a world where nothing does. Where
+    the world can tell, `off_road` says how unlike real video the last steps look: the share of real video, 0 to 1, that
+    looks more usual; a dream that stays above .99 has left the road, and what it shows is worth little.
 
     Args:
         checkpoint: name of a bundled world ("bigfish") or the directory of one's own.
@@ -141,20 +143,27 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
         """The slots of the current frame, float32 (K, S)."""
         return self._episodes.slot_values()[0]
 
-    def sample_latent_action(self, source: Source = "bank") -> np.ndarray:
+    def sample_latent_action(self, source: Source | None = None) -> np.ndarray:
         """Draws a latent action float32 (K, A) as real videos have it; `action_space.sample()` is wilder.
 
         Args:
-            source: "bank" for the actions of one real transition, "prior" for the prior of the latent actions.
-        """
-        return sample_actions(self.world, [self.np_random], source)[0]
+            source: "prior" for the prior of the latent actions, in a world that learned one as likely as they are in
+                the current state; "bank" for the actions of one real transition. By default the learned prior, or the
+                bank of a world without one.
 
-    def other_actions(self, others: Others) -> tuple[np.ndarray, str]:
+        Raises:
+            ValueError: another source, or the bank of the world is empty.
+            gymnasium.error.ResetNeeded: there was no reset yet, in a world with a learned prior.
+        """
+        return self._episodes.sample_actions([self.np_random], source)[0]
+
+    def other_actions(self, others: Others | None = None) -> tuple[np.ndarray, str]:
         """What moves the slots that nobody steers: latent actions float32 (K, A), and what they are.
 
         Args:
-            others: "replay" for `replay_actions` while they last, and then zero; "prior" and "data" for actions drawn
-                as by `sample_latent_action`; "zero" for rest.
+            others: "prior" and "data" for actions drawn as by `sample_latent_action` from prior and bank, one of which
+                is the default there and here; "replay" for `replay_actions` while they last, and then zero; "zero" for
+                rest.
 
         Raises:
             ValueError: another way.
@@ -166,7 +175,8 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
     def _info(self) -> dict[str, Any]:
         episodes = self._episodes
         flags = {"clipped": bool(episodes.clipped[0]), "refused": bool(episodes.refused[0])}
-        return {"start": int(episodes.start_index[0])} | flags
+        signs = {} if (left := episodes.off_road) is None else {"off_road": float(left[0])}
+        return {"start": int(episodes.start_index[0])} | flags | signs
 
 
 def check_render_mode(render_mode: str | None) -> None:

@@ -9,7 +9,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box
 
 from flam_env.dream.dream import Dream, pixel_masks, replace_rows
-from flam_env.envs.actions import latent_action_space
+from flam_env.envs.actions import Source, latent_action_space, sample_actions
 from flam_env.envs.controls import Scene
 from flam_env.envs.judge import Judge, Moment
 from flam_env.envs.starts import Start, choose_start
@@ -113,7 +113,18 @@ class Episodes:
         """
         self.expect_begun()
         active = np.ones(self.count, bool) if active is None else active
-        return Scene(self.dream, self._state.slots, self.start_index, self.steps, active, generators)
+        return Scene(self.dream, self._state.frame, self.start_index, self.steps, active, generators)
+
+    def sample_actions(self, generators: Sequence[np.random.Generator], source: Source | None) -> np.ndarray:
+        """Latent actions of every row, (B, K, A) inside the box, or codes; see `flam_env.envs.actions`.
+
+        Raises:
+            ValueError: another source, or the bank of the world is empty.
+            ResetNeeded: an episode has not begun, in a world that learned what is likely in a state.
+        """
+        if self.world.model.learns_prior:
+            self.expect_begun()
+        return sample_actions(self.dream, generators, source, self._state.frame)
 
     def expect_begun(self) -> None:
         """Raises ResetNeeded unless all episodes have begun."""
@@ -126,6 +137,12 @@ class Episodes:
         if not self.world.laws.permanence:
             return np.zeros(self.count, bool)
         return self._state.refused.any(-1).cpu().numpy()
+
+    @property
+    def off_road(self) -> np.ndarray | None:
+        """How far each dream is off the road, float32 (B,) in [0, 1]; None in a world that cannot tell."""
+        left = self.dream.off_road(self._state)
+        return None if left is None else left.cpu().numpy()
 
     def slot_values(self) -> np.ndarray:
         """The slots of the current frames, float32 (B, K, S).

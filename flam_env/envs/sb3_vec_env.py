@@ -38,7 +38,7 @@ class FlamSB3VecEnv(VecEnv):
         slot: the only slot that the agent steers, with actions (A,); default: all of them, with actions (K, A).
         real_actions: whether the agent takes the actions of the real game, Discrete(C), as for `RealActions`.
         slots: what takes real actions in place of the controlled slot.
-        others: what moves the slots that the agent does not, as for `SteerSlot`; default: "replay".
+        others: what moves the slots that the agent does not, as for `SteerSlot`.
         choices: how many typical latent actions of each slot the agent chooses from, as for `DiscreteLatentActions`;
             default: none, its actions are vectors.
         **arguments: world, device, horizon, render_mode, reward_fn, termination_fn.
@@ -62,11 +62,10 @@ class FlamSB3VecEnv(VecEnv):
         _check_together(slot=slot, real_actions=real_actions or None, slots=slots, others=others, choices=choices)
         self.envs = FlamVectorEnv(num_envs, checkpoint, autoreset_mode=AutoresetMode.SAME_STEP, **arguments)
         self.controlled: VectorEnv = self.envs
-        moving_the_rest: Others = "replay" if others is None else others
         if slot is not None:
-            self.controlled = SteerSlot(self.controlled, slot, moving_the_rest)
+            self.controlled = SteerSlot(self.controlled, slot, others)
         if real_actions:
-            self.controlled = RealActions(self.controlled, moving_the_rest, slots)
+            self.controlled = RealActions(self.controlled, others, slots)
         if choices is not None:
             self.controlled = DiscreteLatentActions(self.controlled, choices)
         self.render_mode = self.envs.render_mode

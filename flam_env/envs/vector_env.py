@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from flam_env.dream.dream import Dream
-from flam_env.envs.actions import Source, sample_actions
+from flam_env.envs.actions import Source
 from flam_env.envs.controls import Others, Scene, other_actions, read
 from flam_env.envs.env import check_render_mode
 from flam_env.envs.episodes import Episodes, find_live_world
@@ -167,11 +167,11 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """
         return self._episodes.slot_masks()
 
-    def sample_latent_action(self, source: Source = "bank") -> np.ndarray:
+    def sample_latent_action(self, source: Source | None = None) -> np.ndarray:
         """Draws latent actions float32 (B, K, A), each from its own environment's random stream; see FlamEnv."""
-        return sample_actions(self.world, self._generators, source)
+        return self._episodes.sample_actions(self._generators, source)
 
-    def other_actions(self, others: Others) -> tuple[np.ndarray, list[str]]:
+    def other_actions(self, others: Others | None = None) -> tuple[np.ndarray, list[str]]:
         """What moves the slots that nobody steers, float32 (B, K, A), and what it is in each row; see FlamEnv.
 
         Where the coming step only begins the next episode, it is rest, and nothing is drawn.
@@ -214,6 +214,8 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def _infos(self) -> dict[str, Any]:
         everywhere, episodes = np.ones(self.num_envs, bool), self._episodes
         values = {"start": episodes.start_index.copy(), "clipped": episodes.clipped.copy(), "refused": episodes.refused}
+        if (left := episodes.off_road) is not None:
+            values["off_road"] = left
         return values | {f"_{name}": everywhere.copy() for name in values}
 
     def _final_infos(self, ended: np.ndarray) -> dict[str, Any]:

@@ -41,13 +41,13 @@ class SteerSlot(_Steering):
     Args:
         env: a FLAM vector environment with latent actions.
         slot: the slot to steer, in [0, K).
-        others: what moves the others: "replay", "prior", "data" or "zero".
+        others: what moves the others: "prior", "data", "replay" or "zero".
 
     Raises:
         ValueError: no such slot or way, or another kind of environment.
     """
 
-    def __init__(self, env: VectorEnv, slot: int, others: Others = "replay"):
+    def __init__(self, env: VectorEnv, slot: int, others: Others | None = None):
         control = SlotControl(find_world(env, FlamVectorEnv), slot, others)
         super().__init__(env, control)
         self.slot, self.others = control.slot, control.others
@@ -67,7 +67,7 @@ class RealActions(_Steering):
         ValueError: the world has no action decoder, no such way or slots, or another kind of environment.
     """
 
-    def __init__(self, env: VectorEnv, others: Others = "replay", slots: Sequence[int] | None = None):
+    def __init__(self, env: VectorEnv, others: Others | None = None, slots: Sequence[int] | None = None):
         control = RealActionControl(find_world(env, FlamVectorEnv), others, slots)
         super().__init__(env, control)
         self.slots, self.others = control.slots, control.others

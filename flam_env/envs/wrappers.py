@@ -35,21 +35,21 @@ class SteerSlot(_Steering, RecordConstructorArgs):
     """Gives the agent one slot; something else moves the others.
 
     The action is a float vector (A,) in [-3, 3]. `info["others"]` names what moved the other slots in the step that
-    led here: "replay", "prior", "data" or "zero".
+    led here: "prior", "data", "replay" or "zero".
 
     Args:
         env: a FLAM environment with latent actions.
         slot: the slot to steer, in [0, K).
-        others: "replay": they take the start clip's own inferred actions, and rest at zero once these are used up
-            (the clips of a world are about as long as its horizon) or where the start was given as frames;
-            "prior": they take actions drawn from the prior of the world, each slot on its own; "data": they take
-            actions drawn from the bank of real ones; "zero": they rest.
+        others: "prior": they take actions drawn from the prior of the world, each slot on its own; "data": they take
+            actions drawn from the bank of real ones; "replay": they take the start clip's own inferred actions, and
+            rest at zero once these are used up (the clips of a world are about as long as its horizon) or where the
+            start was given as frames; "zero": they rest. Default: the prior that the world learned, else the bank.
 
     Raises:
         ValueError: no such slot or way, or another kind of environment.
     """
 
-    def __init__(self, env: gym.Env, slot: int, others: Others = "replay"):
+    def __init__(self, env: gym.Env, slot: int, others: Others | None = None):
         RecordConstructorArgs.__init__(self, slot=slot, others=others)
         control = SlotControl(find_world(env, FlamEnv), slot, others)
         _Steering.__init__(self, env, control)
@@ -72,7 +72,7 @@ class RealActions(_Steering, RecordConstructorArgs):
         ValueError: the world has no action decoder, no such way or slots, or another kind of environment.
     """
 
-    def __init__(self, env: gym.Env, others: Others = "replay", slots: Sequence[int] | None = None):
+    def __init__(self, env: gym.Env, others: Others | None = None, slots: Sequence[int] | None = None):
         RecordConstructorArgs.__init__(self, others=others, slots=slots)
         control = RealActionControl(find_world(env, FlamEnv), others, slots)
         _Steering.__init__(self, env, control)

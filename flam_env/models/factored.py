@@ -1,7 +1,7 @@
 """The Factored Latent Action Model: factorizer, dynamics and aggregator, joined (paper 4.2, Figure 3b)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from einops import rearrange
@@ -12,11 +12,13 @@ from flam_env.models.aggregator import Aggregator
 from flam_env.models.cells import CellFeatures
 from flam_env.models.dynamics import ForwardDynamics, InverseDynamics, LatentActions
 from flam_env.models.factorizer import Factorizer
-from flam_env.models.protocol import WORLD_MODELS, History, Observed, WorldModel
+from flam_env.models.motion import Motion
+from flam_env.models.prior import LearnedPrior
+from flam_env.models.protocol import WORLD_MODELS, ActionPrior, History, Observed, WorldModel
 from flam_env.models.quantize import FSQ, check_levels
 from flam_env.models.recurrent_factorizer import RecurrentFactorizer
-from flam_env.models.target import Target, likeliest, predicted, target_size
-from flam_env.validation import check_fields
+from flam_env.models.target import Target, entropy, likeliest, predicted, target_size
+from flam_env.validation import check_fields, check_integer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,9 @@ class WorldModelConfig:
     Raises:
         ValueError: a field of another type, a size below 1, or one that does not fit the others.
     """
+
+    BEFORE: ClassVar[dict[str, Any]] = {"motion": (), "prior_components": None}
+    """What fields mean that older files lack."""
 
     grid: int = 16
     """Patches along one side of a frame."""
@@ -69,9 +74,15 @@ class WorldModelConfig:
     difference: bool = False
     """Whether the inverse dynamics starts from how a slot changes rather than from its next value: that nothing changes
     is then the same action wherever it happens."""
+    motion: tuple[int, ...] = ()
+    """How many frames back slots also see the 3 x 3 cells around each cell, e.g. (1, 2, 4, 7) (not in the paper). The
+    aggregator does not: where it did, it moved things by itself, and slots held them no more."""
     recurrence: bool = False
     """Whether the slots of a frame start from those of the frame before, as in SAVi, in place of temporal attention
     (the paper's ablation "w/o factorizer temporal attention")."""
+    prior_components: int | None = None
+    """Gaussians in the learned prior of each slot's latent action (not in the paper). Without a learned prior latent
+    actions are charged by the unit normal, as in the paper, and drawn from a bank of inferred ones."""
     coupled: bool = False
     """Whether each action is inferred from all slots of both frames, and each slot predicted from all actions (the
     paper's ablation "Global-Coupled FLAM")."""
@@ -81,6 +92,10 @@ class WorldModelConfig:
         check_levels(self.levels)
         if self.window < 2:
             raise ValueError(f"expected a temporal window of at least 2 frames, got window={self.window}")
+        if self.prior_components is not None:
+            check_integer(self.prior_components, "prior_components", 1)
+        if any(lag < 1 for lag in self.motion):
+            raise ValueError(f"expected motion to be how many frames back, at least 1 each, got {self.motion}")
         if not self.sharpness > 0:
             raise ValueError(f"expected sharpness above 0, got {self.sharpness}")
         if self.dim % (2 * self.heads):  # rotary positions turn pairs of channels of a head
@@ -120,10 +135,14 @@ class FactoredWorldModel(WorldModel):
         self.features = CellFeatures(
             self.quantizer, grid=config.grid, group=config.group, dim=config.dim, context=config.cell_context
         )
+        self.motion = Motion(config.cell_grid, config.dim, config.motion) if config.motion else None
         self.factorizer = _factorizer(config, **sizes)
         latent = {"latent_dim": config.latent_dim, "layers": config.layers}
         self.inverse_dynamics = InverseDynamics(**latent, **sizes, coupled=config.coupled, difference=config.difference)
         self.forward_dynamics = ForwardDynamics(**latent, **sizes, coupled=config.coupled)
+        self.learned_prior = None
+        if config.prior_components:
+            self.learned_prior = LearnedPrior(**sizes, components=config.prior_components, latent_dim=config.latent_dim)
         self.aggregator = Aggregator(layers=config.layers, outputs=outputs, **sizes)
 
     def observe(self, tokens: Tensor, history: History | None = None) -> Observed:
@@ -131,12 +150,18 @@ class FactoredWorldModel(WorldModel):
         features = rearrange(
             self.features(rearrange(tokens, "b t n -> (b t) n")), "(b t) n d -> b t n d", b=len(tokens)
         )
-        slots = self.factorizer(features, history)
-        return Observed(tokens, slots.values, slots.masks, features, slots.history)
+        past, seen = history or self.empty_history(len(tokens), tokens.device), features
+        recent: History = ()
+        if self.motion is not None:
+            seen, moved = self.motion(features, past[-1])
+            past, recent = past[:-1], (moved,)
+        slots = self.factorizer(seen, past)
+        return Observed(tokens, slots.values, slots.masks, features, (*slots.history, *recent))
 
     def empty_history(self, batch: int, device: torch.device) -> History:
         """The history before the first frame."""
-        return self.factorizer.empty_history(batch, device)
+        recent = () if self.motion is None else (self.motion.empty_history(batch, device),)
+        return (*self.factorizer.empty_history(batch, device), *recent)
 
     def infer(self, observed: Observed) -> LatentActions:
         """Posterior of the latent actions (B, T - 1, K, A) between T frames (equation 4)."""
@@ -158,9 +183,22 @@ class FactoredWorldModel(WorldModel):
         numbers = rearrange(self.features.to_patches(numbers), "(b t) n o -> b t n o", b=len(observed.tokens))
         return predicted(self.config.target, self.quantizer, numbers, observed.tokens)
 
+    @property
+    def learns_prior(self) -> bool:
+        """Whether latent actions are drawn from a prior that was learned."""
+        return self.learned_prior is not None
+
+    def prior(self, observed: Observed) -> ActionPrior:
+        """How likely latent actions are in these frames: as learned, else as in the unit normal."""
+        return self.actions.prior() if self.learned_prior is None else self.learned_prior(observed.slots)
+
     def next_tokens(self, output: Tensor) -> Tensor:
         """The most likely tokens (B, T, N) of what `step` returns."""
         return likeliest(self.config.target, self.quantizer, output)
+
+    def doubt(self, output: Tensor) -> Tensor:
+        """How undecided what `step` returns is: mean entropy of a patch in nats (B, T); 0 for codes."""
+        return entropy(self.config.target, output)
 
 
 def _factorizer(config: WorldModelConfig, **sizes: int) -> Factorizer | RecurrentFactorizer:

@@ -53,3 +53,12 @@ def likeliest(target: Target, quantizer: FSQ, output: Tensor) -> Tensor:
         return quantizer.tokens(output)
     best = output.argmax(-1)
     return quantizer.join(best) if target == "level" else best
+
+
+def entropy(target: Target, output: Tensor) -> Tensor:
+    """Mean entropy of a patch, in nats, of what `predicted` returns (..., N, ...) -> float32 (...); 0 for codes."""
+    if target == "code":
+        return output.new_zeros(output.shape[:-2])
+    logs = output.float().log_softmax(-1)
+    each = -(logs.exp() * logs).sum(-1)
+    return (each.sum(-1) if target == "level" else each).mean(-1)

@@ -217,12 +217,12 @@ def parse_json(content: str | bytes, origin: object) -> dict[str, Any]:
 
 
 def parse_config(config: type[Config], values: Any, origin: object) -> Config:
-    """A frozen config dataclass from its JSON form.
+    """A frozen config dataclass from its JSON form; its `BEFORE`, where it has one, fills in for fields of later times.
 
     Raises:
         ValueError: a key is unknown or missing, or the dataclass refuses a value.
     """
-    values = _expect_object(values, f"{origin}: {config.__name__}")
+    values = getattr(config, "BEFORE", {}) | _expect_object(values, f"{origin}: {config.__name__}")
     known = {field.name for field in fields(config)}  # type: ignore[arg-type]
     if unknown := sorted(set(values) - known):
         raise ValueError(f"{origin}: unknown keys {unknown} in {config.__name__}; known are {sorted(known)}")
@@ -248,8 +248,10 @@ def fingerprint(network: nn.Module) -> str:
 
 
 def _config_of(network: nn.Module) -> dict[str, Any]:
+    """Without the fields that say what a file without them means, so that networks from before keep their hash."""
     config: Any = network.config
-    return asdict(config)
+    before = getattr(config, "BEFORE", {})
+    return {name: value for name, value in asdict(config).items() if name not in before or before[name] != value}
 
 
 def _expect_object(value: Any, origin: object) -> dict[str, Any]:

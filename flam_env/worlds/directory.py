@@ -1,7 +1,7 @@
 """A learned world on disk: a directory with two networks, real starts, settings and a card.
 
 tokenizer.safetensors    world_model.safetensors    starts.safetensors    config.json
-decoder.safetensors      encoder.safetensors and other heads, all named in config.json
+road.safetensors         decoder.safetensors, encoder.safetensors and other heads, all named in config.json
 clips.npz                a few real held-out clips                             card.md, report.json
 """
 

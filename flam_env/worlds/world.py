@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from flam_env.heads.action_decoder import ActionDecoder
 from flam_env.heads.action_encoder import ActionEncoder
+from flam_env.heads.road import Road
 from flam_env.models.protocol import WorldModel
 from flam_env.models.tokenizer import Tokenizer
 from flam_env.validation import check_fields
@@ -64,7 +65,7 @@ class World:
     """A whole learned world, loaded.
 
     units: None where actions are codes. heads: what else was learned of it, by name: "decoder" and "encoder" of real
-    actions, "prior" of latent ones, "reward", "end".
+    actions, "road", "reward", "end".
     """
 
     tokenizer: Tokenizer
@@ -84,6 +85,11 @@ class World:
     def encoder(self) -> ActionEncoder | None:
         """Tells latent actions from real ones, if that was learned."""
         return cast(ActionEncoder | None, self.heads.get("encoder"))
+
+    @property
+    def road(self) -> Road | None:
+        """Tells whether a dream still looks like real video, if that was measured."""
+        return cast(Road | None, self.heads.get("road"))
 
     @property
     def controlled_slot(self) -> int | None:

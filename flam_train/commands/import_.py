@@ -15,7 +15,7 @@ NUPLAN = "nuplan"
 def main(arguments: list[str]) -> None:
     """Calls `import_` or `import_nuplan` and prints what came of it; the exit status is 1 if films were left out."""
     if means_nuplan(arguments):
-        _tell(call(import_nuplan, arguments[1:], program=f"import {NUPLAN}", size=Literal[64, 128, 224]))
+        _tell(call(import_nuplan, arguments[1:], program=f"flam-train import {NUPLAN}", size=Literal[64, 128, 224]))
     else:
         _tell(call(import_, arguments, "path", size=Literal[64, 128, 224]))
 

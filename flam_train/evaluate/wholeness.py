@@ -14,7 +14,7 @@ from torch.nn.functional import adaptive_avg_pool2d, unfold
 
 from flam_env.dream.dream import Dream
 from flam_env.video.frames import to_float, to_uint8
-from flam_train.evaluate.rollouts import roll, sampled_actions
+from flam_train.evaluate.rollouts import roll_freely
 from flam_train.store.clips import Clips
 
 SIDE, WINDOW, STRIDE = 32, 8, 2  # frames are shrunk to this side, in pixels, before windows are compared
@@ -37,7 +37,7 @@ class Wholeness(NamedTuple):
 
 @torch.inference_mode()
 def dream_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, Any]:
-    """Long dreams from the clips' first frames under sampled actions, with the world's starts as the real frames.
+    """Long dreams from the clips' first frames in which nobody acts, with the world's starts as the real frames.
 
     Returns:
         `step`, and for each of these steps the means of `nearest_psnr` and `filled` over the dreams;
@@ -48,7 +48,7 @@ def dream_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, Any]:
     held_out = _decode(dream, dream.encode(clips.frames[:, -1]))
     start = dream.encode(clips.frames[:, :context].reshape(-1, *image)).unflatten(0, (count, context))
     random = torch.Generator().manual_seed(seed)
-    frames = roll(dream, start, sampled_actions(dream.world, count, DREAMT_STEPS[-1], random))
+    frames = roll_freely(dream, start, DREAMT_STEPS[-1], random)
     seen = wholeness(torch.cat([held_out, *(frames[:, step - 1] for step in DREAMT_STEPS)]), real)
     last, *dreamt = map(Wholeness, *(values.split(count) for values in seen))
     return {

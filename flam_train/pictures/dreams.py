@@ -7,7 +7,7 @@ import torch
 
 from flam_env.dream.dream import Dream
 from flam_env.worlds.directory import load_world
-from flam_train.evaluate.rollouts import roll, sampled_actions
+from flam_train.evaluate.rollouts import roll_freely
 from flam_train.pictures.sheets import contact_sheet, write_png
 
 SHOWN_STEPS = (1, 2, 4, 8, 12, 16, 24, 32, 50, 75, 100)
@@ -22,7 +22,7 @@ def dreams(
     seed: int = 0,
     device: str = "auto",
 ) -> Path:
-    """Dreams from the world's starts under actions drawn from its bank, and shows some of the frames.
+    """Dreams from the world's starts in which nobody acts, and shows some of the frames.
 
     Args:
         world: name of a bundled world or directory of one's own.
@@ -45,9 +45,8 @@ def dreams(
     starts = dream.world.starts
     random = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(starts.tokens), generator=random)[:count]
-    actions = sampled_actions(dream.world, len(chosen), steps, random)
     context = starts.tokens[chosen, : dream.world.settings.context]
-    frames = roll(dream, context, actions).cpu().numpy()
+    frames = roll_freely(dream, context, steps, random).cpu().numpy()
     first = dream.frame(dream.reset(context)).cpu().numpy()
     shown = [step for step in SHOWN_STEPS if step <= steps]
     rows = {

@@ -17,9 +17,10 @@ K, A = 6, 5
 @pytest.fixture
 def scene(tiny_world) -> Scene:
     """Four episodes: of a start whose clip goes on, of one whose clip is over, of own frames, and one not active."""
+    dream = Dream(tiny_world)
     return Scene(
-        dream=Dream(tiny_world),
-        slots=torch.zeros(4, K, 16),
+        dream=dream,
+        frame=dream.reset(torch.zeros(4, 1, tiny_world.model.patches, dtype=torch.long)).frame,
         clips=np.array([3, 5, -1, 7]),
         steps=np.array([2, 6, 0, 1]),
         active=np.array([True, True, True, False]),
@@ -39,7 +40,7 @@ def test_what_is_drawn_comes_from_each_rows_own_stream_and_only_where_a_step_is_
     actions, sources = other_actions(others, scene)
     assert sources.tolist() == [others] * 3 + ["zero"]
     for row in range(3):
-        expected = sample_actions(scene.dream.world, [np.random.default_rng(row)], {"data": "bank"}.get(others, others))
+        expected = sample_actions(scene.dream, [np.random.default_rng(row)], {"data": "bank"}.get(others, others))
         assert np.array_equal(actions[row], expected[0])
     assert not actions[3].any()
     assert scene.generators[3].random() == np.random.default_rng(3).random()

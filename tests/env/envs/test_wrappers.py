@@ -57,7 +57,7 @@ def test_nothing_moves_before_the_first_reset(recorder):
 
 
 def test_steering_replayed_actions_is_replaying(tiny_world):
-    plain, steered = FlamEnv(world=tiny_world), SteerSlot(FlamEnv(world=tiny_world), slot=3)
+    plain, steered = FlamEnv(world=tiny_world), SteerSlot(FlamEnv(world=tiny_world), slot=3, others="replay")
     plain.reset(options={"start": 2}), steered.reset(options={"start": 2})
     for action in plain.replay_actions:
         assert np.array_equal(plain.step(action)[0], steered.step(action[3])[0])

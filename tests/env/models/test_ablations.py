@@ -1,4 +1,4 @@
-"""Options of the world model: a background sink, focus, difference, and the paper's two ablations."""
+"""Options of the world model: a background sink, focus, difference, motion, a prior, and the paper's two ablations."""
 
 from dataclasses import replace
 
@@ -25,6 +25,9 @@ OPTIONS = [
     {"difference": True},
     {"recurrence": True},
     {"coupled": True},
+    {"motion": (1, 2, 5)},
+    {"prior_components": 3},
+    {"motion": (1, 3), "prior_components": 2, "recurrence": True},
     {"background_sink": True, "focus": True, "recurrence": True, "coupled": True},
 ]
 

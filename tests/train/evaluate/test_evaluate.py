@@ -114,6 +114,7 @@ class PixelDream:
     """
 
     HEIGHT, WIDTH = 13, 11
+    learns_prior = False
 
     def __init__(self, *, oracle: bool, coarse: bool = False):
         size = self.HEIGHT * self.WIDTH * 3
@@ -141,13 +142,14 @@ class PixelDream:
         mean = (tokens[:, 1:] - tokens[:, :-1]).float()[:, :, None]
         return LatentActions(mean, torch.zeros_like(mean))
 
-    def reset(self, context: Tensor) -> Tensor:
-        return context[:, -1]
+    def reset(self, context: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(tokens=context[:, -1])
 
-    def step(self, state: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, state: SimpleNamespace, actions: Tensor) -> tuple[SimpleNamespace, Tensor]:
+        tokens = state.tokens
         if self.oracle:
-            state = (state + self.units.to_model(actions)[:, 0].round().long()).clamp(0, 255)
-        return state, to_uint8(self.decode(state))
+            tokens = (tokens + self.units.to_model(actions)[:, 0].round().long()).clamp(0, 255)
+        return SimpleNamespace(tokens=tokens), to_uint8(self.decode(tokens))
 
 
 def drifting(clips: int, length: int) -> Clips:

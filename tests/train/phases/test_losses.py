@@ -106,7 +106,14 @@ def test_a_model_that_infers_nothing_has_no_posterior_to_collapse():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"information_price": -1.0}, {"free_share": 2.0}, {"ramp_share": -0.1}, {"weighting": "odd"}]
+    "changes",
+    [
+        {"information_price": -1.0},
+        {"free_share": 2.0},
+        {"ramp_share": -0.1},
+        {"prior_share": 1.5},
+        {"weighting": "odd"},
+    ],
 )
 def test_objectives_out_of_range_are_named(changes):
     with pytest.raises(ValueError, match=f"expected .*{next(iter(changes))}"):

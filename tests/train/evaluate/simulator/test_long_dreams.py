@@ -1,17 +1,12 @@
 """Long dreams and real video: the same places, one tokenizer, actions as the world draws them."""
 
-from dataclasses import replace
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from flam_env.dream.dream import Dream
 from flam_env.video.frames import to_float, to_uint8
-from flam_env.worlds.units import BOUND, clip_to_box
-from flam_train.evaluate.simulator.long_dreams import drawn_actions, long_dreams, long_places
+from flam_train.evaluate.simulator.long_dreams import long_dreams, long_places
 from flam_train.store.packing import write_pack
 
 LENGTHS, STEPS, LEVEL = (9, 31, 14, 23, 40, 14), 12, 70
@@ -85,31 +80,3 @@ def test_episodes_that_are_too_short_are_said_to_be(dream, noise):
         long_dreams(dream, noise, "test", 3, steps=200)
     with pytest.raises(ValueError, match=r"in split 'val'.* got 0 at most"):
         long_dreams(dream, noise, "val", 3, steps=2)
-
-
-def test_actions_are_those_of_real_transitions_where_there_is_no_prior(dream):
-    state = dream.reset(dream.world.starts.tokens[:7, :2])
-    drawn = drawn_actions(dream, state, torch.Generator().manual_seed(0))
-    bank = clip_to_box(dream.world.starts.bank)
-    assert drawn.shape == (7, *dream.world.action_shape)
-    assert all((each == bank).flatten(1).all(1).any() for each in drawn)
-    assert len({tuple(each.flatten().tolist()) for each in drawn}) > 1
-
-
-class Steep(nn.Module):
-    """A prior that knows what it sees: the action is the noise, and is large where the first token is odd."""
-
-    def forward(self, observed):
-        odd = (observed.tokens[:, :, 0] % 2)[..., None, None]
-        return SimpleNamespace(noise=7, draw=lambda noise: noise + 1000 * odd)
-
-
-def test_actions_are_those_of_the_prior_where_there_is_one(tiny_world):
-    dream = Dream(replace(tiny_world, heads={"prior": Steep()}))
-    state = dream.reset(tiny_world.starts.tokens[:9, :2])
-    drawn = drawn_actions(dream, state, torch.Generator().manual_seed(0))
-    noise = torch.randn(9, 1, 6, 7, generator=torch.Generator().manual_seed(0))
-    odd = state.tokens[:, 0] % 2 == 1
-    assert odd.any() and not odd.all()
-    assert (drawn[odd] == BOUND).all()
-    assert torch.equal(drawn[~odd], clip_to_box(dream.units.from_model(noise[:, 0]))[~odd])
