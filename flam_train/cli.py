@@ -12,7 +12,7 @@ from flam_train.engine.allocator import restart_with_huge_pages
 
 GROUPS = {
     "data": {
-        "import": "make a store of videos of your own",
+        "import": "make a store of videos of your own, or, as `import nuplan`, of logs of nuPlan",
         "collect": "record episodes of a Procgen game or of a room of agents",
         "pack": "make one small file of a store, which trains and scores worlds as the store does",
     },

@@ -42,6 +42,12 @@ from flam_env.worlds.writing import write_atomically
 BUNDLED = "bundled:"
 """What a name may begin with that means a bundled world, whatever folders there are."""
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
+HOW_TO_FIT = {
+    "nuplan": "flam-train import nuplan --logs DB... --sensor-root DIR --out data/nuplan; flam-train tokenizer "
+    "data/nuplan --out runs/nuplan --preset paper; flam-train world-model data/nuplan --out runs/nuplan --preset "
+    "paper; gym.make('FLAM-nuPlan-v0', checkpoint='runs/nuplan')"
+}
+"""Worlds with an id that come without weights, since their data are for those who have an account."""
 VERSION = "2"
 BEFORE_HEADS = "1"
 """The version of worlds that did not say which heads they have."""
@@ -75,6 +81,11 @@ def _find_bundled(name: str) -> Path:
     bundled = {path.parent.name: path.parent for path in PRETRAINED.glob("*/config.json")}
     if name in bundled:
         return bundled[name]
+    if name in HOW_TO_FIT:
+        raise FileNotFoundError(
+            f"expected a world directory, got {name!r}, which comes without weights; fit it to data of your own: "
+            f"{HOW_TO_FIT[name]}"
+        )
     raise FileNotFoundError(
         f"expected a world directory with a config.json or one of {sorted(bundled)}, got {name!r}; a world is made by "
         "`flam-train tokenizer` and `flam-train world-model`"

@@ -13,6 +13,7 @@ from flam_train.engine.locks import folder_lock
 from flam_train.engine.processes import available_cores
 from flam_train.sources.films.cuts import DETECT, Cuts, read_cuts
 from flam_train.sources.films.episodes import FilmImport, FilmRecord, read_records, settle, write_record
+from flam_train.sources.films.film import Film
 from flam_train.sources.films.finding import find_films
 from flam_train.sources.films.known_actions import Kind
 from flam_train.sources.films.planning import Plan, Probed, kind_of, plan_import, probe_films
@@ -54,6 +55,32 @@ class Imported:
     report: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Manner:
+    """How films become a store; what `import_` says of its arguments is not said again.
+
+    Attributes:
+        source: what the store says of where its frames come from.
+        size: as for `import_`, like `fps`, `fit`, `action_offset`, `strict` and `workers`.
+        cuts: where films are cut.
+        splits: what a person gives, by the film's origin.
+        actions: as for `Film.known_actions`.
+        settings: what else decides what the episodes contain; JSON-able.
+    """
+
+    source: str
+    size: int
+    fps: float | None = None
+    fit: Fit
+    cuts: Cuts
+    splits: Mapping[str, str] = field(default_factory=dict)
+    actions: Kind = "auto"
+    action_offset: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    strict: bool = False
+    workers: int = 0
+
+
 def import_(
     path: tuple[Path, ...],
     *,
@@ -79,6 +106,8 @@ def import_(
     `clip.mp4`, one row for each of its frames, the number of a choice or real numbers; a cell is empty where nobody
     knows.
 
+    `flam-train import nuplan --logs ...` reads logs of nuPlan; a folder of films of that name is `./nuplan`.
+
     Args:
         path: files and folders.
         out: folder of the store.
@@ -100,29 +129,61 @@ def import_(
         ImportError: an optional package is missing.
         ChildProcessError: a worker process was killed; run it again to resume.
     """
-    if size not in SIZES or workers < 0:
-        raise ValueError(f"expected a size of {', '.join(map(str, SIZES))} and workers >= 0, got {size} and {workers}")
+    check_size(size, workers)
     import_h5py()
     films, refused = find_films(path)
-    said = read_cuts(cuts, films)
-    wanted = {} if splits is None else read_splits(splits, films)
-    _stop_if(strict, refused)
-    probed, more = probe_films(films, actions)
-    refused |= more
-    _stop_if(strict, refused)
+    manner = Manner(
+        source=SOURCE,
+        size=size,
+        fps=fps,
+        fit=fit,
+        cuts=read_cuts(cuts, films),
+        splits={} if splits is None else read_splits(splits, films),
+        actions=actions,
+        action_offset=action_offset,
+        strict=strict,
+        workers=workers,
+    )
+    return import_films(films, refused, out, manner)
+
+
+def check_size(size: int, workers: int) -> None:
+    """Raises a ValueError unless a store of films may have such frames, and so many processes may make it."""
+    if size not in SIZES or workers < 0:
+        raise ValueError(f"expected a size of {', '.join(map(str, SIZES))} and workers >= 0, got {size} and {workers}")
+
+
+def import_films(films: Sequence[Film], refused: Mapping[str, str], out: Path, manner: Manner) -> Imported:
+    """Makes a store of films of any kind, or resumes or extends it; see `import_`.
+
+    Args:
+        films: which.
+        refused: why others are left out already, by what they are called.
+        out: folder of the store.
+        manner: how.
+
+    Raises:
+        ValueError: the folder holds something else or was made with other settings, another process imports into it,
+            or, if strict, a film is left out.
+        ChildProcessError: a worker process was killed; run it again to resume.
+    """
+    _stop_if(manner.strict, refused)
+    probed, unread = probe_films(films, manner.actions)
+    refused = {**refused, **unread}
+    _stop_if(manner.strict, refused)
     if not probed:
         return Imported(refused=refused)
     fresh = is_vacant(out)
-    settings = _settings(probed, {} if fresh else read_header(out)["settings"], fps, fit, said)
+    settings = _settings(probed, {} if fresh else read_header(out)["settings"], manner)
     with _cleared_if_empty(out, fresh), folder_lock(out, name=IMPORTING):
-        store = EpisodeStore.create(out, source=SOURCE, size=size, settings=settings)
+        store = EpisodeStore.create(out, source=manner.source, size=manner.size, settings=settings)
         before = read_records(out)
         settle(store, before.values())  # what a process that was killed did not move any more
-        plan = plan_import(probed, before, wanted, said, settings.get(KNOWN))
-        _stop_if(strict, plan.refused)
-        given: dict[str, Any] = {"store": store, "fit": fit, "cuts": said, "offset": action_offset}
-        jobs = [FilmImport(probed=each, split=split, **given) for each, split in plan.wanted]
-        done, failed = work_off(jobs, workers or available_cores(), strict)
+        plan = plan_import(probed, before, manner.splits, manner.cuts, settings.get(KNOWN))
+        _stop_if(manner.strict, plan.refused)
+        given: dict[str, Any] = {"fit": manner.fit, "cuts": manner.cuts, "offset": manner.action_offset}
+        jobs = [FilmImport(probed=each, split=split, store=store, **given) for each, split in plan.wanted]
+        done, failed = work_off(jobs, manner.workers or available_cores(), manner.strict)
         if failed:
             _split_again(store, plan, done)
         return _outcome(store, len(done), plan.copies, refused | plan.refused | failed)
@@ -157,12 +218,10 @@ def _stop_if(strict: bool, refused: Mapping[str, str]) -> None:
         raise ValueError(next(iter(refused.values())))
 
 
-def _settings(
-    probed: Sequence[Probed], held: Mapping[str, Any], fps: float | None, fit: Fit, cuts: Cuts
-) -> dict[str, Any]:
+def _settings(probed: Sequence[Probed], held: Mapping[str, Any], manner: Manner) -> dict[str, Any]:
     """All that decides what the episodes of a store contain; what it has stays unless something else is asked for."""
-    settings: dict[str, Any] = {FIT: fit, "cuts": cuts.how}
-    rate = check_rate(fps) if fps is not None else held.get(SETTING) or _usual_rate(probed)
+    settings: dict[str, Any] = {FIT: manner.fit, "cuts": manner.cuts.how, **manner.settings}
+    rate = check_rate(manner.fps) if manner.fps is not None else held.get(SETTING) or _usual_rate(probed)
     if rate is not None:
         settings[SETTING] = round(rate, 3)
     kinds = [kind_of(each.known) for each in probed if each.known is not None]

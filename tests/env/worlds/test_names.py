@@ -38,3 +38,12 @@ def test_elsewhere_the_name_is_the_bundled_world(tmp_path, monkeypatch):
     for missing in ("./bigfish", "bigfish/"):
         with pytest.raises(FileNotFoundError, match=r"expected a world directory with a config\.json or one"):
             find_world(missing)
+
+
+def test_a_world_without_weights_says_how_to_fit_it_and_takes_ones_own(tiny_checkpoint, tiny_world):
+    for make in (gym.make, gym.make_vec):
+        with pytest.raises(
+            FileNotFoundError, match=r"got 'nuplan', which comes without weights; .*import nuplan --logs"
+        ):
+            make("FLAM-nuPlan-v0")
+    assert gym.make("FLAM-nuPlan-v0", checkpoint=tiny_checkpoint).unwrapped.world.settings == tiny_world.settings
