@@ -104,10 +104,15 @@ def train_world(
         warn_of_collapse(scores, averaged.slots, averaged.actions.inferred)
         return scores
 
+    clips = splits["train"].reader(CLIP_FRAMES, training_device())
+
+    def objective_of_clips(network: nn.Module, starts: Tensor, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
+        return objective(network, clips(starts), progress)
+
     result = fit(
         world.model,
-        objective,
-        _clip_batches(splits["train"]),
+        objective_of_clips,
+        _start_batches(splits["train"]),
         fit_config,
         out / "training" / phase,
         evaluate=look,
@@ -126,12 +131,12 @@ def train_world(
     return out
 
 
-def _clip_batches(split: TokenSplit) -> DrawBatch:
-    starts = split.starts(CLIP_FRAMES)
+def _start_batches(split: TokenSplit) -> DrawBatch:
+    """Where clips begin, int64 (B,): they are read where they are trained on."""
+    starts = torch.from_numpy(split.starts(CLIP_FRAMES))
 
     def batches(generator: torch.Generator, count: int) -> Tensor:
-        chosen = torch.randint(len(starts), (count,), generator=generator)
-        return split.clips(starts[chosen.numpy()], CLIP_FRAMES)
+        return starts[torch.randint(len(starts), (count,), generator=generator)]
 
     return batches
 
