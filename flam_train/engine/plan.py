@@ -40,9 +40,9 @@ class FitConfig:
     compile: bool = False
     """run the model's forward through torch.compile"""
     graph: Literal["auto", "on", "off"] = "off"
-    """repeat the step as one CUDA graph, so that the GPU never waits for launches: for losses that wait for no number and
-    take `Progress` as tensors. `auto` does so where one process trains on a CUDA GPU; without such a GPU `on` takes the
-    same step and records nothing"""
+    """repeat the step as one CUDA graph, so that the GPU never waits for launches: for losses that wait for no number
+    and take `Progress` as tensors. `auto` does so where one process trains on a CUDA GPU; without such a GPU `on` takes
+    the same step and records nothing"""
     seed: int = 0
     checkpoint_minutes: float = 3.0
     """a checkpoint is written with the first log line after this time"""
