@@ -95,13 +95,25 @@ class RecordedStep:
         return taken
 
     def _record(self) -> None:
-        """Records the step, which takes none."""
+        """Records the step, which takes none.
+
+        Raises:
+            ValueError: the step does what no graph can.
+        """
         graph = torch.cuda.CUDAGraph()
-        # "thread_local": the thread that draws batches may ask for memory meanwhile.
-        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
-            loss, norm, terms = self._computed()
-            self._names = [*terms]
-            self._row = torch.stack([value.detach().float() for value in (loss, norm, *terms.values())])
+        try:
+            # "thread_local": the thread that draws batches may ask for memory meanwhile.
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+                loss, norm, terms = self._computed()
+                self._names = [*terms]
+                self._row = torch.stack([value.detach().float() for value in (loss, norm, *terms.values())])
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise ValueError(
+                f"expected a loss whose step can be recorded, which waits for no number of the GPU, got {error}; set "
+                'graph="off" to train without'
+            ) from error
         self._graph = graph
 
     def _repeated(self) -> Terms:

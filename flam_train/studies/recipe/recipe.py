@@ -28,6 +28,7 @@ def recipe(
     minutes: float = 8.0,
     sampling_share: float = 0.2,
     seeds: tuple[int, ...] = (0,),
+    compile: bool = False,
     workers: int = 0,
     piece_minutes: float = 0.0,
     scoring: Scoring = SCORING,
@@ -46,6 +47,7 @@ def recipe(
             rollouts, scores and starting are not counted.
         sampling_share: of these minutes for scheduled sampling; 0 leaves it out.
         seeds: one world of each pack for each.
+        compile: put the models through torch.compile, which takes of these minutes what it takes.
         workers: worlds side by side; 0 for one per core.
         piece_minutes: ends this call in time, with what is done so far saved; 0 goes on until all is done.
         scoring: how many clips and long dreams; games of sprites are also scored on slots, velocity and horizon.
@@ -66,9 +68,17 @@ def recipe(
         )
     check_workers(workers)
     _check_packs(packs)
-    shared = {"preset": preset, "minutes": minutes, "sampling_share": sampling_share, "scoring": scoring}
     worlds = [
-        PlannedWorld(pack=Path(pack), seed=seed, out=Path(out), **shared)  # type: ignore[arg-type]
+        PlannedWorld(
+            pack=Path(pack),
+            seed=seed,
+            preset=preset,
+            minutes=minutes,
+            sampling_share=sampling_share,
+            compile=compile,
+            out=Path(out),
+            scoring=scoring,
+        )
         for pack in packs
         for seed in seeds
     ]

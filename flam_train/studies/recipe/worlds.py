@@ -36,7 +36,8 @@ class PlannedWorld:
     """A world that is to be made.
 
     pack, seed: what it is learned from and with; preset: its name; minutes: of training in all; sampling_share: of them
-    for scheduled sampling, 0 for none; out: folder of the study; scoring: how it is scored.
+    for scheduled sampling, 0 for none; compile: whether its model goes through torch.compile; out: folder of the study;
+    scoring: how it is scored.
     """
 
     pack: Path
@@ -44,6 +45,7 @@ class PlannedWorld:
     preset: str
     minutes: float
     sampling_share: float
+    compile: bool
     out: Path
     scoring: Scoring
 
@@ -91,7 +93,7 @@ def _train(planned: PlannedWorld, options: GameOptions) -> None:
         out=planned.trained,
         model=replace(preset.world_model, **options.model),
         loss=replace(preset.loss, **options.loss),
-        fit_config=_timed(preset.world_model_fit, planned.minutes * (1 - share), planned.seed),
+        fit_config=_timed(preset.world_model_fit, planned, planned.minutes * (1 - share)),
         evaluate_every=LOOKS_EVERY,
     )
     if share:
@@ -99,13 +101,13 @@ def _train(planned: PlannedWorld, options: GameOptions) -> None:
             str(planned.trained),
             planned.pack,
             out=planned.world,
-            fit_config=_timed(preset.scheduled_sampling_fit, planned.minutes * share, planned.seed),
+            fit_config=_timed(preset.scheduled_sampling_fit, planned, planned.minutes * share),
             evaluate_every=LOOKS_EVERY,
         )
 
 
-def _timed(config: FitConfig, minutes: float, seed: int) -> FitConfig:
-    return replace(config, steps=0, minutes=minutes, seed=seed)
+def _timed(config: FitConfig, planned: PlannedWorld, minutes: float) -> FitConfig:
+    return replace(config, steps=0, minutes=minutes, seed=planned.seed, compile=planned.compile)
 
 
 def _score(planned: PlannedWorld, options: GameOptions) -> None:

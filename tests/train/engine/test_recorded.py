@@ -1,5 +1,6 @@
 """A step that is repeated with what it needs at fixed addresses is the step of a plain loop."""
 
+import contextlib
 import json
 import math
 import os
@@ -18,7 +19,7 @@ from flam_train.engine import FitConfig, fit
 from flam_train.engine.batches import Stream, step_seed
 from flam_train.engine.muon import Muon
 from flam_train.engine.plan import Progress, optimizers
-from flam_train.engine.recorded import RecordedStep, is_recorded
+from flam_train.engine.recorded import AHEAD, RecordedStep, is_recorded
 from flam_train.engine.state import RunState
 from flam_train.engine.step import Numbers, TrainingStep
 from flam_train.phases.losses import WorldModelLossConfig, world_model_loss
@@ -161,6 +162,97 @@ def test_numbers_and_batches_stay_where_they_are_and_the_terms_do_not():
         (count, count / 8, 1 / 3, 0.7) for count in range(3)
     ]
     assert [terms["share"].item() for *_, terms in taken] == [0.0, 0.125, 0.25], "earlier terms are not written over"
+
+
+def test_weights_and_their_average_stay_where_they_are_whatever_looks_at_them():
+    model = toy()
+    both = optimizers(model, FIT, CPU)
+    state = RunState(model, both, average=True)
+    step = TrainingStep(
+        lambda batch, progress, kind: error(model, batch, progress),
+        both,
+        state,
+        backward=torch.Tensor.backward,
+        clip=nn.utils.clip_grad_norm_,
+        most=1.0,
+        device=CPU,
+    )
+
+    def places():
+        moments = (moment for optimizer in both for of in optimizer.state.values() for moment in of.values())
+        return [tensor.data_ptr() for tensor in (*model.parameters(), *state.weights, *state.average, *moments)]
+
+    batch = draw(torch.Generator().manual_seed(0), BATCH)
+    step(batch, Numbers(Progress(0, 0.0), 0.1, 0.5))
+    before, raw = places(), [weight.detach().clone() for weight in model.parameters()]
+    with state.averaged() as averaged:
+        assert not torch.equal(next(averaged.parameters()), raw[0]) and places() == before
+    state.averaged_weights()
+    assert all(torch.equal(weight, kept) for weight, kept in zip(model.parameters(), raw, strict=True))
+    step(batch, Numbers(Progress(1, 0.1), 0.1, 0.5))
+    assert places() == before and not torch.equal(next(model.parameters()), raw[0])
+
+
+class Pretended:
+    """What torch offers for a GPU, as far as a recorded step uses it: a graph repeats by computing again."""
+
+    def __init__(self, monkeypatch, step):
+        self.recorded, self.waiting, self.most_waiting = RecordedStep(step, CPU), 0, 0
+        self.recorded._records, self.recorded._stream = True, self
+        monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device: self)
+        for name in ("stream", "graph"):
+            monkeypatch.setattr(torch.cuda, name, lambda *arguments, **named: contextlib.nullcontext())
+        for name in ("CUDAGraph", "Event"):
+            monkeypatch.setattr(torch.cuda, name, lambda: self)
+
+    def wait_stream(self, other):
+        assert other is self
+
+    def replay(self):
+        self.waiting += 1
+        self.most_waiting = max(self.waiting, self.most_waiting)
+        loss, norm, terms = self.recorded._computed()
+        self.recorded._row.copy_(torch.stack([loss, norm, *terms.values()]))
+
+    def record(self):
+        pass
+
+    def synchronize(self):
+        self.waiting -= 1
+
+
+def test_after_three_steps_the_next_is_recorded_and_from_there_on_repeated(monkeypatch):
+    calls = []
+
+    def step(batch, numbers):
+        calls.append(numbers.rate.dtype)
+        return batch.sum(), 2 * batch.sum(), {"rate": numbers.rate, "share": numbers.progress.share.float()}
+
+    pretended = Pretended(monkeypatch, step)
+    taken = [
+        pretended.recorded(torch.full((2,), float(count)), Numbers(Progress(count, count / 8), 1 + count, 0.9))
+        for count in range(8)
+    ]
+    assert len(calls) == 3 + 1 + 5 and set(calls) == {torch.float32}, "what fused kernels read on a GPU"
+    found = [(loss.item(), norm.item(), *(term.item() for term in terms.values())) for loss, norm, terms in taken]
+    assert found == [(2 * count, 4 * count, 1 + count, count / 8) for count in range(8)]
+    assert pretended.most_waiting == AHEAD
+
+
+def test_a_step_that_no_graph_can_have_is_named(monkeypatch):
+    taken = []
+
+    def step(batch, numbers):
+        taken.append(1)
+        if len(taken) == 4:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return batch.sum(), batch.sum(), {}
+
+    recorded = Pretended(monkeypatch, step).recorded
+    with pytest.raises(ValueError, match=r'can be recorded.*got operation not permitted.*set graph="off"'):
+        for count in range(4):
+            recorded(torch.zeros(2), Numbers(Progress(count, 0.0), 1.0, 0.9))
 
 
 @pytest.mark.parametrize("other", [torch.zeros(4, 1), torch.zeros(3, 1, dtype=torch.float64)])
