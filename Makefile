@@ -27,8 +27,8 @@ train-tiny: $(VENV)/installed-dev
 
 # What a machine with a GPU does with packs (docs/gpu.md), on a small scale on one core.
 rehearse-recipe: $(VENV)/installed-dev
-	$(RUN)/flam-train recipe artifacts/bigfish.pack --preset tiny --minutes 0.3 --workers 1 --scoring.clips 16 \
-		--scoring.long-dreams 8 --scoring.long-dream-steps 17 --out runs/rehearsal
+	$(RUN)/flam-train recipe artifacts/bigfish.pack --preset tiny --minutes 0.2 --workers 1 --scoring.clips 16 \
+		--scoring.metrics slots velocity --out runs/rehearsal
 
 # How the worlds of flam_env/pretrained/bigfish and starpilot are made: about 100 minutes each on two cores.
 WORLDS := flam_env/pretrained

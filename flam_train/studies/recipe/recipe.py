@@ -50,7 +50,7 @@ def recipe(
         compile: put the models through torch.compile, which takes of these minutes what it takes.
         workers: worlds side by side; 0 for one per core.
         piece_minutes: ends this call in time, with what is done so far saved; 0 goes on until all is done.
-        scoring: how many clips and long dreams; games of sprites are also scored on slots, velocity and horizon.
+        scoring: on what; games of sprites are by default also scored on slots, velocity and horizon.
 
     Returns:
         The table.

@@ -21,8 +21,10 @@ LOOKS_EVERY = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """How many held-out clips and long dreams a world is scored on, and how long these are."""
+    """How worlds are scored: as by `flam-train evaluate`, with fewer long dreams."""
 
+    metrics: tuple[Metric, ...] | None = None
+    """Beside those of any world; by default those of the game (`GameOptions`)."""
     clips: int = 256
     long_dreams: int = 32
     long_dream_steps: int | None = None
@@ -113,7 +115,8 @@ def _timed(config: FitConfig, planned: PlannedWorld, minutes: float) -> FitConfi
 def _score(planned: PlannedWorld, options: GameOptions) -> None:
     """Scores one metric after another; those that the report has are not computed again."""
     path, scoring = planned.world / "report.json", planned.scoring
-    for metrics in ((), *((metric,) for metric in options.metrics)):
+    chosen = options.metrics if scoring.metrics is None else scoring.metrics
+    for metrics in ((), *((metric,) for metric in chosen)):
         if not _has(path, metrics):
             report = evaluate(
                 str(planned.world),
