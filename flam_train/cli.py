@@ -5,12 +5,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from keyword import iskeyword
 from traceback import print_exception
 
 from flam_train.engine.allocator import restart_with_huge_pages
 
 GROUPS = {
     "data": {
+        "import": "make a store of videos of your own",
         "collect": "record episodes of a Procgen game or of a room of agents",
         "pack": "make one small file of a store, which trains and scores worlds as the store does",
     },
@@ -48,6 +50,8 @@ GROUPS = {
 COMMANDS = {name: summary for commands in GROUPS.values() for name, summary in commands.items()}
 """Name of each command and what it does."""
 
+TRACEBACK = "--traceback"
+
 HELP = """\
 usage: flam-train COMMAND ...
 
@@ -60,16 +64,21 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments is None:
         restart_with_huge_pages()
         arguments = sys.argv[1:]
-    traceback = "--traceback" in arguments or os.environ.get("FLAM_TRACEBACK") not in (None, "", "0")
-    command, *rest = [word for word in arguments if word != "--traceback"] or ["--help"]
+    command, *rest = [word for word in arguments if word != TRACEBACK] or ["--help"]
     if command in ("-h", "--help"):
         print(command_list())
         sys.exit(0)
     if command not in COMMANDS:
         print(f"flam-train: expected a command of {list(COMMANDS)}, got {command!r}", file=sys.stderr)
         sys.exit(2)
-    with _errors_in_one_line(f"flam-train {command}", traceback):
-        import_module(f"flam_train.commands.{command.replace('-', '_')}").main(rest)
+    with errors_in_one_line(f"flam-train {command}", TRACEBACK in arguments):
+        import_module(f"flam_train.commands.{python_name(command)}").main(rest)
+
+
+def python_name(command: str) -> str:
+    """What the module and the function of a command are called."""
+    name = command.replace("-", "_")
+    return f"{name}_" if iskeyword(name) else name
 
 
 def command_list() -> str:
@@ -83,8 +92,12 @@ def command_list() -> str:
 
 
 @contextmanager
-def _errors_in_one_line(program: str, traceback: bool) -> Iterator[None]:
-    """Ends the program with one line for an error that has a message for a user; a traceback may stand before it."""
+def errors_in_one_line(program: str, traceback: bool = False) -> Iterator[None]:
+    """Ends the program with one line for an error that has a message for a user.
+
+    A traceback stands before it if it is wanted, here or by FLAM_TRACEBACK.
+    """
+    traceback = traceback or os.environ.get("FLAM_TRACEBACK") not in (None, "", "0")
     try:
         yield
     except (ValueError, OSError, ImportError, FloatingPointError) as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flam_train.cli import COMMANDS, main
+from flam_train.cli import COMMANDS, main, python_name
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("flam_env", "flam_train", "baselines")
@@ -146,13 +146,13 @@ def test_python_in_the_documentation_compiles(page):
 
 def test_every_command_has_a_room():
     rooms = {file.stem for file in (ROOT / "flam_train" / "commands").glob("*.py")}
-    assert rooms - {"__init__", "arguments"} == {name.replace("-", "_") for name in COMMANDS}
+    assert rooms - {"__init__", "arguments"} == {python_name(name) for name in COMMANDS}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_a_function_of_its_name_and_explains_itself(name, capsys):
-    module = import_module(f"flam_train.commands.{name.replace('-', '_')}")
-    parameters = signature(getattr(module, name.replace("-", "_"))).parameters.values()
+    module = import_module(f"flam_train.commands.{python_name(name)}")
+    parameters = signature(getattr(module, python_name(name))).parameters.values()
     files = [parameter for parameter in parameters if parameter.annotation in (Path, Path | None, tuple[Path, ...])]
     with pytest.raises(SystemExit) as left:
         main([name, "--help"])

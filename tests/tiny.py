@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from flam_env.heads.road import Road, RoadConfig
 from flam_env.models.factored import FactoredWorldModel, WorldModelConfig
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
 from flam_env.worlds.checkpoint import round_as_stored
@@ -48,6 +49,17 @@ def random_world(**options: Any) -> World:
     units = _units(latent_actions)
     convert = UnitConversion(units).from_model
     return World(tokenizer, model, SETTINGS, units, Starts(clips, convert(latent_actions), convert(more)))
+
+
+def random_road() -> Road:
+    """A road for such a world, on which some of its dreams stay and others do not."""
+    generator = torch.Generator().manual_seed(3)
+    road = Road(RoadConfig(vocabulary=Tokenizer(TOKENIZER).quantizer.size, quantiles=101, memory=4))
+    road.rarity.copy_(4 + torch.randn(len(road.rarity), generator=generator))
+    road.usual.copy_(torch.tensor([0.0, -1.5, 4.0]))
+    road.whitening.copy_(torch.tensor([[1.5, 0, 0], [-0.5, 2.0, 0], [0.25, 0.5, 3.0]]))
+    road.distances.copy_(torch.linspace(0.25, 4.0, 101))
+    return round_as_stored(road).eval()
 
 
 def _random_clips(count: int, frames: int) -> torch.Tensor:

@@ -137,7 +137,8 @@ class Dream:
                 break
             before = take_rows(state, rows)
             refused = after.refused[rows] | gone[rows] | everyone
-            rest = torch.where(refused[..., None], self.model.rest(before.frame)[:, 0], actions[rows])
+            rests = refused if actions.ndim == 2 else refused[..., None]  # codes have no axis of their own
+            rest = torch.where(rests, self.model.rest(before.frame)[:, 0], actions[rows])
             after = replace_rows(after, rows, self._advance(before, rest)._replace(refused=refused))
         return after
 

@@ -73,7 +73,7 @@ class Labeller:
 
     Frames are seen in pieces that hand on the slots' history, so a video of any length takes the same memory (but for
     its labels), and the labels are those of one pass. Frames of any size are resized to those of the world by averaging
-    areas, which is said in a warning.
+    areas, cropped or padded as the videos were that it learned from, which is said in a warning.
 
     Args:
         world: whose slots and latent actions.
@@ -143,7 +143,7 @@ class Labeller:
 
     def fitter(self) -> FrameFitter:
         """What brings the frames of one video to the size of the world."""
-        return FrameFitter(self.world.tokenizer.config.image_size)
+        return FrameFitter(self.world.tokenizer.config.image_size, self.world.settings.fit)
 
     @torch.inference_mode()
     def advance(self, state: LabelState | None, frames: np.ndarray) -> tuple[LabelState, Labels]:

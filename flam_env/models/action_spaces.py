@@ -21,6 +21,11 @@ class ContinuousActions:
         """Of the latent actions of one step."""
         return self.slots, self.dim
 
+    @property
+    def known(self) -> bool:
+        """Whether the model takes actions that somebody knows."""
+        return not self.inferred
+
     def prior(self) -> "UnitNormal":
         """That of no knowledge: every number is standard normal."""
         return UnitNormal(self.dim)
@@ -44,6 +49,11 @@ class CodebookActions:
         """Of the latent actions of one step."""
         return (self.slots,)
 
+    @property
+    def known(self) -> bool:
+        """Whether the model takes actions that somebody knows."""
+        return not self.inferred
+
     def prior(self) -> "UniformCodes":
         """That of no knowledge: every code is as likely as any other."""
         return UniformCodes(self.codes)
@@ -60,6 +70,11 @@ class NoActions(CodebookActions):
     slots: int = 1
     codes: int = 1
     inferred: bool = False
+
+    @property
+    def known(self) -> bool:
+        """There is nothing to know."""
+        return False
 
 
 ActionSpace = ContinuousActions | CodebookActions

@@ -75,8 +75,8 @@ class WorldModelConfig:
     """Whether the inverse dynamics starts from how a slot changes rather than from its next value: that nothing changes
     is then the same action wherever it happens."""
     motion: tuple[int, ...] = ()
-    """How many frames back the feature of a cell also sees the 3 x 3 cells around it, e.g. (1, 2, 4, 7) (not in the
-    paper): where things are going need not be remembered by slots."""
+    """How many frames back slots also see the 3 x 3 cells around each cell, e.g. (1, 2, 4, 7) (not in the paper). The
+    aggregator does not: where it did, it moved things by itself, and slots held them no more."""
     recurrence: bool = False
     """Whether the slots of a frame start from those of the frame before, as in SAVi, in place of temporal attention
     (the paper's ablation "w/o factorizer temporal attention")."""
@@ -150,12 +150,12 @@ class FactoredWorldModel(WorldModel):
         features = rearrange(
             self.features(rearrange(tokens, "b t n -> (b t) n")), "(b t) n d -> b t n d", b=len(tokens)
         )
-        past = history or self.empty_history(len(tokens), tokens.device)
+        past, seen = history or self.empty_history(len(tokens), tokens.device), features
         recent: History = ()
         if self.motion is not None:
-            features, seen = self.motion(features, past[-1])
-            past, recent = past[:-1], (seen,)
-        slots = self.factorizer(features, past)
+            seen, moved = self.motion(features, past[-1])
+            past, recent = past[:-1], (moved,)
+        slots = self.factorizer(seen, past)
         return Observed(tokens, slots.values, slots.masks, features, (*slots.history, *recent))
 
     def empty_history(self, batch: int, device: torch.device) -> History:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from flam_env.models.action_spaces import ActionSpace
+from flam_env.models.quantize import FSQ
 from flam_env.worlds.checkpoint import Kinds
 
 WORLD_MODELS = Kinds("world model")
@@ -100,6 +101,7 @@ class WorldModel(nn.Module, ABC):
         slots: K.
         slot_dim: S.
         patches: N.
+        quantizer: of the tokens.
         vocabulary: number of different tokens.
         window: frames that a dream may start from at most.
     """
@@ -109,6 +111,7 @@ class WorldModel(nn.Module, ABC):
     slots: int
     slot_dim: int
     patches: int
+    quantizer: FSQ
     vocabulary: int
     window: int
 
@@ -117,20 +120,23 @@ class WorldModel(nn.Module, ABC):
         """Whether `prior` was learned; nobody draws from that of no knowledge where there are real actions to draw."""
         return False
 
-    def forward(self, tokens: Tensor, shown: Tensor | None = None) -> Prediction:
+    def forward(self, tokens: Tensor, shown: Tensor | None = None, known: Tensor | None = None) -> Prediction:
         """One-step predictions of all transitions of clips (equation 6), what training minimises the error of.
 
         Args:
             tokens: (B, T, N), from which actions are inferred; drawn from their posterior in training, else its mode.
             shown: (B, T, N), what the model takes for the current frames, e.g. its own guesses; by default the tokens
                 themselves (teacher forcing).
+            known: what was really done, for a model that takes known actions; as for `from_known`.
         """
         observed = self.observe(tokens)
         posterior = self.infer(observed) if self.actions.inferred else None
-        if posterior is None:
-            actions = self.actions.zeros(*tokens[:, 1:].shape[:2], device=tokens.device)
-        else:
+        if posterior is not None:
             actions = posterior.sample() if self.training else posterior.mode
+        elif self.actions.known:
+            actions = self.from_known(known)[:, :-1]
+        else:
+            actions = self.actions.zeros(*tokens[:, 1:].shape[:2], device=tokens.device)
         seen = observed if shown is None else self.observe(shown)
         return Prediction(self.step(seen.at(slice(None, -1)), actions), observed, posterior, actions)
 
@@ -160,6 +166,24 @@ class WorldModel(nn.Module, ABC):
     @abstractmethod
     def next_tokens(self, output: Tensor) -> Tensor:
         """The most likely next tokens (B, T, N) int64 of what `step` returns."""
+
+    def from_known(self, known: Tensor | None) -> Tensor:
+        """What was really done, as the model takes it.
+
+        Args:
+            known: real actions int64 (B, T) of one agent or (B, T, agents) of several, each taken at its frame; None
+                where nobody knows.
+
+        Returns:
+            Actions (B, T, ...), shaped as the model's `actions` say.
+
+        Raises:
+            ValueError: the model takes no known actions (`actions.known`), or not these.
+        """
+        raise ValueError(
+            f"expected a world whose model takes known actions, got a {type(self).__name__} with "
+            f"{type(self.actions).__name__}; give it latent actions"
+        )
 
     def prior(self, observed: Observed) -> ActionPrior:
         """How likely latent actions are in these frames: by default as in the prior of no knowledge."""

@@ -3,7 +3,6 @@
 PyAV is imported here only. Versions before 17 convert all but BT.601 of limited range to wrong colours.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +14,24 @@ from flam_env.warn import warn_user
 
 OLDEST = 17
 WHOLE = 0.9  # of the frames and of the time that a file promises: with less it breaks off
+WIDEST = 8  # what says that its pixels are wider, or higher, is mistaken
 HIGH_RANGE = (16, 18)  # transfer of the colours: PQ (SMPTE 2084) and HLG (ARIB STD-B67), as phones film
+DRAWN = ("adf", "bin", "idf", "tty", "xbin")
+"""Formats of text that FFmpeg would draw."""
 TIMED = ("matroska", "mov", "flv", "asf", "ogg")
 """Formats whose header tells the time of the longest stream; elsewhere it is guessed from the size of the file."""
 
 
 class TimedFrame(NamedTuple):
-    """frame: uint8 (H, W, 3); start, end: seconds between which it is shown, from the beginning of the file on."""
+    """frame: uint8 (H, W, 3); start, end: seconds between which it is shown, from the beginning of the file on.
+
+    number: how many frames of the file come before it.
+    """
 
     frame: np.ndarray
     start: float
     end: float
+    number: int
 
 
 def file_rate(path: Path) -> float | None:
@@ -38,9 +44,26 @@ def file_rate(path: Path) -> float | None:
     av = import_av()
     try:
         with av.open(f"file:{path}") as container:
-            return _rate(_pictures(container, path))
+            return _rate(moving_pictures(container, path))
     except (OSError, av.FFmpegError) as error:
-        raise _unreadable(path, error, 0) from error
+        raise unreadable(path, error, 0) from error
+
+
+def file_frames(path: Path) -> float:
+    """About how many frames a video file has, as its header says; 0 where it does not.
+
+    Raises:
+        ValueError: it is no video.
+        ImportError: PyAV is missing or too old.
+    """
+    av = import_av()
+    try:
+        with av.open(f"file:{path}") as container:
+            stream = moving_pictures(container, path)
+            promise = _promise(container, stream)
+            return promise.frames or promise.seconds * (_rate(stream) or 0)
+    except (OSError, av.FFmpegError) as error:
+        raise unreadable(path, error, 0) from error
 
 
 def read_file(path: Path) -> Iterator[TimedFrame]:
@@ -50,10 +73,10 @@ def read_file(path: Path) -> Iterator[TimedFrame]:
         ValueError: while reading: it is no video, damaged, or breaks off long before the end that it names.
         ImportError: PyAV is missing or too old.
     """
-    av, count = import_av(), 0
+    av, count, turned, matrix = import_av(), 0, None, None
     try:
         with av.open(f"file:{path}") as container:
-            stream = _pictures(container, path)
+            stream = moving_pictures(container, path)
             promise = _promise(container, stream)
             clock = _Clock(1 / (_rate(stream) or 1))
             for picture in container.decode(stream):
@@ -62,30 +85,16 @@ def read_file(path: Path) -> Iterator[TimedFrame]:
                         f"{path} has colours of high dynamic range, which come out pale; convert it to BT.709 first"
                     )
                 start, end = clock.tell(picture)
-                yield TimedFrame(_upright(picture.to_ndarray(format="rgb24"), _matrix(picture), path), start, end)
+                pixels = picture.to_ndarray(format="rgb24", width=_shown_width(picture, stream))
+                if turned != (turned := picture.rotation):
+                    matrix = _matrix(picture)
+                yield TimedFrame(_upright(pixels, matrix, path), start, end, count)
                 count += 1
             if not count:
                 raise ValueError(f"expected a video, got {path}, in which there is no whole picture; copy it again")
             promise.check(path, count, clock.end)
     except (OSError, av.FFmpegError) as error:
-        raise _unreadable(path, error, count) from error
-
-
-def content_hash(path: Path) -> bytes:
-    """SHA-256 of the encoded pictures of a video file: the same whatever container, titles and sound they come with.
-
-    Raises:
-        ValueError: it is no video.
-        ImportError: PyAV is missing or too old.
-    """
-    av, digest = import_av(), hashlib.sha256()
-    try:
-        with av.open(f"file:{path}") as container:
-            for packet in container.demux(_pictures(container, path)):
-                digest.update(bytes(packet))
-    except (OSError, av.FFmpegError) as error:
-        raise _unreadable(path, error, 0) from error
-    return digest.digest()
+        raise unreadable(path, error, count) from error
 
 
 def import_av() -> Any:
@@ -102,16 +111,23 @@ def import_av() -> Any:
     return av
 
 
-def _unreadable(path: Path, error: Exception, frames: int) -> ValueError:
+def unreadable(path: Path, error: Exception, frames: int) -> ValueError:
+    """What to say of a file of which PyAV says that it cannot read on after so many frames."""
     after = f" after {frames} frames" if frames else ""
     return ValueError(
         f"expected a video that PyAV can read, got {path}, which fails{after} ({error}); copy or encode it again"
     )
 
 
-def _pictures(container: Any, path: Path) -> Any:
-    """The stream of moving pictures, which the cover of a song is none of."""
+def moving_pictures(container: Any, path: Path) -> Any:
+    """The stream of moving pictures of an open file, which the cover of a song is none of.
+
+    Raises:
+        ValueError: there is none.
+    """
     av = import_av()
+    if container.format.name in DRAWN:
+        raise ValueError(f"expected a video, got {path}, which is text; leave it out")
     covers = av.stream.Disposition.attached_pic
     streams = [stream for stream in container.streams.video if not stream.disposition & covers]
     if not streams:
@@ -120,7 +136,16 @@ def _pictures(container: Any, path: Path) -> Any:
     return streams[0]
 
 
+def _shown_width(picture: Any, stream: Any) -> int:
+    """Columns of a picture as it is shown: pixels of old cameras and of discs are wider or narrower than high."""
+    shape = stream.sample_aspect_ratio
+    return max(1, round(picture.width * shape)) if shape and 1 / WIDEST < shape < WIDEST else picture.width
+
+
 def _rate(stream: Any) -> float | None:
+    """Frames a second: by count and time where the header tells both, for else it is told of the first few."""
+    if stream.frames and stream.duration and stream.time_base:
+        return stream.frames / float(stream.duration * stream.time_base)
     rate = stream.average_rate or stream.guessed_rate
     return float(rate) if rate else None
 
@@ -177,7 +202,10 @@ def _promise(container: Any, stream: Any) -> _Promise:
 
 
 def _matrix(picture: Any) -> np.ndarray | None:
-    """How a player turns the picture, int32 (3, 3): pixel (x, y) goes to (x, y) times this. None for not at all."""
+    """How a player turns the picture, int32 (3, 3): pixel (x, y) goes to (x, y) times this. None for not at all.
+
+    Who asks PyAV for it keeps the picture in memory until garbage is collected, so not every picture is asked.
+    """
     found = [bytes(data) for data in picture.side_data if data.type.name == "DISPLAYMATRIX"]
     return np.frombuffer(found[0], np.int32).reshape(3, 3) if found else None
 

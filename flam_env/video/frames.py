@@ -1,5 +1,7 @@
 """The door between frames outside (uint8, HWC) and frames inside (float, CHW, [0, 1])."""
 
+from typing import Literal
+
 import numpy as np
 import torch
 from einops import pack, rearrange, unpack
@@ -74,13 +76,45 @@ def resize_frames(frames: np.ndarray, size: int) -> np.ndarray:
 
     All of the frame stays in view, so frames that are not square change their aspect ratio.
     """
-    if frames.shape[-3:-1] == (size, size):
+    return _resize(frames, size, size)
+
+
+def _resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
+    if frames.shape[-3:-1] == (height, width):
         return frames
     flat, leading = pack([frames], "* h w c")
-    resized = np.empty((len(flat), size, size, 3), np.uint8)
+    resized = np.empty((len(flat), height, width, 3), np.uint8)
     for i, frame in enumerate(flat):  # one at a time: as floats, large frames are larger still
-        resized[i] = to_uint8(interpolate(to_float(frame)[None], (size, size), mode="area"))[0].numpy()
+        resized[i] = to_uint8(interpolate(to_float(frame)[None], (height, width), mode="area"))[0].numpy()
     return unpack(resized, leading, "* h w c")[0]
+
+
+Fit = Literal["stretch", "crop", "pad"]
+"""How frames that are not square become square: all of it in another aspect, its middle, or all of it between bars."""
+
+
+SHOWN: dict[Fit, str] = {
+    "stretch": "whatever their aspect ratio",
+    "crop": "of what is not square the middle",
+    "pad": "between black bars where they are not square",
+}
+"""The same in words."""
+
+
+def fit_frames(frames: np.ndarray, size: int, fit: Fit) -> np.ndarray:
+    """Frames uint8 (..., H, W, 3) -> uint8 (..., size, size, 3), as by `resize_frames`; the bars of "pad" are black."""
+    height, width = frames.shape[-3:-1]
+    if fit == "crop":
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        return resize_frames(frames[..., top : top + side, left : left + side, :], size)
+    if fit == "stretch" or height == width:
+        return resize_frames(frames, size)
+    high, wide = (max(1, round(size * side / max(height, width))) for side in (height, width))
+    top, left = (size - high) // 2, (size - wide) // 2
+    padded = np.zeros((*frames.shape[:-3], size, size, 3), np.uint8)
+    padded[..., top : top + high, left : left + wide, :] = _resize(frames, high, wide)
+    return padded
 
 
 class FrameFitter:
@@ -88,10 +122,11 @@ class FrameFitter:
 
     Args:
         size: height and width that the world sees.
+        fit: how the videos that it learned from became square.
     """
 
-    def __init__(self, size: int):
-        self.size = size
+    def __init__(self, size: int, fit: Fit = "stretch"):
+        self.size, self.fit = size, fit
         self._seen: tuple[int, int] | None = None
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
@@ -114,7 +149,7 @@ class FrameFitter:
         if self._seen is None and (height, width) != (self.size, self.size):
             warn_user(
                 f"the world sees frames of {self.size} x {self.size}: these of {height} x {width} are resized by "
-                "averaging areas, whatever their aspect ratio; crop or resize them first if that is not what you want"
+                f"averaging areas, {SHOWN[self.fit]}; crop or resize them first if that is not what you want"
             )
         self._seen = height, width
-        return resize_frames(frames, self.size)
+        return fit_frames(frames, self.size, self.fit)

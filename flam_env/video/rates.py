@@ -5,13 +5,11 @@ from math import isfinite
 from numbers import Real
 from typing import Any
 
-import numpy as np
-
 from flam_env.video.decoding import TimedFrame
 from flam_env.warn import warn_user
 
 ALIKE = 0.1  # rates that differ by at most this share are the same: 24 and 25, 29.97 and 30
-TOLERANCE = 5e-4  # seconds; some containers round times to milliseconds
+TOLERANCE = 1.1e-3  # seconds; some containers round times to milliseconds, that of the first frame too
 
 
 def check_rate(given: Any) -> float:
@@ -56,15 +54,15 @@ def warn_of_rate(rate: float | None, fps: float | None, world: float, what: str)
         warn_user(f"the videos of this world had {world:g} frames a second, but {what} is labelled at {fps:g}")
 
 
-def resample(frames: Iterable[TimedFrame], fps: float) -> Iterator[np.ndarray]:
+def resample(frames: Iterable[TimedFrame], fps: float) -> Iterator[TimedFrame]:
     """What a player shows at 0, 1 / fps, 2 / fps ... seconds after the first frame: frames are left out or repeated."""
     shown, first, due = None, 0.0, 0
     for frame in frames:
         first = frame.start if shown is None else first
         while shown is not None and due / fps < frame.start - first - TOLERANCE:
-            yield shown.frame
+            yield shown
             due += 1
         shown = frame
     while shown is not None and due / fps < shown.end - first - TOLERANCE:
-        yield shown.frame
+        yield shown
         due += 1

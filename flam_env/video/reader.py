@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from flam_env.video.decoding import TimedFrame, file_rate, import_av, read_file
+from flam_env.video.arrays import is_array, open_videos, read_array
+from flam_env.video.decoding import TimedFrame, file_frames, file_rate, import_av, read_file
 from flam_env.video.frames import channel_advice
 from flam_env.video.images import import_pillow, list_images, read_images
 from flam_env.video.rates import check_rate, resample
@@ -20,40 +21,44 @@ Video = np.ndarray | str | os.PathLike | Iterable[np.ndarray]
 
 
 def read_video(path: str | os.PathLike, fps: float | None = None) -> Iterator[np.ndarray]:
-    """The frames of a video file, or of a folder of images, one by one: uint8 (H, W, 3), upright.
+    """The frames of a video file, a folder of images or a file of NumPy, one by one: uint8 (H, W, 3), upright.
 
     Images come sorted by name, numbers in names by their value; other files in the folder are left out.
 
     Args:
-        path: of the file or folder.
-        fps: brings a file to so many frames a second: what a player shows at these times. By default every frame comes
-            as it is.
+        path: of the file or folder. Of NumPy it is `.npy` or `.npz` with frames uint8 (T, H, W, 3).
+        fps: brings a video file to so many frames a second: what a player shows at these times. By default every frame
+            comes as it is.
 
     Raises:
         ValueError: there is no such file, or it is no video (while reading: it is damaged, or breaks off); a folder
             holds no images, videos beside them, images that cannot be read, or images of different sizes or of more
-            than 8 bits per channel; or `fps` is no rate, or given for a folder, of which nobody knows its own.
+            than 8 bits per channel; frames of NumPy are none; or `fps` is no rate, or given for a folder or for NumPy,
+            of which nobody knows their own.
         ImportError: PyAV or Pillow is not installed.
     """
     path = check_path(path)
     if path.is_dir() and fps is None:
         import_pillow()
         return read_images(list_images(path))
+    if is_array(path) and fps is None:
+        return read_array(path)
     timed = read_timed(path)
-    return (each.frame for each in timed) if fps is None else resample(timed, check_rate(fps))
+    return (each.frame for each in (timed if fps is None else resample(timed, check_rate(fps))))
 
 
 def read_timed(path: str | os.PathLike) -> Iterator[TimedFrame]:
     """The frames of a video file one by one, with their times; what `read_video` and `resample` are made of.
 
     Raises:
-        ValueError: as for `read_video`, or it is a folder, of which nobody knows the rate.
+        ValueError: as for `read_video`, or it is a folder or of NumPy, of which nobody knows the rate.
         ImportError: PyAV is not installed.
     """
     path = check_path(path)
-    if path.is_dir():
+    if path.is_dir() or is_array(path):
+        kind = "folder" if path.is_dir() else "frames of NumPy in"
         raise ValueError(
-            f"expected a video file to bring to another fps, got the folder {path}, whose own rate nobody knows; leave "
+            f"expected a video file to bring to another fps, got the {kind} {path}, whose own rate nobody knows; leave "
             "fps out, and images that are too many"
         )
     import_av()
@@ -61,14 +66,27 @@ def read_timed(path: str | os.PathLike) -> Iterator[TimedFrame]:
 
 
 def video_rate(path: str | os.PathLike) -> float | None:
-    """Frames a second of a video file on average, None where nobody knows, as of a folder of images.
+    """Frames a second of a video file on average, None where nobody knows, as of a folder of images or of NumPy.
 
     Raises:
         ValueError: there is no such file or folder, or it is no video.
         ImportError: PyAV is not installed.
     """
     path = check_path(path)
-    return None if path.is_dir() else file_rate(path)
+    return None if path.is_dir() or is_array(path) else file_rate(path)
+
+
+def video_length(path: str | os.PathLike) -> float:
+    """About how many frames a video has, 0 where nobody knows before it is read.
+
+    Raises:
+        ValueError: there is no such file or folder, or it is no video.
+        ImportError: PyAV is not installed.
+    """
+    path = check_path(path)
+    if path.is_dir():
+        return len(list_images(path))
+    return len(open_videos(path)) if is_array(path) else file_frames(path)
 
 
 def check_path(path: str | os.PathLike) -> Path:

@@ -1,7 +1,7 @@
 """A learned world on disk: a directory with two networks, real starts, settings and a card.
 
 tokenizer.safetensors    world_model.safetensors    starts.safetensors    config.json
-decoder.safetensors      encoder.safetensors and other heads, all named in config.json
+road.safetensors         decoder.safetensors, encoder.safetensors and other heads, all named in config.json
 clips.npz                a few real held-out clips                             card.md, report.json
 """
 
@@ -45,6 +45,8 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"
 VERSION = "2"
 BEFORE_HEADS = "1"
 """The version of worlds that did not say which heads they have."""
+FITTED_BEFORE = {"fit": "stretch"}
+"""What worlds did that do not say how frames became square."""
 
 
 def find_world(name: str | Path) -> Path:
@@ -299,6 +301,8 @@ def _read_config(path: Path) -> dict:
     known = {"format", "version", "model", "settings", "units", "laws", "starts", "heads"}
     if set(config) != known:
         raise ValueError(f"{path}: expected the keys {sorted(known)}, got {sorted(config)}; export the world again")
+    if isinstance(config["settings"], dict):
+        config["settings"] = FITTED_BEFORE | config["settings"]
     return config
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import inf
 from typing import cast
 
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from flam_env.heads.road import Road
 from flam_env.models.protocol import WorldModel
 from flam_env.models.tokenizer import Tokenizer
 from flam_env.validation import check_fields
+from flam_env.video.frames import Fit
 from flam_env.worlds.checkpoint import fingerprint
 from flam_env.worlds.laws import Laws
 from flam_env.worlds.units import ActionUnits
@@ -33,11 +35,15 @@ class WorldSettings:
     """Real frames that a dream starts from."""
     horizon: int = 16
     """Steps for which the card shows that dreams hold."""
-    frames_per_second: int = 15
+    frames_per_second: float = 15
     """Speed of the videos."""
+    fit: Fit = "stretch"
+    """How frames of videos became square."""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if not 0 < self.frames_per_second < inf:
+            raise ValueError(f"expected frames_per_second of WorldSettings above 0, got {self.frames_per_second}")
 
 
 @dataclass(frozen=True)

@@ -46,19 +46,34 @@ def replacing(path: Path) -> Iterator[Path]:
     _sweep_once(path.parent.absolute())
     temporary = _new_name(path.parent)
     try:
-        yield temporary
-        _reach_the_disk(temporary)
-        if temporary.is_dir() and path.exists():
-            os.replace(path, replaced := _new_name(path.parent))  # a folder that is not empty cannot be overwritten
-            os.replace(temporary, path)
-            _remove(replaced)
-        else:
-            os.replace(temporary, path)
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        reason = f"{os.strerror(error.errno)}; make room and run it again, nothing half-written was left"
-        raise OSError(error.errno, reason, str(path)) from error
+        with _explaining(path):
+            yield temporary
+            _reach_the_disk(temporary)
+            if temporary.is_dir() and path.exists():
+                os.replace(path, replaced := _new_name(path.parent))  # a folder that is not empty cannot be overwritten
+                os.replace(temporary, path)
+                _remove(replaced)
+            else:
+                os.replace(temporary, path)
+    finally:
+        _remove(temporary)
+
+
+@contextlib.contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """Yields a new folder below another one, which goes away with the block: what is to stay is moved out of it.
+
+    Raises:
+        OSError: it cannot be written, or the disk is full.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _sweep_once(folder.absolute())
+    temporary = _new_name(folder)
+    try:
+        with _explaining(folder):
+            temporary.mkdir()
+            yield temporary
     finally:
         _remove(temporary)
 
@@ -83,6 +98,18 @@ def is_vacant(folder: Path) -> bool:
 @functools.cache
 def _sweep_once(folder: Path) -> None:
     sweep(folder)
+
+
+@contextlib.contextmanager
+def _explaining(path: Path) -> Iterator[None]:
+    """Says what to do about a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        reason = f"{os.strerror(error.errno)}; make room and run it again, nothing half-written was left"
+        raise OSError(error.errno, reason, str(path)) from error
 
 
 def _new_name(folder: Path) -> Path:

@@ -5,7 +5,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from dataclasses import replace
 from inspect import Parameter, Signature, getdoc, signature
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 try:
     import tyro
@@ -13,7 +13,12 @@ try:
 except ImportError as error:
     raise ImportError("the command line needs tyro: pip install 'flam-env[train]'") from error
 
+if TYPE_CHECKING:
+    from flam_train.presets import Preset
+
 Result = TypeVar("Result")
+Presets = Callable[[Callable[..., Any], str], dict[str, Any]]
+"""(function, name of a preset) -> the arguments of the function that the preset sets."""
 
 SHORTCUTS = """\
 --preset small|tiny|paper|rooms|gpu sets the defaults of all that follows; --minutes M trains for so long, instead of
@@ -37,7 +42,14 @@ def _integers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     )
 
 
-def call(function: Callable[..., Result], arguments: list[str], *positional: str, **annotations: Any) -> Result:
+def call(
+    function: Callable[..., Result],
+    arguments: list[str],
+    *positional: str,
+    program: str | None = None,
+    presets: Presets | None = None,
+    **annotations: Any,
+) -> Result:
     """Calls a function with what the command line says.
 
     A function with a parameter `fit_config` takes `--preset NAME`, which sets the defaults of the rest, and `--minutes
@@ -47,16 +59,19 @@ def call(function: Callable[..., Result], arguments: list[str], *positional: str
         function: its docstring is the help.
         arguments: words of the command line after the command.
         *positional: parameters that are given without their name.
+        program: what it is called, by default `flam-train` and the function's name.
+        presets: as `preset_arguments`, which it is by default.
         **annotations: of parameters that tyro is to read otherwise.
 
     Returns:
         What the function returns.
     """
-    program, description = f"flam-train {function.__name__.replace('_', '-')}", getdoc(function)
+    program = program or f"flam-train {function.__name__.strip('_').replace('_', '-')}"
+    description = getdoc(function)
     defaults: dict[str, Any] = {}
     if "fit_config" in signature(function).parameters:
         description = f"{description}\n\n{SHORTCUTS}"
-        defaults, arguments = _shortcuts(function, arguments, program)
+        defaults, arguments = _shortcuts(function, arguments, program, presets or preset_arguments)
     shell = _annotated(function, positional, annotations, defaults)
     return tyro.cli(shell, args=arguments, prog=program, description=description, registry=CONSTRUCTORS)
 
@@ -90,13 +105,15 @@ def _annotated(
     return shell
 
 
-def _shortcuts(function: Callable[..., Any], arguments: list[str], program: str) -> tuple[dict[str, Any], list[str]]:
+def _shortcuts(
+    function: Callable[..., Any], arguments: list[str], program: str, presets: Presets
+) -> tuple[dict[str, Any], list[str]]:
     """The defaults that `--preset` and `--minutes` set, and the arguments without these."""
     parser = ArgumentParser(prog=program, add_help=False, allow_abbrev=False)
     parser.add_argument("--preset", nargs="?", const="")
     parser.add_argument("--minutes", type=float)
     known, rest = parser.parse_known_args(arguments)
-    defaults = {} if known.preset is None else preset_arguments(function, known.preset)
+    defaults = {} if known.preset is None else presets(function, known.preset)
     if known.minutes is not None:
         given = defaults.get("fit_config", signature(function).parameters["fit_config"].default)
         defaults["fit_config"] = replace(given, steps=0, minutes=known.minutes)
@@ -109,10 +126,19 @@ def preset_arguments(function: Callable[..., Any], name: str) -> dict[str, Any]:
     Raises:
         ValueError: there is no such preset.
     """
+    preset, phase = find_preset(name), function.__name__
+    sources = {"model": phase, "fit_config": f"{phase}_fit", "loss": "loss"}
+    return {key: getattr(preset, source) for key, source in sources.items() if key in signature(function).parameters}
+
+
+def find_preset(name: str) -> "Preset":
+    """The preset of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
     from flam_train.presets import PRESETS
 
     if name not in PRESETS:
         raise ValueError(f"expected a preset of {sorted(PRESETS)}, got {name!r}")
-    preset, phase = PRESETS[name], function.__name__
-    sources = {"model": phase, "fit_config": f"{phase}_fit", "loss": "loss"}
-    return {key: getattr(preset, source) for key, source in sources.items() if key in signature(function).parameters}
+    return PRESETS[name]

@@ -15,7 +15,7 @@ from flam_env.worlds.writing import write_atomically
 from flam_train.evaluate.perceptual.scores import load_judges, perceptual_scores
 from flam_train.evaluate.report import added_to, check_addition
 from flam_train.evaluate.rooms.clips import holds_rooms
-from flam_train.evaluate.rooms.factorization import check_measures, factorization_scores
+from flam_train.evaluate.rooms.factorization import check_measures, factorization_scores, measures_of
 from flam_train.evaluate.simulator.action_information import information_scores
 from flam_train.evaluate.simulator.report import OfSimulator, plan_simulator, simulator_scores
 from flam_train.evaluate.video_scores import OfAnyVideo, video_scores
@@ -51,12 +51,12 @@ def evaluate(
         metrics: what to score: pixels, windows of dreams, the rate of latent actions; what these say of known actions
             (action_information, for data that knows the actions of one agent); of games without painted backgrounds,
             whose entities are found in the pixels, whether slots hold and follow them (slots) and know how fast they
-            move (velocity), and whether long dreams are told from real video (realism), as much goes on in them (life),
-            and up to which step both hold (horizon, which brings the two); lpips and fvd, whose weights
-            `flam-train fetch-metrics` gets; or how rooms are factorized, whose truth is known: dci, actions, exactness,
-            independence. By default pixels, dreams and rate, and for rooms also how they are factorized. Those that are
-            named are added to the report that is there, if it is of the same world, data, clips, context, horizon and
-            seed.
+            move (velocity), and whether long dreams are told from real video (realism, by networks and by the world's
+            own sign), as much goes on in them (life), and up to which step both hold (horizon, which brings the two);
+            lpips and fvd, whose weights `flam-train fetch-metrics` gets; or how rooms are factorized, whose truth is
+            known: dci, actions, exactness, independence. By default pixels, dreams and rate, and for rooms also how
+            they are factorized, as far as the world has slots and infers an action of each. Those that are named are
+            added to the report that is there, if it is of the same world, data, clips, context, horizon and seed.
         split: which levels.
         clips: how many clips, from random places.
         context: real frames that dreams start from; by default the world's own.
@@ -90,13 +90,14 @@ def evaluate(
     check_measures(store, measures)
     judges = load_judges(metrics, size=store.size, horizon=horizon, clips=clips)
     dream = Dream(_from_context(load_world(directory), context), device)
+    measures = _measurable(dream, measures, asked=bool(metrics))
     size = dream.tokenizer.config.image_size
     if store.size != size:
         raise ValueError(f"{data}: expected frames of {size} px, the world's size, got {store.size} px")
     warn_of_store_rate(store, dream.world.settings.frames_per_second)
-    length = dream.world.settings.context + horizon
+    length, known = dream.world.settings.context + horizon, dream.model.actions.known
     plan = plan_simulator(dream, store, split, metrics, length, dreams=long_dreams, steps=long_dream_steps, seed=seed)
-    drawn = draw_clips(store, split, clips, length, seed)
+    drawn = draw_clips(store, split, clips, length, seed, known=known)
     report: dict[str, Any] = {
         "world": {"tokenizer": fingerprint(dream.tokenizer), "model": fingerprint(dream.model)},
         "data": {"source": store.source, "split": split, "frames": store.frames(split), "settings": store.settings},
@@ -122,6 +123,15 @@ def evaluate(
     report = added_to(path, report) if metrics else report
     write_atomically(path, json.dumps(report, indent=1).encode())
     return report
+
+
+def _measurable(dream: Dream, measures: list[OfRooms], *, asked: bool) -> list[OfRooms]:
+    """The measures that the world's model can have; it must have those that are asked for."""
+    can = measures_of(dream.model)
+    if asked and (lacking := [measure for measure in measures if measure not in can]):
+        kind = type(dream.model).__name__
+        raise ValueError(f"expected metrics that a {kind} can have, got {lacking}; of rooms it can have {sorted(can)}")
+    return [measure for measure in measures if measure in can]
 
 
 def _from_context(world: World, context: int | None) -> World:

@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from flam_train.engine.identity import require_same
-from flam_train.evaluate.simulator.tables import horizon_lines, life_lines, realism_lines, slot_lines, velocity_lines
+from flam_train.evaluate.simulator.tables import (
+    horizon_lines,
+    life_lines,
+    off_road_lines,
+    realism_lines,
+    slot_lines,
+    velocity_lines,
+)
 
 EVALUATION = ("world", "data", "clips", "context", "horizon", "size", "seed")
 """Parts of a report that say what was evaluated; the others, beside the machine, are scores."""
@@ -31,6 +38,7 @@ def format_report(report: dict[str, Any]) -> str:
         "slots": slot_lines,
         "velocity": velocity_lines,
         "realism": realism_lines,
+        "off_road": off_road_lines,
         "life": life_lines,
         "dream_horizon": horizon_lines,
     }

@@ -67,16 +67,18 @@ def sampled_actions(world: World, count: int, steps: int, random: torch.Generato
 @torch.inference_mode()
 def roll_freely(dream: Dream, context: Tensor, steps: int, random: torch.Generator) -> Tensor:
     """Dreams from context tokens (B, C, N) in which nobody acts -> frames uint8 (B, H, h, w, 3)."""
-    return torch.stack(list(free_frames(dream, context, steps, random)), 1)
+    return torch.stack([frame for _, frame in free_steps(dream, context, steps, random)], 1)
 
 
 @torch.inference_mode()
-def free_frames(dream: Dream, context: Tensor, steps: int, random: torch.Generator) -> Iterator[Tensor]:
-    """The frames uint8 (B, h, w, 3) of such dreams, one step after the other; `drawn_actions` says what happens."""
+def free_steps(
+    dream: Dream, context: Tensor, steps: int, random: torch.Generator
+) -> Iterator[tuple[DreamState, Tensor]]:
+    """States and frames uint8 (B, h, w, 3) of such dreams, step by step; `drawn_actions` says what happens."""
     state = dream.reset(context)
     for _ in range(steps):
         state, frame = dream.step(state, drawn_actions(dream, state, random))
-        yield frame
+        yield state, frame
 
 
 @torch.inference_mode()
@@ -113,9 +115,18 @@ class Inferred(NamedTuple):
 
 
 @torch.inference_mode()
-def infer_actions(dream: Dream, tokens: Tensor) -> Inferred:
-    """The actions of clips of tokens (B, T, N); of a model that infers none, zeros that carry nothing."""
+def infer_actions(dream: Dream, tokens: Tensor, known: Tensor | None = None) -> Inferred:
+    """The actions of clips of tokens (B, T, N); of a model that infers none, zeros that carry nothing.
+
+    A model that takes known actions gets those that are known, as `Clips` has them, which cost nothing.
+
+    Raises:
+        ValueError: the model takes known actions and gets none, or others.
+    """
     nothing = torch.zeros(tokens[:, 1:].shape[:2], device=tokens.device)
+    if dream.model.actions.known:
+        there = None if known is None else known.to(tokens.device)
+        return Inferred(dream.model.from_known(there)[:, :-1], nothing, nothing)
     if not dream.model.actions.inferred:
         return Inferred(dream.model.actions.zeros(*nothing.shape, device=tokens.device), nothing, nothing)
     posterior = dream.model.infer(dream.model.observe(tokens))
@@ -126,13 +137,13 @@ def infer_actions(dream: Dream, tokens: Tensor) -> Inferred:
 
 
 @torch.inference_mode()
-def context_and_actions(dream: Dream, tokens: Tensor) -> tuple[Tensor, Tensor]:
+def context_and_actions(dream: Dream, tokens: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """What it takes to dream clips (B, T, N) again: context tokens (B, C, N) and what was done next (B, H, K, A).
 
-    Actions are inferred from the clips, in units, and clipped to the box, as the environment would.
+    Actions are those of `infer_actions`, in units, and clipped to the box, as the environment would.
     """
     context = dream.world.settings.context
-    return tokens[:, :context], clip_to_box(infer_actions(dream, tokens).actions[:, context - 1 :])
+    return tokens[:, :context], clip_to_box(infer_actions(dream, tokens, known).actions[:, context - 1 :])
 
 
 @torch.no_grad()
@@ -143,11 +154,12 @@ def quick_scores(world: World, clips: Clips) -> dict[str, float]:
     """
     dream = Dream(world, next(world.model.parameters()).device)
     frames, tokens = next(encoded_clips(dream, clips))
-    seen = dream.model(tokens)
+    known = None if clips.known is None else clips.known[: len(tokens)].to(tokens.device)
+    seen = dream.model(tokens, known=known)
     if isinstance(seen.posterior, LatentActions):
         dream = Dream(replace(world, units=measured_units(seen.posterior)), dream.device)
     context = world.settings.context
-    predicted = roll(dream, *context_and_actions(dream, tokens))
+    predicted = roll(dream, *context_and_actions(dream, tokens, known))
     methods = {"rollout_psnr": predicted, "recon_psnr": _recon(dream, tokens[:, context:])}
     scores = {name: psnr(method, frames[:, context:]).mean().item() for name, method in methods.items()}
     guesses = dream.model.next_tokens(seen.output)
@@ -178,14 +190,15 @@ class Rolled(NamedTuple):
 def roll_methods(dream: Dream, clips: Clips, seed: int = 0) -> Iterator[Rolled]:
     """Every method on every clip, in batches.
 
-    Actions are inferred from the true frames and clipped to the box, as the environment would. In `sampled` each
-    step's actions are drawn as the world draws them.
+    Actions are inferred from the true frames, or known, and clipped to the box, as the environment would. In `sampled`
+    each step's actions are drawn as the world draws them.
     """
     context = dream.world.settings.context
     random = torch.Generator().manual_seed(seed)
     first = 0
     for frames, tokens in encoded_clips(dream, clips):
-        inferred = infer_actions(dream, tokens)
+        rows = slice(first, first + len(frames))
+        inferred = infer_actions(dream, tokens, None if clips.known is None else clips.known[rows])
         actions = inferred.actions[:, context - 1 :]
         true, start = frames[:, context:], tokens[:, :context]
         methods = {
@@ -194,7 +207,7 @@ def roll_methods(dream: Dream, clips: Clips, seed: int = 0) -> Iterator[Rolled]:
             "recon": _recon(dream, tokens[:, context:]),
             "copy_last": frames[:, context - 1 : context].expand_as(true),
         }
-        yield Rolled(slice(first, first + len(frames)), true, methods, inferred)
+        yield Rolled(rows, true, methods, inferred)
         first += len(frames)
 
 

@@ -3,12 +3,13 @@
 All of it is measured with the weights that the world's files will hold, on the device that the model is on.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flam_env.models.action_spaces import ContinuousActions
 from flam_env.models.dynamics import LatentActions
@@ -52,36 +53,44 @@ def bare_world(tokenizer: Tokenizer, model: WorldModel, settings: WorldSettings)
     return World(tokenizer, model, settings, units, nothing)
 
 
-def finish_world(world: World, splits: dict[str, TokenSplit], units: ActionUnits | None = None, seed: int = 0) -> World:
+def finish_world(
+    world: World,
+    splits: dict[str, TokenSplit],
+    units: ActionUnits | None = None,
+    seed: int = 0,
+    *,
+    known: Mapping[str, np.ndarray] | None = None,
+) -> World:
     """The world with all that is measured: action units unless given, laws and a bank of actions on the training split.
 
     Starts and the road come from the validation split. Other heads are left out: they read latent actions of before.
-    The model watches on the device that it is on; all that is measured lies on the CPU.
+    The model watches on the device that it is on; all that is measured lies on the CPU. A model that takes known
+    actions needs those of both splits, as `flam_train.store.taken.split_actions` gives them, and has no road.
 
     Raises:
         ValueError: the model's weights are not what its file will hold (`round_as_stored`).
     """
     check_storable(world.model, "export")
     random, actions = np.random.default_rng(seed), world.model.actions
-    watched = watch_clips(world.model, _some_clips(splits["train"], BANK_CLIPS, BANK_FRAMES, random))
+    watched = watch_clips(world.model, *_some_clips("train", splits, known, BANK_CLIPS, BANK_FRAMES, random))
     if watched.posterior is not None:
         units = units or measured_units(watched.posterior)
     convert = UnitConversion(units)
     rows = convert.from_model(watched.actions).flatten(0, 1)
     bank = rows[torch.from_numpy(random.permutation(len(rows))[:BANK_ROWS])]
-    start_tokens = _some_clips(splits["val"], START_CLIPS, START_FRAMES, random)
-    starts = Starts(start_tokens, convert.from_model(watch_clips(world.model, start_tokens).actions), bank)
+    start_tokens, start_known = _some_clips("val", splits, known, START_CLIPS, START_FRAMES, random)
+    actions_of_starts = watch_clips(world.model, start_tokens, start_known).actions
+    starts = Starts(start_tokens, convert.from_model(actions_of_starts), bank)
     can_rest = actions.inferred and actions.slots == world.model.slots > 1
     laws = Laws(
         unseen_tokens=unseen_tokens(splits["train"], world.tokenizer.quantizer.size),
         permanence=can_rest and nothing_vanishes(watched.masks),
     )
-    road = (
-        measure_road(world.model, _some_clips(splits["val"], ROAD_CLIPS, START_FRAMES, random))
-        if actions.inferred
-        else None
-    )
-    return replace(world, units=units, starts=starts, laws=laws, heads={} if road is None else {"road": road})
+    heads = dict[str, nn.Module]()
+    if not actions.known:
+        clips, _ = _some_clips("val", splits, known, ROAD_CLIPS, START_FRAMES, random)
+        heads["road"] = measure_road(world.model, clips)
+    return replace(world, units=units, starts=starts, laws=laws, heads=heads)
 
 
 def unseen_tokens(split: TokenSplit, size: int) -> tuple[int, ...]:
@@ -128,16 +137,28 @@ def kept_dimensions(nats: Tensor) -> tuple[int, ...]:
     return tuple(sorted(order[:count].tolist()))
 
 
-def _some_clips(split: TokenSplit, count: int, length: int, random: np.random.Generator) -> Tensor:
-    starts = split.starts(length)
-    return split.clips(np.sort(random.choice(starts, min(count, len(starts)), replace=False)), length).long()
+def _some_clips(
+    name: str,
+    splits: dict[str, TokenSplit],
+    known: Mapping[str, np.ndarray] | None,
+    count: int,
+    length: int,
+    random: np.random.Generator,
+) -> tuple[Tensor, Tensor | None]:
+    """Clips (B, T, N) of a split, and what was done in them, if that is known."""
+    starts = splits[name].starts(length)
+    chosen = np.sort(random.choice(starts, min(count, len(starts)), replace=False))
+    done = None if known is None else torch.from_numpy(known[name][chosen[:, None] + np.arange(length)])
+    return splits[name].clips(chosen, length).long(), done
 
 
 @torch.inference_mode()
-def watch_clips(model: WorldModel, clips: Tensor) -> Watched:
-    """What a model makes of clips (B, T, N)."""
+def watch_clips(model: WorldModel, clips: Tensor, known: Tensor | None = None) -> Watched:
+    """What a model makes of clips (B, T, N), and of what was done in them (B, T, ...) if it takes known actions."""
     device = next(model.parameters()).device
-    seen = [_watch(model, chunk.to(device)) for chunk in clips.split(WATCHED_AT_ONCE)]
+    chunks = clips.split(WATCHED_AT_ONCE)
+    done: Sequence[Tensor | None] = [None] * len(chunks) if known is None else known.split(WATCHED_AT_ONCE)
+    seen = [_watch(model, chunk.to(device), taken) for chunk, taken in zip(chunks, done, strict=True)]
     masks, actions, posteriors = zip(*seen, strict=True)
     joined = None
     if posteriors[0] is not None:
@@ -145,8 +166,11 @@ def watch_clips(model: WorldModel, clips: Tensor) -> Watched:
     return Watched(torch.cat(masks), torch.cat(actions), joined)
 
 
-def _watch(model: WorldModel, clips: Tensor) -> Watched:
+def _watch(model: WorldModel, clips: Tensor, known: Tensor | None) -> Watched:
     observed = model.observe(clips)
+    if model.actions.known:
+        taken = None if known is None else known.to(clips.device)
+        return Watched(observed.masks.cpu(), model.from_known(taken)[:, :-1].cpu(), None)
     if not model.actions.inferred:
         return Watched(observed.masks.cpu(), model.actions.zeros(len(clips), clips.shape[1] - 1), None)
     posterior: Any = model.infer(observed)

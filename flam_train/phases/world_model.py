@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ from flam_env.worlds.clips import save_clips
 from flam_env.worlds.directory import save_world
 from flam_env.worlds.units import ActionUnits
 from flam_env.worlds.world import World, WorldSettings
-from flam_train.engine import DrawBatch, FitConfig, Loss, Progress, fit, training_device
+from flam_train.engine import Batch, DrawBatch, FitConfig, Loss, Progress, fit, training_device
 from flam_train.evaluate.rollouts import quick_scores
 from flam_train.evaluate.rooms.clips import draw_room_clips, holds_rooms
 from flam_train.phases.collapse import warn_of_collapse
@@ -23,8 +24,10 @@ from flam_train.phases.losses import WorldModelLossConfig, world_model_loss
 from flam_train.phases.tokenizer import FILE as TOKENIZER
 from flam_train.phases.tokenizer import choose_tokenizer
 from flam_train.presets import SMALL
-from flam_train.store.clips import check_length, draw_clips
+from flam_train.store.clips import Clips, check_length, draw_clips
+from flam_train.store.header import FIT
 from flam_train.store.rates import learned_rate
+from flam_train.store.taken import split_actions
 from flam_train.store.tokens import TokenSplit
 from flam_train.store.training_data import TrainingData, open_data, token_splits
 
@@ -65,7 +68,9 @@ def world_model(
     tokenizer = choose_tokenizer(store, out)
     model = replace(model, grid=tokenizer.config.grid, levels=tokenizer.config.levels)
     torch.manual_seed(fit_config.seed)
-    settings = WorldSettings(source=store.source, frames_per_second=learned_rate(store))
+    settings = WorldSettings(
+        source=store.source, frames_per_second=learned_rate(store), fit=store.settings.get(FIT, "stretch")
+    )
     world = bare_world(tokenizer, FactoredWorldModel(model), settings)
 
     def objective(network: nn.Module, tokens: Tensor, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
@@ -88,14 +93,19 @@ def train_world(
 ) -> Path:
     """Fits a world's model to the tokens of a store, watched on held-out levels, and completes the world in `out`.
 
-    A pack does as well as a store. Action units are those given, by default measured anew.
+    A pack does as well as a store. Action units are those given, by default measured anew. The objective gets tokens
+    (B, T, N), or for a model that takes known actions `tokens` and `known`, what was done at each frame.
+
+    Raises:
+        ValueError: video that is too short, `out` holds another run, or actions are needed that nobody knows.
     """
-    draw_watched = draw_room_clips if holds_rooms(store) else draw_clips
-    watched = draw_watched(store, "val", WATCHED_CLIPS, world.settings.context + WATCHED_STEPS)
+    watched = _clips_to_watch(world, store)
     shown = draw_clips(store, "test", SHOWN_CLIPS, START_FRAMES)
     for split, length in (("train", CLIP_FRAMES), ("val", START_FRAMES)):  # complain now, not after the training
         check_length(store, split, length)
-    splits = token_splits(store, world.tokenizer, training_device())
+    splits, known = token_splits(store, world.tokenizer, training_device()), None
+    if world.model.actions.known:
+        known = {split: split_actions(store, split) for split in ("train", "val")}
     if not (out / TOKENIZER).is_file():  # so that the run can go on with a store too
         save_network(out / TOKENIZER, world.tokenizer, source=store.source)
 
@@ -106,13 +116,14 @@ def train_world(
 
     clips = splits["train"].reader(CLIP_FRAMES, training_device())
 
-    def objective_of_clips(network: nn.Module, starts: Tensor, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
-        return objective(network, clips(starts), progress)
+    def objective_of_clips(network: nn.Module, batch: Batch, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
+        read = clips(batch) if isinstance(batch, Tensor) else batch | {"tokens": clips(batch["tokens"])}
+        return objective(network, read, progress)
 
     result = fit(
         world.model,
         objective_of_clips,
-        _start_batches(splits["train"]),
+        _start_batches(splits["train"], None if known is None else known["train"]),
         fit_config,
         out / "training" / phase,
         evaluate=look,
@@ -125,20 +136,48 @@ def train_world(
     if result.main:
         save_clips(out, shown.frames)
         round_as_stored(world.model.eval())
-        finished = finish_world(world, splits, units)
+        finished = finish_world(world, splits, units, known=known)
         world.model.cpu()
         save_world(out, finished)
     return out
 
 
-def _start_batches(split: TokenSplit) -> DrawBatch:
-    """Where clips begin, int64 (B,): they are read where they are trained on."""
-    starts = torch.from_numpy(split.starts(CLIP_FRAMES))
+def clip_batches(split: TokenSplit) -> DrawBatch:
+    """Draws training clips: tokens (B, T, N).
+
+    Raises:
+        ValueError: no episode is long enough.
+    """
+    starts = split.starts(CLIP_FRAMES)
 
     def batches(generator: torch.Generator, count: int) -> Tensor:
-        return starts[torch.randint(len(starts), (count,), generator=generator)]
+        return split.clips(starts[torch.randint(len(starts), (count,), generator=generator).numpy()], CLIP_FRAMES)
 
     return batches
+
+
+def _start_batches(split: TokenSplit, known: np.ndarray | None) -> DrawBatch:
+    """Draws where the same clips begin, int64 (B,), to be read where they are trained on.
+
+    Or `tokens`, where they begin, and `known`, if it is known what was done at each frame.
+    """
+    starts = split.starts(CLIP_FRAMES)
+
+    def batches(generator: torch.Generator, count: int) -> Batch:
+        chosen = starts[torch.randint(len(starts), (count,), generator=generator).numpy()]
+        begin = torch.from_numpy(chosen)
+        if known is None:
+            return begin
+        return {"tokens": begin, "known": torch.from_numpy(known[chosen[:, None] + np.arange(CLIP_FRAMES)])}
+
+    return batches
+
+
+def _clips_to_watch(world: World, store: TrainingData) -> Clips:
+    length = world.settings.context + WATCHED_STEPS
+    if holds_rooms(store):
+        return draw_room_clips(store, "val", WATCHED_CLIPS, length)
+    return draw_clips(store, "val", WATCHED_CLIPS, length, known=world.model.actions.known)
 
 
 def bare(network: nn.Module) -> Any:

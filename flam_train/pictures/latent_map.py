@@ -64,7 +64,8 @@ def latent_map(
 
     Raises:
         FileNotFoundError: no such world.
-        ValueError: the store holds no rooms or too few, or too few agents have a slot of their own.
+        ValueError: the store holds no rooms or too few, too few agents have a slot of their own, or the world infers
+            no action of each slot.
         ImportError: umap-learn or matplotlib is missing.
     """
     if points <= NEIGHBOURS:
@@ -76,6 +77,8 @@ def latent_map(
     seen = watch_rooms(dream, store, split, PROBE_FRAMES, seed)
     slots = seen.owners.where(own_slots(seen.owners), -1)
     latent_actions, done = seen.latent_actions, visible_actions(seen.actions, seen.positions)
+    if latent_actions is None or latent_actions.shape[2] != seen.slots.shape[2]:
+        raise ValueError(f"expected a world that infers an action of each slot, got one with {dream.model.actions}")
     of_agents, known = actions_of_agents(latent_actions, slots)
     parts = split_episodes(len(slots), seed)
     _check_enough(known, parts)

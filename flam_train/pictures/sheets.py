@@ -70,7 +70,7 @@ def write_png(path: Path, image: np.ndarray) -> None:
     write_atomically(path, imageio.imwrite("<bytes>", image, extension=".png"))
 
 
-def write_mp4(path: Path, frames: np.ndarray, frames_per_second: int) -> None:
+def write_mp4(path: Path, frames: np.ndarray, frames_per_second: float) -> None:
     """Writes a video that browsers play (H.264), uint8 (T, H, W, 3) with even sides."""
     content = imageio.imwrite(
         "<bytes>", frames, extension=".mp4", plugin="pyav", codec="libx264", fps=frames_per_second

@@ -12,6 +12,8 @@ from flam_env.labelling.labeller import Labeller, Labels
 from flam_env.video.reader import frame_pieces
 from flam_env.worlds.checkpoint import fingerprint
 from flam_train.engine.locks import folder_lock
+from flam_train.sources.films.film import Film
+from flam_train.sources.films.finding import find_films
 from flam_train.sources.unlabelled import Unlabelled, episodes, missing_episodes
 from flam_train.sources.video import missing_videos, rate_settings, stretches, warn_of_rates, whole_videos
 from flam_train.store.episode import EpisodeLabels, import_h5py
@@ -58,7 +60,8 @@ def label(
     images.
 
     Args:
-        video: video files, folders of images (sorted by name), or one episode store on its own.
+        video: what `flam-train import` takes: video files, folders of images (sorted by name), frames of NumPy, Minari
+            datasets, folders of all these; or one episode store on its own.
         world: name of a bundled world or directory of one's own.
         out: folder of the labelled store; it takes labels of this world and decoder only, and videos of one rate.
         split: where videos go, by default train; episodes of a store stay in their own split, and it is refused.
@@ -86,7 +89,7 @@ def label(
     if _stores(video):
         work = _work_of_store(video, split, cuts, fps, pace)
     else:
-        work = _work_of_videos(video, split or "train", cuts, fps, pace, out)
+        work = _work_of_films(_films(video), split or "train", cuts, fps, pace, out)
     store, new, there = _fill(out, work, labeller)
     if minari is not None:
         export_minari(store, minari, world)
@@ -118,15 +121,22 @@ def _work_of_store(
     return Work(episodes(store), store.source, store.settings, missing_episodes)
 
 
-def _work_of_videos(
-    paths: tuple[Path, ...], split: str, cuts: tuple[int, ...], fps: float | None, pace: float, out: Path
+def _films(paths: tuple[Path, ...]) -> list[Film]:
+    found, refused = find_films(paths)
+    for reason in refused.values():
+        raise ValueError(reason)
+    return found
+
+
+def _work_of_films(
+    films: list[Film], split: str, cuts: tuple[int, ...], fps: float | None, pace: float, out: Path
 ) -> Work:
-    if cuts and len(paths) > 1:
-        raise ValueError(f"expected --cuts with one video only, got {len(paths)} paths; label one after the other")
-    found = stretches(paths[0], split, cuts, fps) if cuts else whole_videos(paths, split, fps)
-    settings = rate_settings(paths, fps, out)
-    warn_of_rates(paths, fps, pace)
-    return Work(found, "video", settings, partial(missing_videos, paths))
+    if cuts and len(films) > 1:
+        raise ValueError(f"expected --cuts with one video only, got {len(films)}; label one after the other")
+    found = stretches(films[0], split, cuts, fps) if cuts else whole_videos(films, split, fps)
+    settings = rate_settings(films, fps, out)
+    warn_of_rates(films, fps, pace)
+    return Work(found, "video", settings, partial(missing_videos, films))
 
 
 def _fill(out: Path, work: Work, labeller: Labeller) -> tuple[EpisodeStore, int, int]:

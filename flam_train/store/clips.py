@@ -1,20 +1,27 @@
 """Clips of real video with their pixels, drawn from a store or from what a pack holds of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from flam_train.store.store import EpisodeRecord
+from flam_train.store.taken import known_actions
 from flam_train.store.training_data import TrainingData
 
 
 @dataclass(frozen=True)
 class Clips:
-    """Clips that lie within one episode each: frames uint8 (B, T, H, W, 3), and who played."""
+    """Clips that lie within one episode each: frames uint8 (B, T, H, W, 3), and who played.
+
+    known: int64 (B, T) or (B, T, agents), what was done at each frame, None where it was not asked for.
+    """
 
     frames: np.ndarray
     agents: tuple[str, ...]
+    known: Tensor | None = field(default=None, kw_only=True)
 
     @property
     def count(self) -> int:
@@ -22,17 +29,23 @@ class Clips:
         return len(self.frames)
 
 
-def draw_clips(data: TrainingData, split: str, count: int, length: int, seed: int = 0) -> Clips:
+def draw_clips(data: TrainingData, split: str, count: int, length: int, seed: int = 0, *, known: bool = False) -> Clips:
     """Clips from random places of a split, fewer if it has not as many; the same for the same seed.
 
-    A pack gives those that its store would, as far as it holds them, and then others that it holds.
+    A pack gives those that its store would, as far as it holds them, and then others that it holds. Known actions come
+    along if they are asked for.
 
     Raises:
-        ValueError: no episode of the split has that many frames, or the pack holds no clip of so many.
+        ValueError: no episode of the split has that many frames, the pack holds no clip of so many, or actions are
+            asked for that nobody knows.
     """
     drawn = draw_places(data, split, count, length, seed)
     frames = np.stack([data.read_frames(record, start, start + length) for record, start in drawn])
-    return Clips(frames, tuple(record.agent for record, _ in drawn))
+    actions = None
+    if known:
+        done = [known_actions(data, record)[start : start + length] for record, start in drawn]
+        actions = torch.from_numpy(np.stack(done))
+    return Clips(frames, tuple(record.agent for record, _ in drawn), known=actions)
 
 
 def draw_places(

@@ -49,6 +49,8 @@ class Episode:
         level_seed: the level that was played, -1 where there is none.
         agent: who played, e.g. "planner" or "random".
         terminated: whether the episode ended after the last action (False: it was cut there).
+        continuous_actions: float32 (T, D), the action taken at frames[t] where it is D real numbers, such as how far a
+            wheel was turned; NaN where nobody knows. None where there are none.
         truth: what is really to be seen in frames[t], by name, each (T, ...); for evaluation only.
         labels: what a world inferred, if it was asked.
     """
@@ -59,6 +61,7 @@ class Episode:
     level_seed: int
     agent: str
     terminated: bool
+    continuous_actions: np.ndarray | None = None
     truth: dict[str, np.ndarray] = field(default_factory=dict)
     labels: EpisodeLabels | None = None
 
@@ -79,6 +82,7 @@ def check_episode(episode: Episode, size: int) -> None:
                 f"expected {key} {np.dtype(dtype).name} {shape} with at least one frame, "
                 f"got {array.dtype} {array.shape}; convert or resize the episode"
             )
+    _check_continuous(episode.continuous_actions, length)
     for name, array in episode.truth.items():
         if not name.isidentifier() or array.dtype.kind not in "biuf" or array.shape[:1] != (length,):
             raise ValueError(
@@ -87,6 +91,16 @@ def check_episode(episode: Episode, size: int) -> None:
             )
     if episode.labels is not None:
         _check_labels(episode.labels, length - 1)
+
+
+def _check_continuous(actions: np.ndarray | None, length: int) -> None:
+    if actions is None:
+        return
+    if actions.dtype != np.float32 or actions.ndim != 2 or len(actions) != length or np.isinf(actions).any():
+        raise ValueError(
+            f"expected continuous actions float32 ({length}, D), finite or NaN, got {actions.dtype} {actions.shape}; "
+            "convert them, and give one row for each frame"
+        )
 
 
 def _check_labels(labels: EpisodeLabels, transitions: int) -> None:
@@ -144,6 +158,7 @@ def read_episode(path: Path, frames: slice = slice(None)) -> Episode:
             level_seed=int(file.attrs["level_seed"]),
             agent=str(file.attrs["agent"]),
             terminated=bool(file.attrs["terminated"]),
+            continuous_actions=file["continuous_actions"][:] if "continuous_actions" in file else None,
             truth={name: file["truth"][name][:] for name in file.get("truth", ())},
             labels=_read_labels(file),
         )
@@ -203,6 +218,8 @@ class EpisodeWriter(HDF5Writer):
         check_episode(replace(episode, frames=self._frames), self._frames.shape[1])
         self.file.create_dataset("actions", data=episode.actions)
         self.file.create_dataset("rewards", data=episode.rewards)
+        if episode.continuous_actions is not None:
+            self.file.create_dataset("continuous_actions", data=episode.continuous_actions)
         for name, array in episode.truth.items():
             self.file.create_dataset(f"truth/{name}", data=array)
         if episode.labels is not None:

@@ -8,6 +8,8 @@ from flam_env.worlds.writing import write_atomically
 from flam_train.store.episode import FORMAT
 
 VERSION = 1
+FIT = "fit"
+"""The name, among the settings of a store, of how frames of videos became square."""
 
 
 def read_header(root: Path) -> dict[str, Any]:

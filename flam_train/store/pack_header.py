@@ -13,6 +13,7 @@ from flam_env.worlds.checkpoint import parse_config, parse_json
 from flam_train.store.store import SPLITS, EpisodeRecord
 
 FORMAT, VERSION = "flam-pack", "1"
+KINDS = ("truth", "continuous")  # what is said of a split, not of each episode
 ONE = -1  # `acting` where one agent acts: its actions have no axis for agents
 
 
@@ -48,12 +49,16 @@ class PackedSplit:
     """Which frames are there: start and stop of each stretch, ascending, one stretch after the other."""
     truth: dict
     """Names of what is known of the scene -> dtype, and shape for each frame: `{"positions": ["int64", 4, 2]}`."""
+    continuous: tuple[int, ...] = ()
+    """How many real numbers an action is, in some or all of the episodes; nothing where it is none."""
 
     def __post_init__(self) -> None:
         check_fields(self)
-        columns = {name: len(column) for name, column in vars(self).items() if name != "truth"}
+        columns = {name: len(column) for name, column in vars(self).items() if name not in KINDS}
         if len(set(columns.values())) != 1 or not self.frames:
             raise ValueError(f"expected as many of each for one episode or more, got {columns}")
+        if len(self.continuous) > 1 or min((1, *self.continuous)) < 1:
+            raise ValueError(f"expected a number of real numbers of 1 or more, or none, got {self.continuous}")
         if min(self.frames) < 1 or min(self.acting) < ONE:
             raise ValueError("expected episodes of at least one frame and whole numbers of agents")
         if len(set(self.names)) < len(self.names) or any(Path(name).name != name for name in self.names):
@@ -88,6 +93,8 @@ class PackedSplit:
             "rewards": ("float32", (frames,)),
             "frames": ("uint8", (filmed, size, size, 3)),
         }
+        if self.continuous:
+            found["continuous_actions"] = "float32", (frames, *self.continuous)
         return found | {f"truth.{name}": (kind[0], (frames, *kind[1:])) for name, kind in self.truth.items()}
 
     def places(self) -> list[Place]:
@@ -144,7 +151,7 @@ class PackHeader:
 def _parse_split(values: Any, origin: str) -> PackedSplit:
     if isinstance(values, dict) and isinstance(values.get("filmed"), list):
         filmed = [tuple(stretches) if isinstance(stretches, list) else stretches for stretches in values["filmed"]]
-        values = values | {"filmed": filmed}
+        values = {"continuous": ()} | values | {"filmed": filmed}  # packs of before do not say it
     return parse_config(PackedSplit, values, origin)
 
 

@@ -138,6 +138,10 @@ def _pack_split(
         "rewards": np.concatenate([episode.rewards for episode in episodes]),
         "frames": np.concatenate([nothing, *(store.read_frames(record, *span) for record, span in stretches)]),
     }
+    continuous = _continuous_size(episodes)
+    for size in continuous:
+        rows = (_continuous_rows(episode, size) for episode in episodes)
+        arrays["continuous_actions"] = np.concatenate(list(rows))
     arrays |= {f"truth.{name}": np.concatenate([episode.truth[name] for episode in episodes]) for name in truth}
     return PackedSplit(
         names=tokens.names,
@@ -148,7 +152,20 @@ def _pack_split(
         acting=tuple(episode.actions.shape[1] if episode.actions.ndim > 1 else ONE for episode in episodes),
         filmed=tuple(tuple(chain(*filmed.get(record.path, ()))) for record in records),
         truth=truth,
+        continuous=continuous,
     ), arrays
+
+
+def _continuous_size(episodes: list[Episode]) -> tuple[int, ...]:
+    """How many real numbers an action of some episode is; nothing where it is none, or of several kinds."""
+    sizes = {each.continuous_actions.shape[1] for each in episodes if each.continuous_actions is not None}
+    return tuple(sizes) if len(sizes) == 1 else ()
+
+
+def _continuous_rows(episode: Episode, size: int) -> np.ndarray:
+    if episode.continuous_actions is not None:
+        return episode.continuous_actions
+    return np.full((len(episode.actions), size), np.nan, np.float32)
 
 
 def _shared_truth(episodes: list[Episode]) -> dict[str, list]:

@@ -139,8 +139,16 @@ class Pack:
             level_seed=record.level_seed,
             agent=record.agent,
             terminated=of.terminated[number],
+            continuous_actions=self._continuous_actions(record.split, place),
             truth={name: self._array(record.split, f"truth.{name}")[place.frames] for name in of.truth},
         )
+
+    def _continuous_actions(self, split: str, place: Place) -> np.ndarray | None:
+        """Real-valued actions of an episode, None where nobody knows any."""
+        if not self._header.splits[split].continuous:
+            return None
+        actions = self._array(split, "continuous_actions")[place.frames]
+        return None if np.isnan(actions).all() else actions
 
     @cached_property
     def _records(self) -> dict[str, list[EpisodeRecord]]:

@@ -17,8 +17,8 @@ def store_rate(store: TrainingData) -> float | None:
     return store.settings.get(SETTING, KNOWN.get(store.source.partition("/")[0]))
 
 
-def learned_rate(store: TrainingData) -> int:
-    """Frames a second, whole, of a world that learns from a store; a warning says so where nobody knows."""
+def learned_rate(store: TrainingData) -> float:
+    """Frames a second of a world that learns from a store; a warning says so where nobody knows."""
     rate, default = store_rate(store), WorldSettings(source=store.source).frames_per_second
     if rate is None:
         warn_user(
@@ -26,7 +26,7 @@ def learned_rate(store: TrainingData) -> int:
             f"put {SETTING!r} into the settings with which the store is created"
         )
         return default
-    return max(1, round(rate))
+    return rate
 
 
 def warn_of_store_rate(store: TrainingData, world: float) -> None:

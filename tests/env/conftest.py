@@ -1,9 +1,10 @@
-"""Tiny networks run fastest on one thread; and a world with an action decoder."""
+"""Tiny networks run fastest on one thread; and worlds with heads."""
 
 from dataclasses import replace
 
 import pytest
 import torch
+from tiny import random_road
 
 from flam_env import ActionDecoder, ActionDecoderConfig, ActionEncoder, ActionEncoderConfig, World
 from flam_env.worlds.checkpoint import round_as_stored
@@ -29,3 +30,9 @@ def decoded_world(tiny_world: World) -> World:
     encoder.known[:7] = True
     heads = {"decoder": decoder, "encoder": encoder}
     return replace(tiny_world, heads={k: round_as_stored(v).eval().requires_grad_(False) for k, v in heads.items()})
+
+
+@pytest.fixture(scope="session")
+def road_world(tiny_world: World) -> World:
+    """The tiny world, which can tell whether a dream has left the road."""
+    return replace(tiny_world, heads={"road": random_road()})

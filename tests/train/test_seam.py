@@ -61,7 +61,7 @@ def test_its_world_is_read_back(kind, checkpoint):
     assert type(world.model) is kind and not world.laws.permanence
     assert world.starts.actions.shape[2:] == world.starts.bank.shape[1:] == world.action_shape
     assert (world.units is None) == (kind is not SceneModel)
-    assert json.loads((checkpoint / "config.json").read_text())["heads"] == {}
+    assert list(world.heads) == list(json.loads((checkpoint / "config.json").read_text())["heads"]) == ["road"]
 
 
 def test_a_long_dream_equals_one_pass_over_its_frames(checkpoint):
@@ -83,8 +83,9 @@ def test_it_is_an_environment(kind, checkpoint):
     check_env(env.unwrapped, skip_render_check=True)
     env.reset(seed=3)
     for source in ("bank", "prior"):
-        frame, *_, truncated, _ = env.step(env.unwrapped.sample_latent_action(source))
+        frame, *_, truncated, info = env.step(env.unwrapped.sample_latent_action(source))
     assert frame.shape == (32, 32, 3) and not truncated
+    assert 0 <= info["off_road"] <= 1, "which models that say one thing, and those without actions, know as well"
     assert env.unwrapped.slot_masks().sum(0) == pytest.approx(np.ones((32, 32)), abs=1e-5)
 
 

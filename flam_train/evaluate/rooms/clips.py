@@ -3,14 +3,16 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, one_hot
 
 from flam_env.dream.dream import Dream, slot_owners
+from flam_env.models.action_spaces import CodebookActions
+from flam_env.models.protocol import Observed
 from flam_train.sources.multigrid import RoomConfig
 from flam_train.store.clips import Clips, draw_places
 from flam_train.store.episode import Episode
@@ -42,13 +44,13 @@ class Seen(NamedTuple):
     """What a world sees in E episodes of T frames, and what is really there; all on the CPU.
 
     slots: (E, T, K, S); owners: int64 (E, T, agents), the slot whose mask owns the cell of each agent, -1 for the
-    background sink; latent_actions: (E, T - 1, K, A), means in action units, as a labeller gives them; positions: int64
-    (E, T, agents, 2); directions, actions: int64 (E, T, agents).
+    background sink; latent_actions: (E, T - 1, K, A), means in action units, as a labeller gives them, or one-hot,
+    None where the world infers none; positions: int64 (E, T, agents, 2); directions, actions: int64 (E, T, agents).
     """
 
     slots: Tensor
     owners: Tensor
-    latent_actions: Tensor
+    latent_actions: Tensor | None
     positions: Tensor
     directions: Tensor
     actions: Tensor
@@ -81,12 +83,14 @@ def draw_room_clips(store: TrainingData, split: str, count: int, length: int, se
         ValueError: the store holds no rooms, or no episode of the split has that many frames.
     """
     room, drawn = find_room(store), draw_places(store, split, count, length, seed)
+    truth = _read_truth(store, drawn, length)
     return RoomClips(
         np.stack([store.read_frames(record, start, start + length) for record, start in drawn]),
         tuple(record.agent for record, _ in drawn),
         room,
         tuple(record.level_seed for record, _ in drawn),
-        *_read_truth(store, drawn, length),
+        *truth,
+        known=truth[-1],
     )
 
 
@@ -104,14 +108,23 @@ def watch_rooms(dream: Dream, store: TrainingData, split: str, frames: int, seed
     if length < 2:
         raise ValueError(f"{store.root}: expected episodes of 2 frames or more in split {split!r}, got {length} frames")
     chosen = np.random.default_rng(seed).permutation(len(records))[: math.ceil(frames / length)]
-    seen = []
+    seen = list[Seen]()
     for index in tqdm(np.sort(chosen), desc="watching", unit=" episodes", leave=False, disable=None):
         truth = _read_truth(store, [(records[index], 0)], length)
         watched = dream.model.observe(episode_tokens(store, records[index], length, dream.tokenizer)[None])
         owners = owning_slots(watched.masks[0].cpu(), truth[0][0], room.cells)[None]
-        latent_actions = dream.units.from_model(dream.model.infer(watched).mode).cpu()
-        seen.append(Seen(watched.slots.cpu(), owners, latent_actions, *truth))
-    return Seen(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
+        seen.append(Seen(watched.slots.cpu(), owners, _latent_actions(dream, watched), *truth))
+    joined: list[Any] = [None if parts[0] is None else torch.cat(parts) for parts in zip(*seen, strict=True)]
+    return Seen(*joined)
+
+
+def _latent_actions(dream: Dream, watched: Observed) -> Tensor | None:
+    """As `Seen` has them, of clips that were observed."""
+    actions = dream.model.actions
+    if not actions.inferred:
+        return None
+    inferred = dream.units.from_model(dream.model.infer(watched).mode).cpu()
+    return one_hot(inferred, actions.codes).float() if isinstance(actions, CodebookActions) else inferred
 
 
 def owning_slots(masks: Tensor, positions: Tensor, cells: int) -> Tensor:

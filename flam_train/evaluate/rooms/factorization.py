@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flam_env.dream.dream import Dream
+from flam_env.models.protocol import WorldModel
 from flam_train.evaluate.rooms.action_probe import action_scores, visible_actions
 from flam_train.evaluate.rooms.cell_probe import import_assignment, split_episodes
 from flam_train.evaluate.rooms.clips import Seen, draw_room_clips, find_room, watch_rooms
@@ -25,6 +26,14 @@ def check_measures(store: TrainingData, measures: Sequence[str]) -> None:
         find_room(store)
     if "exactness" in measures:
         import_multigrid()
+
+
+def measures_of(model: WorldModel) -> set[str]:
+    """What a model can be measured by: for dci it needs slots, for actions and independence one action of each."""
+    if model.slots == 1:
+        return {"exactness"}
+    acting = model.actions.inferred and model.actions.slots == model.slots
+    return {"dci", "exactness"} | ({"actions", "independence"} if acting else set())
 
 
 def factorization_scores(
@@ -70,7 +79,7 @@ def probe_scores(seen: Seen, cells: int, seed: int = 0) -> dict[str, dict[str, f
         dci: the scores of `dci_scores`, and as random_... of `random_scores`; agents_with_own_slot, their mean number,
         and all_with_own_slot, the share of frames in which they are all; owner_consistency, the share of consecutive
         frames in which every agent's cell is owned by the same slot; and the shares of `shared_slots`. actions: the
-        scores of `action_scores`.
+        scores of `action_scores`, left out where the world infers no actions.
     """
     split = split_episodes(len(seen.slots), seed)
     places = (seen.positions - 1).unbind(-1)
@@ -83,8 +92,9 @@ def probe_scores(seen: Seen, cells: int, seed: int = 0) -> dict[str, dict[str, f
         "all_with_own_slot": own.all(-1).double().mean().item(),
         "owner_consistency": consistency(seen.owners),
     }
-    done = visible_actions(seen.actions, seen.positions)
-    return {
-        "dci": found | masks | {f"random_{name}": value for name, value in chance.items()} | shared_slots(seen.owners),
-        "actions": action_scores(seen.latent_actions, matched, done, seen.directions[:, :-1], split),
-    }
+    random = {f"random_{name}": value for name, value in chance.items()}
+    scores = {"dci": found | masks | random | shared_slots(seen.owners)}
+    if seen.latent_actions is not None:
+        done = visible_actions(seen.actions, seen.positions)
+        scores["actions"] = action_scores(seen.latent_actions, matched, done, seen.directions[:, :-1], split)
+    return scores

@@ -8,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from flam_env.dream.dream import Dream
 from flam_env.video.frames import to_uint8
-from flam_train.evaluate.rollouts import free_frames
+from flam_train.evaluate.rollouts import free_steps
+from flam_train.heads.road import real_signs, running_means
 from flam_train.store.store import EpisodeRecord
 from flam_train.store.training_data import TrainingData, episode_tokens
 
@@ -27,16 +29,28 @@ STRETCHES: tuple[Steps, ...] = ((1, 16), (17, 50), (51, 100), (101, 200))
 BATCH = 64
 
 
+class OffRoad(NamedTuple):
+    """How far off the road a world says that `LongDreams` and real video are, 0 to 1 (`flam_env.heads.road`).
+
+    real, dreamt: float32 (B, 1 + H), 0 for frame 0; real video is followed as if every step of it had been dreamt.
+    """
+
+    real: np.ndarray
+    dreamt: np.ndarray
+
+
 class LongDreams(NamedTuple):
     """Real and dreamt videos of H steps from B starts.
 
     real, dreamt: uint8 (B, 1 + H, h, w, 3); frame 0, the last of the context, is the same in both, and frame t is that
-    of step t. levels: int64 (B,), equal where the same level was played.
+    of step t. levels: int64 (B,), equal where the same level was played. off_road: what the world says of both, None
+    where it cannot tell.
     """
 
     real: np.ndarray
     dreamt: np.ndarray
     levels: np.ndarray
+    off_road: OffRoad | None = None
 
 
 @torch.inference_mode()
@@ -60,20 +74,25 @@ def long_dreams(
     """
     context, random = dream.world.settings.context, torch.Generator().manual_seed(seed)
     places = long_places(data, split, count, context + steps, seed)
-    real, dreamt = [], []
+    real, dreamt, followed, road = [], [], [], dream.world.road
     with tqdm(total=len(places) * steps, desc="dreaming", unit=" steps", leave=False, disable=None) as bar:
         for row in range(0, len(places), BATCH):
             part = places[row : row + BATCH]
             clips = [episode_tokens(data, record, context + steps, dream.tokenizer, first) for record, first in part]
             tokens = torch.stack(clips)
             real.append(_decode(dream, tokens[:, context - 1 :]))
-            frames = [real[-1][:, 0]]
-            for frame in free_frames(dream, tokens[:, :context], steps, random):
+            frames, signs = [real[-1][:, 0]], []
+            for state, frame in free_steps(dream, tokens[:, :context], steps, random):
                 frames.append(frame.cpu())
+                signs.append(state.signs.cpu())
                 bar.update(len(frame))
             dreamt.append(torch.stack(frames, 1))
+            if road is not None:
+                means = running_means(road, real_signs(road, dream.model, tokens)[:, context - 1 :])
+                followed.append(torch.stack([means, torch.stack(signs, 1)]))
     levels = np.array([level_of(data, record) for record, _ in places])
-    return LongDreams(torch.cat(real).numpy(), torch.cat(dreamt).numpy(), levels)
+    said = None if road is None else OffRoad(*pad(road.left(torch.cat(followed, 1)), (1, 0)).numpy())
+    return LongDreams(torch.cat(real).numpy(), torch.cat(dreamt).numpy(), levels, said)
 
 
 def long_places(

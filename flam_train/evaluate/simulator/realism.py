@@ -120,7 +120,7 @@ def told_apart(real: Tensor, dreamt: Tensor, groups: np.ndarray, seed: int = 0, 
 
 
 def cut_windows(videos: np.ndarray, steps: Steps) -> Tensor:
-    """Videos uint8 (B, 1 + H, h, w, 3) -> the windows of a stretch, one after another: uint8 (B, W, 8, h, w, 3).
+    """Videos (B, 1 + H, ...) -> the windows of a stretch, one after another: (B, W, 8, ...).
 
     Raises:
         ValueError: the stretch is shorter than a window, or longer than the videos.

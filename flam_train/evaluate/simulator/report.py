@@ -15,6 +15,7 @@ from flam_train.evaluate.simulator.controls import realism_controls, tokenizer_r
 from flam_train.evaluate.simulator.horizon import StretchScores, horizon
 from flam_train.evaluate.simulator.life import Compared, lives
 from flam_train.evaluate.simulator.long_dreams import Steps, level_of, long_dreams, long_places
+from flam_train.evaluate.simulator.off_road import flagged
 from flam_train.evaluate.simulator.realism import FIT, Told, realism
 from flam_train.evaluate.simulator.stretches import stretches_until, typical_steps
 from flam_train.evaluate.simulator.velocity import FRAMES, held_entities, velocity_scores
@@ -101,9 +102,10 @@ def simulator_scores(
 
     Returns:
         slots: as `entity_scores`; velocity: as `velocity_scores`. Of one set of long dreams, each with dreams, their
-        number: realism, for each of its stretches the steps, the auc and its spread over networks, and controls;
-        life, for each of its stretches what `Compared` has; dream_horizon, with last_step, the horizon, and for each
-        stretch whether it holds by itself. The metric "horizon" brings all three.
+        number: realism, for each of its stretches the steps, the auc and its spread over networks, and controls; with
+        it, of a world that can tell, off_road, for each stretch what `Flagged` has; life, for each of its stretches
+        what `Compared` has; dream_horizon, with last_step, the horizon, and for each stretch whether it holds by
+        itself. The metric "horizon" brings all of them.
     """
     report: dict[str, Any] = {}
     if set(plan.metrics) & set(get_args(OfClips)):
@@ -139,6 +141,10 @@ def _long_dream_scores(dream: Dream, data: TrainingData, split: str, plan: Simul
             "stretches": [{"steps": list(steps)} | _told(each) for steps, each in zip(stretches, told, strict=True)],
             "controls": {"same": _told(controls.same), "deleted": _told(controls.deleted), "hold": controls.hold},
         }
+        if dreams.off_road is not None:
+            signs = zip(stretches, flagged(dreams.off_road, stretches), strict=True)
+            each_flagged = [{"steps": list(steps)} | each._asdict() for steps, each in signs]
+            report["off_road"] = {"dreams": count, "stretches": each_flagged}
     if "horizon" in metrics:
         scores = [
             StretchScores(each.steps, of.mean, each.ratio.entities, each.ratio.entries, each.ratio.exits)

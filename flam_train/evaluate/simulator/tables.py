@@ -34,6 +34,17 @@ def realism_lines(report: dict[str, Any]) -> list[str]:
     return _table((f"real or dream ({realism['dreams']} dreams)", "AUC", "spread over networks"), rows)
 
 
+def off_road_lines(report: dict[str, Any]) -> list[str]:
+    """What the world's own sign says of the same dreams and of real video, beside the networks."""
+    signs, told = report["off_road"], report["realism"]["stretches"]
+    rows = [
+        (steps_title(each), each["real"], each["dreamt"], each["auc"], networks["auc"])
+        for each, networks in zip(signs["stretches"], told, strict=True)
+    ]
+    title = f"off the road ({signs['dreams']} dreams)"
+    return _table((title, "real steps flagged", "dreamt steps flagged", "AUC of the sign", "of the networks"), rows)
+
+
 def life_lines(report: dict[str, Any]) -> list[str]:
     """What goes on in dreams and in real video."""
     sides = ("real", "dreamt", "ratio", "real_spread", "dreamt_spread")

@@ -2,6 +2,7 @@
 
 import linecache
 import warnings
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -11,7 +12,7 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.wrappers import PassiveEnvChecker
 
 from flam_env import Dream, FlamEnv, Labeller, LabelObservations
-from flam_env.video.frames import resize_frames
+from flam_env.video.frames import fit_frames, resize_frames
 
 
 class Still(gym.Env):
@@ -220,3 +221,12 @@ def test_a_warning_shows_the_line_of_whoever_gave_the_frames(tiny_world, look):
         look(Labeller(tiny_world), frames)
     line = linecache.getline(said[0].filename, said[0].lineno)
     assert (said[0].filename, line.strip()[:14]) == (__file__, "lambda labelle")
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+def test_frames_become_square_as_those_did_that_the_world_learned_from(tiny_world, fit):
+    frames = np.random.default_rng(0).integers(0, 256, (3, 48, 72, 3)).astype(np.uint8)
+    labeller = Labeller(replace(tiny_world, settings=replace(tiny_world.settings, fit=fit)))
+    with pytest.warns(UserWarning, match="these of 48 x 72 are resized by averaging areas"):
+        found = labeller.label(frames).latent_actions
+    assert np.array_equal(found, labeller.label(fit_frames(frames, 48, fit)).latent_actions)

@@ -61,6 +61,14 @@ def test_a_later_frame_changes_nothing_before_it(kind):
         assert min(differing(part, other[name])) == 5, name
 
 
+def seen_by_slots(model: FactoredWorldModel, tokens: torch.Tensor) -> torch.Tensor:
+    """The features of cells (B, T, cells, D) that slots compete for."""
+    seen = []
+    with model.factorizer.register_forward_pre_hook(lambda _, given: seen.append(given[0])):
+        model.observe(tokens)
+    return seen[0]
+
+
 def test_features_see_exactly_the_lags_and_only_the_three_by_three_cells_around():
     torch.manual_seed(0)
     motion = Motion(SIDE, 6, LAGS)
@@ -82,8 +90,10 @@ def test_a_frame_is_seen_again_so_many_frames_later_and_no_more():
     model, tokens = build(motion=LAGS), clips()
     changed = tokens.clone()
     changed[:, 3] = (changed[:, 3] + 1) % 9
-    one, other = (model.observe(each).features for each in (tokens, changed))
+    one, other = (seen_by_slots(model, each) for each in (tokens, changed))
     assert differing(one, other) == [3, *(3 + lag for lag in LAGS)]
+    one, other = (model.observe(each).features for each in (tokens, changed))
+    assert differing(one, other) == [3], "the aggregator sees a frame alone: slots alone know of motion"
 
 
 def test_what_is_remembered_is_as_long_as_the_longest_lag_and_of_each_clip_its_own():
@@ -101,7 +111,7 @@ def test_standing_still_and_moving_look_different_with_motion_and_alike_without(
     still = moving[:, -1:].expand_as(moving)
     for kind, alike in (({}, True), ({"motion": LAGS}, False)):
         model = build(**kind)
-        last = [model.observe(tokens).features[:, -1] for tokens in (moving, still)]
+        last = [seen_by_slots(model, tokens)[:, -1] for tokens in (moving, still)]
         assert torch.allclose(*last, atol=1e-6) == alike
 
 

@@ -1,5 +1,6 @@
 """Video files come as a player would show them, or say why not."""
 
+import gc
 import os
 import struct
 import warnings
@@ -71,6 +72,18 @@ def test_a_video_that_is_turned_askew_is_refused(tmp_path, blocks):
     write(tmp_path / "askew.mp4", blocks[:3], turned=(30,))
     with pytest.raises(ValueError, match=r"expected a video turned by quarters, got .*askew\.mp4"):
         next(read_video(tmp_path / "askew.mp4"))
+
+
+def test_pictures_are_let_go_once_they_were_read(tmp_path, blocks):
+    path = write(tmp_path / "clip.mp4", blocks, turned=(90,))
+    gc.collect()
+    gc.disable()
+    try:
+        assert sum(1 for _ in read_video(path)) == 60
+        kept = [each for each in gc.get_objects() if type(each).__name__ == "VideoFrame"]
+    finally:
+        gc.enable()
+    assert len(kept) < 5
 
 
 # --- colours ----------------------------------------------------------------------------------------------------

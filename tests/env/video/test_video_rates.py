@@ -72,8 +72,8 @@ def test_a_video_of_uneven_times_shows_what_a_player_shows(tmp_path):
 
 
 def test_a_stretch_begins_with_its_own_first_frame():
-    frames = [TimedFrame(frame, 0.7 + i / 30, 0.7 + (i + 1) / 30) for i, frame in enumerate(numbered(6))]
-    assert numbers(resample(frames, 15)) == [0, 2, 4]
+    frames = [TimedFrame(frame, 0.7 + i / 30, 0.7 + (i + 1) / 30, i) for i, frame in enumerate(numbered(6))]
+    assert [each.number for each in resample(frames, 15)] == [0, 2, 4]
     assert list(resample([], 15)) == []
 
 

@@ -103,7 +103,9 @@ def test_config_of_something_else(world_copy, content, message):
         ("settings", {"context": 0}, "context of WorldSettings to be an integer of at least 1, got 0"),
         ("settings", {"context": 10}, "a context within the model's window, at most 9, got 10"),
         ("settings", {"horizon": True}, "horizon of WorldSettings to be int, got True"),
-        ("settings", {"frames_per_second": 15.0}, "frames_per_second of WorldSettings to be int, got 15.0"),
+        ("settings", {"frames_per_second": "15"}, "frames_per_second of WorldSettings to be float, got '15'"),
+        ("settings", {"frames_per_second": 0}, "frames_per_second of WorldSettings above 0, got 0"),
+        ("settings", {"fit": "squeeze"}, "fit of WorldSettings to be .*, got 'squeeze'"),
         ("settings", {"source": 3}, "source of WorldSettings to be str, got 3"),
     ],
 )

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny import random_road
 
 from flam_env import Dream, FlamEnv
 from flam_env.envs.vector_env import FlamVectorEnv
@@ -74,7 +75,7 @@ def lasting(tiny_world, monkeypatch) -> World:
         return LatentActions(*(part[: len(observed.tokens)] for part in calm))
 
     monkeypatch.setattr(FactoredWorldModel, "infer", infer)
-    return replace(tiny_world, laws=Laws(permanence=True))
+    return replace(tiny_world, laws=Laws(permanence=True), heads={"road": random_road()})
 
 
 def steps_of(dream: Dream, world: World):
@@ -96,6 +97,7 @@ def test_the_action_that_would_make_a_slot_vanish_is_refused(lasting):
     rested = dream._advance(state, own)
     assert torch.equal(after.tokens, rested.tokens)
     torch.testing.assert_close(after.slots, rested.slots)
+    torch.testing.assert_close(after.signs, rested.signs)  # of the step that was taken, once
     for new, expected in zip(after.frame.history, rested.frame.history, strict=True):
         torch.testing.assert_close(new, expected)
 

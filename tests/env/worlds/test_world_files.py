@@ -1,5 +1,9 @@
 """A world on disk."""
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -43,3 +47,11 @@ def test_clips_come_back_as_they_were(tiny_world, tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (2, 5, 48, 48, 3)).astype(np.uint8)
     save_clips(tmp_path, frames)
     assert np.array_equal(load_clips(tmp_path), frames)
+
+
+def test_a_world_that_does_not_say_how_frames_became_square_stretched_them(tiny_checkpoint, tmp_path):
+    config = json.loads((tiny_checkpoint / "config.json").read_text())
+    assert config["settings"].pop("fit") == "stretch"
+    copy = Path(shutil.copytree(tiny_checkpoint, tmp_path / "before"))
+    (copy / "config.json").write_text(json.dumps(config))
+    assert load_world(copy).settings == load_world(tiny_checkpoint).settings

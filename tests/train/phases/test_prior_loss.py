@@ -12,7 +12,15 @@ import torch
 from flam_env import FlamEnv, load_world
 from flam_env.models.dynamics import LatentActions
 from flam_env.models.factored import FactoredWorldModel, WorldModelConfig
-from flam_train.phases.losses import WorldModelLossConfig, prior_nats, prior_weight, world_model_loss
+from flam_train.phases.losses import (
+    WorldModelLossConfig,
+    charged,
+    information_weight,
+    prediction_loss,
+    prior_nats,
+    prior_weight,
+    world_model_loss,
+)
 from flam_train.phases.world_model import world_model
 
 CONFIG = WorldModelConfig(
@@ -57,12 +65,12 @@ def test_nats_are_of_the_frames_that_actions_lead_from_and_surprise_is_their_mea
     torch.testing.assert_close(surprise, expected.sum(-1).mean())
 
 
-def test_the_prior_charges_nothing_first_then_ever_more_and_all_from_its_share_on():
+def test_the_prior_charges_nothing_first_then_ever_more_and_nine_tenths_from_its_share_on():
     config = WorldModelLossConfig(prior_share=0.5)
     weights = [prior_weight(config, share) for share in (0.0, 0.3, 0.4, 0.5, 0.8, 1.0)]
-    assert weights == pytest.approx([0, 0, 0.5, 1, 1, 1])
-    assert prior_weight(WorldModelLossConfig(prior_share=1.0), 0.9) == pytest.approx(0.5)
-    assert prior_weight(WorldModelLossConfig(prior_share=0.0), 0.0) == 1
+    assert weights == pytest.approx([0, 0, 0.45, 0.9, 0.9, 0.9])
+    assert prior_weight(WorldModelLossConfig(prior_share=1.0), 0.9) == pytest.approx(0.45)
+    assert prior_weight(WorldModelLossConfig(prior_share=0.0), 0.0) == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize("last_price", [None, 0.9])
@@ -81,7 +89,7 @@ def test_a_share_that_is_a_tensor_gives_the_same_bits_as_a_number(last_price):
         assert all(torch.equal(same[name], term) for name, term in terms.items())
 
 
-@pytest.mark.parametrize(("share", "learned"), [(0.2, 0.0), (0.4, 0.5), (0.9, 1.0)])
+@pytest.mark.parametrize(("share", "learned"), [(0.2, 0.0), (0.4, 0.45), (0.9, 0.9)])
 def test_the_loss_is_prediction_plus_priced_nats_to_the_mixed_priors_plus_surprise(share, learned):
     model, tokens = model_and_clips()
     prediction = model(tokens)
@@ -152,3 +160,24 @@ def test_a_world_trained_with_motion_and_a_prior_draws_from_it(store, trained_to
     assert env.action_space.contains(env.sample_latent_action())
     rows = [json.loads(line) for file in out.rglob("metrics.jsonl") for line in file.read_text().splitlines()]
     assert any("nats_to_prior" in key for row in rows for key in row)
+
+
+def test_free_nats_are_those_of_each_slot_in_each_clip():
+    nats = torch.zeros(2, 4, 3)
+    nats[0, :, 0], nats[1, 2, 1] = 2.0, 7.0  # 8 nats in a clip, and 7 in one step of another
+    torch.testing.assert_close(charged(nats, 0.0), nats.sum(-1).mean())
+    torch.testing.assert_close(charged(nats, 5.0), torch.tensor((3.0 + 2.0) / 2 / 4))
+    assert charged(nats, 8.0) == 0
+    model, tokens = model_and_clips(prior_components=None)
+    prediction = model(tokens)
+    free = WorldModelLossConfig(free_nats=1e6, free_share=0.0, ramp_share=0.0)
+    loss, _ = world_model_loss(model, tokens, prediction, free, 0.5)
+    torch.testing.assert_close(loss, prediction_loss(model, tokens, prediction, "even"))
+
+
+def test_the_price_of_a_nat_may_end_elsewhere_than_it_began():
+    config = WorldModelLossConfig(information_price=0.6, last_price=0.2, free_share=0.0, ramp_share=0.0)
+    prices = [16 * information_weight(config, 16, share) for share in (0.1, 0.4, 0.6, 0.8, 1.0)]
+    assert prices == pytest.approx([0.6, 0.6, 0.4, 0.2, 0.2])
+    with pytest.raises(ValueError, match="last_price"):
+        WorldModelLossConfig(last_price=-0.1)

@@ -56,6 +56,12 @@ def test_strange_actions_tear_the_guesses(store, trained):
     assert (torn != tokens).float().mean() > 2 * (own != tokens).float().mean()
 
 
+def test_the_road_is_that_of_the_new_model(trained, steadied):
+    before, after = load_world(trained), load_world(steadied)
+    assert set(after.heads) == {"road"} and torch.equal(after.road.rarity, before.road.rarity)
+    assert not torch.equal(after.road.usual, before.road.usual), "its doubt is another"
+
+
 def test_slots_and_actions_keep_their_meaning_and_the_forward_model_learns(store, trained, steadied):
     before, after = load_world(trained).model, load_world(steadied).model
     learned = ("forward_dynamics", "aggregator")

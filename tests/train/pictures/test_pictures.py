@@ -80,14 +80,15 @@ def test_a_png_is_read_back_as_it_was(tmp_path):
     assert np.array_equal(imageio.imread(tmp_path / "new" / "image.png"), image)
 
 
-def test_an_mp4_has_every_frame_at_its_speed(tmp_path):
+@pytest.mark.parametrize("rate", [15, 29.97, 0.5])
+def test_an_mp4_has_every_frame_at_its_speed(tmp_path, rate):
     path = tmp_path / "new" / "video.mp4"
-    write_mp4(path, stripes(11, height=48, width=64), frames_per_second=15)
+    write_mp4(path, stripes(11, height=48, width=64), frames_per_second=rate)
     frames = imageio.imread(path, plugin="pyav")
     assert frames.shape == (11, 48, 64, 3)
     assert np.abs(frames.mean((1, 2, 3)) - (10 + 20 * np.arange(11))).max() < 4
     described = imageio.immeta(path, plugin="pyav")
-    assert described["codec"] == "h264" and described["fps"] == pytest.approx(15)
+    assert described["codec"] == "h264" and described["fps"] == pytest.approx(rate, rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,21 @@ def test_videos_become_episodes_with_the_labels_of_their_frames(clips, tiny_chec
         assert episode.actions.shape == (len(episode.frames), 0) and not episode.rewards.any()
 
 
+def test_whatever_can_be_imported_can_be_labelled(tiny_checkpoint, tmp_path):
+    folder, seen = tmp_path / "folder", [noise(5 + i, seed=i) for i in range(3)]
+    folder.mkdir()
+    recorded(folder / "film.mkv", seen[0], fps=10)
+    np.save(folder / "one.npy", seen[1])
+    np.savez(folder / "two.npz", frames=np.stack([seen[2], seen[2][::-1]]))
+    store = label((folder,), world=str(tiny_checkpoint), out=tmp_path / "out")
+    labeller = Labeller.from_pretrained(tiny_checkpoint)
+    found = {record.path.stem.rpartition("-")[0]: store.read(record) for record in store.episodes("train")}
+    assert set(found) == {"film", "one", "two-0", "two-1"}
+    for name, frames in (("film", seen[0]), ("one", seen[1]), ("two-1", seen[2][::-1])):
+        assert np.array_equal(found[name].frames, frames)
+        assert np.array_equal(found[name].labels.latent_actions, labeller.label(frames).latent_actions)
+
+
 def test_a_video_that_is_cut_becomes_an_episode_for_each_scene(clips, tiny_checkpoint, tmp_path):
     main(["label", str(clips[0]), "--world", str(tiny_checkpoint), "--out", str(tmp_path / "out"), "--cuts", "4,7"])
     store, frames = EpisodeStore.open(tmp_path / "out"), np.stack(list(read_video(clips[0])))
@@ -90,7 +105,7 @@ def test_a_video_that_is_cut_becomes_an_episode_for_each_scene(clips, tiny_check
         for fps in (None, 10):
             with pytest.raises(ValueError, match="expected ascending cuts into stretches of 2 or more of its 9 frames"):
                 label(clips[:1], world=str(tiny_checkpoint), out=tmp_path / "other", cuts=cuts, fps=fps)
-    with pytest.raises(ValueError, match="expected --cuts with one video only, got 2 paths"):
+    with pytest.raises(ValueError, match="expected --cuts with one video only, got 2; label"):
         label(clips, world=str(tiny_checkpoint), out=tmp_path / "other", cuts=(4,))
 
 
@@ -224,7 +239,7 @@ def test_mistakes_are_one_line_and_leave_nothing(clips, collected, tiny_checkpoi
         "expected video files and folders of images, or one episode store on its own, got 0 paths": [],
         "got 2 paths with 1 stores": [clips[0], collected.root],
         "which does not exist": [clips[0], tmp_path / "nowhere.mp4"],
-        "expected images (": [tmp_path / "empty"],
+        "expected videos or images in the folder": [tmp_path / "empty"],
         "expected a video that PyAV can read, got ": [tmp_path / "text.mp4"],
         f"expected a video of 2 or more frames, got {one} with 1": [one],
     }
@@ -433,7 +448,7 @@ def test_images_have_no_rate_and_leave_that_of_their_store_unknown(clips, tiny_c
     others = [recorded(tmp_path / f"{fps}.mkv", noise(8, seed=fps), fps) for fps in (20, 40)]
     with pytest.raises(ValueError, match="videos of 20 frames a second, as others have"):
         label((clips[1], *others), **settings)
-    with pytest.raises(ValueError, match="expected a video file to bring to another fps, got the folder"):
+    with pytest.raises(ValueError, match=r"expected a video file to bring to another fps, got .*frames, whose own"):
         label(clips[1:], fps=10, **settings | {"out": tmp_path / "other"})
 
 

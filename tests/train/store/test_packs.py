@@ -5,6 +5,7 @@ import json
 import lzma
 import tracemalloc
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,16 @@ def test_tokens_of_more_than_a_byte_are_those_of_the_store(store, tmp_path):
     pack = write_pack(store, tokenizer, tmp_path / "large.pack", ())
     assert np.array_equal(pack.tokens("train").tokens, token_cache(store, tokenizer)["train"].tokens)
     assert pack.tokens("train").tokens.max() > 255
+
+
+def test_real_valued_actions_come_along(tmp_path):
+    store = EpisodeStore.create(tmp_path / "driven", source="noise", size=SIZE, settings={})
+    told = np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32)
+    store.write("train", replace(episode_of(9, 0), continuous_actions=told))
+    store.write("train", episode_of(7, 1))
+    pack = write_pack(store, tokenizer_of(0), tmp_path / "driven.pack", ())
+    found = {record.frames: pack.annotations(record).continuous_actions for record in pack.episodes("train")}
+    assert np.array_equal(found[9], told) and found[7] is None
 
 
 def test_what_is_known_of_episodes_is_what_the_store_knows(store, pack):

@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,6 +39,17 @@ def test_what_was_written_is_read_back(store):
         assert getattr(read, key).dtype == getattr(written, key).dtype
     assert (read.level_seed, read.agent, read.terminated) == (100, "random", True)
     assert np.array_equal(store.read_frames(record, 5, 19), written.frames[5:19])
+
+
+def test_real_valued_actions_are_read_back(store):
+    told = np.random.default_rng(0).normal(size=(21, 3)).astype(np.float32)
+    told[4] = np.nan
+    record = store.write("val", replace(episode(), actions=np.zeros((21, 0), np.int16), continuous_actions=told))
+    assert np.array_equal(store.read(record).continuous_actions, told, equal_nan=True)
+    assert store.read(store.write("val", episode(seed=1))).continuous_actions is None
+    for wrong in (told[:-1], told[:, 0], told.astype(np.float64), np.full_like(told, np.inf)):
+        with pytest.raises(ValueError, match=r"expected continuous actions float32 \(21, D\), finite or NaN, got"):
+            store.write("val", replace(episode(), continuous_actions=wrong))
 
 
 def test_episodes_come_sorted_and_are_opened_once(store, monkeypatch):

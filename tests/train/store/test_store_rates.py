@@ -14,8 +14,8 @@ from flam_train.store.store import EpisodeStore
         ("procgen/bigfish", {}, 15, 15),
         ("multigrid", {}, 15, 15),
         ("procgen/leaper", {"frames_per_second": 5}, 5, 5),
-        ("video", {"frames_per_second": 29.97}, 29.97, 30),
-        ("video", {"frames_per_second": 0.2}, 0.2, 1),
+        ("video", {"frames_per_second": 29.97}, 29.97, 29.97),
+        ("video", {"frames_per_second": 0.2}, 0.2, 0.2),
     ],
 )
 def test_a_store_says_its_rate_or_is_of_a_source_that_is_known(tmp_path, source, settings, rate, learned):

@@ -106,7 +106,7 @@ def test_a_report_tells_all_of_one_set_of_dreams_in_numbers_that_json_knows(
     assert report == read_report(path) == json.loads(path.read_text(), parse_constant=pytest.fail)
     assert "scores" not in report and "rate" not in report
     assert report["slots"]["own_of_tiles"] <= 1 and 0 <= report["slots"]["changed_inside"] <= 1
-    for part in ("realism", "life", "dream_horizon"):
+    for part in ("realism", "off_road", "life", "dream_horizon"):
         assert report[part]["dreams"] == 5
         assert [each["steps"] for each in report[part]["stretches"]] == [[1, 16], [17, 32]]
     assert {"same", "deleted", "hold"} == set(report["realism"]["controls"])
@@ -121,6 +121,11 @@ def test_a_report_tells_all_of_one_set_of_dreams_in_numbers_that_json_knows(
     )
     auc = report["realism"]["stretches"][1]
     assert f"| steps 17-32 | {auc['auc']:.4g} | {auc['spread']:.4g} |" in table
+    sign = report["off_road"]["stretches"][1]
+    assert (
+        f"| steps 17-32 | {sign['real']:.4g} | {sign['dreamt']:.4g} | {sign['auc']:.4g} | {auc['auc']:.4g} |" in table
+    )
+    assert sign["real"] < 0.2, "real video stays on the road"
     assert f"| last step | {report['dream_horizon']['last_step']} |" in table
 
 
@@ -128,7 +133,7 @@ def test_a_pack_of_short_clips_is_enough_for_long_dreams(trained, pack, tmp_path
     asked = SAME | {"metrics": ("life",), "long_dreams": 2, "long_dream_steps": 24, "clips": 1}
     report = evaluate(str(trained), pack, out=tmp_path / "report.json", **asked)
     assert [each["steps"] for each in report["life"]["stretches"]] == [[1, 16], [17, 24]]
-    assert "realism" not in report and "dream_horizon" not in report
+    assert not {"realism", "off_road", "dream_horizon"} & set(report)
 
 
 def test_what_is_not_known_is_null(monkeypatch):
