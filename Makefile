@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 TINY := runs/tiny
 
-.PHONY: demo test lint train-tiny world-bigfish world-starpilot world-multigrid rooms policies-bigfish policies-starpilot
+.PHONY: demo test lint train-tiny rehearse-recipe world-bigfish world-starpilot world-multigrid rooms policies-bigfish policies-starpilot
 
 demo: $(VENV)/installed-demo
 	$(RUN)/flam-train demo bigfish --out demo
@@ -24,6 +24,11 @@ train-tiny: $(VENV)/installed-dev
 	$(RUN)/flam-train world-model data/tiny --out $(TINY) --preset tiny
 	$(RUN)/flam-train evaluate $(TINY) data/tiny --clips 64
 	$(RUN)/flam-train demo $(TINY) --out demo-tiny
+
+# What a machine with a GPU does with packs (docs/gpu.md), on a small scale on one core.
+rehearse-recipe: $(VENV)/installed-dev
+	$(RUN)/flam-train recipe artifacts/bigfish.pack --preset tiny --minutes 0.2 --workers 1 --scoring.clips 16 \
+		--scoring.metrics slots velocity --out runs/rehearsal
 
 # How the worlds of flam_env/pretrained/bigfish and starpilot are made: about 100 minutes each on two cores.
 WORLDS := flam_env/pretrained

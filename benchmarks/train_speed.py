@@ -9,24 +9,38 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import torch
 import tyro
+from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 from flam_env.models.factored import FactoredWorldModel
 from flam_train.engine.allocator import restart_with_huge_pages
-from flam_train.engine.plan import optimizers
+from flam_train.engine.objective import Objective
+from flam_train.engine.plan import Progress, optimizers
 from flam_train.engine.precision import uses_bf16
+from flam_train.engine.recorded import SETTLING, RecordedStep
+from flam_train.engine.state import RunState
+from flam_train.engine.step import Numbers, TrainingStep
 from flam_train.phases.losses import world_model_loss
 from flam_train.presets import SMALL
+from flam_train.store.tokens import ClipReader
 
-WARM, MEASURED = 4, 8
+WARM, MEASURED = SETTLING + 2, 8
+STORED = 20_000  # frames of tokens that clips are read from
+NUMBERS = Numbers(Progress(1000, 0.5), 8e-4, 0.999)
 PRODUCTS = 5  # matrix products that are timed
 
 
 def measure(
-    *, slots: tuple[int, ...] = (4, 16), batch: int = 32, frames: int = 16, compiled: tuple[bool, ...] = (False, True)
+    *,
+    slots: tuple[int, ...] = (4, 16),
+    batch: int = 32,
+    frames: int = 16,
+    compiled: tuple[bool, ...] = (False, True),
+    recorded: tuple[bool, ...] = (False, True),
 ) -> None:
     """Prints a Markdown table of training speed of the `small` world model.
 
@@ -35,6 +49,7 @@ def measure(
         batch: clips of a step.
         frames: frames of a clip.
         compiled: whether through torch.compile.
+        recorded: whether as one CUDA graph; without a CUDA GPU nothing is.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     half = uses_bf16("auto", device)
@@ -42,33 +57,51 @@ def measure(
     name = "bf16" if half else "fp32"
     print(f"{device}, {torch.get_num_threads()} threads, {name} matrix rate {rate / 1e12:.2f} TFLOP/s")
     print("| K | mode | frames/s | MFLOP/frame | share of matrix rate |\n| --- | --- | --- | --- | --- |")
+    modes = [(c, r) for c in compiled for r in recorded if not r or device.type == "cuda"]
     for count in slots:
-        for compile_model in compiled:
-            step = training_step(count, batch, frames, device, half, compile_model)
-            seconds = timed(step, device)
-            work = flops(training_step(count, batch, frames, device, half, False)) / (batch * frames)
-            speed = batch * frames / seconds
-            mode = "compiled" if compile_model else "eager"
+        work = flops(training_step(count, batch, frames, device, half)) / (batch * frames)
+        for compile_model, record in modes:
+            step = training_step(count, batch, frames, device, half, compiled=compile_model, recorded=record)
+            speed = batch * frames / timed(step, device)
+            mode = " ".join(["compiled" if compile_model else "eager"] + ["in one graph"] * record)
             print(f"| {count} | {mode} | {speed:.0f} | {work / 1e6:.0f} | {speed * work / rate:.1%} |", flush=True)
 
 
 def training_step(
-    slots: int, batch: int, frames: int, device: torch.device, half: bool, compiled: bool
+    slots: int,
+    batch: int,
+    frames: int,
+    device: torch.device,
+    half: bool,
+    *,
+    compiled: bool = False,
+    recorded: bool = False,
 ) -> Callable[[], None]:
-    """One optimiser step of the `small` preset with K slots, ready to be called."""
+    """One optimiser step of the `small` preset with K slots, from the tokens on, ready to be called."""
     torch.manual_seed(0)
     model = FactoredWorldModel(replace(SMALL.world_model, slots=slots)).to(device)
-    called = torch.compile(model, dynamic=False) if compiled else model
     both = optimizers(model, SMALL.world_model_fit, device)
-    tokens = torch.randint(model.quantizer.size, (batch, frames, model.config.patches), device=device)
+    stored = np.random.default_rng(0).integers(0, model.quantizer.size, (STORED, model.config.patches), np.uint16)
+    clips = ClipReader(stored, frames, device)
+
+    def loss(network: nn.Module, starts: Tensor, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
+        tokens = clips(starts)
+        return world_model_loss(model, tokens, network(tokens), SMALL.loss, progress.share)
+
+    plain = TrainingStep(
+        Objective(model, loss, compiled=compiled, bf16=half),
+        both,
+        RunState(model, both, average=True),
+        backward=Tensor.backward,
+        clip=nn.utils.clip_grad_norm_,
+        most=1.0,
+        device=device,
+    )
+    taken = RecordedStep(plain, device) if recorded else plain
+    starts = torch.randint(STORED - frames, (batch,), device=device)
 
     def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            loss, _ = world_model_loss(model, tokens, called(tokens), SMALL.loss, 0.5)
-        loss.backward()
-        for optimizer in both:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        taken(starts, NUMBERS)
 
     return step
 

@@ -40,6 +40,7 @@ GROUPS = {
     "studies": {
         "experiment": "train and score the paper's controlled experiments on rooms",
         "tables": "print what came of them",
+        "recipe": "train, score and archive a world of each of several packs, in pieces of a few minutes",
         "policies": "clone and play all arms of the comparison of policies",
         "policy-tables": "print what came of them",
     },

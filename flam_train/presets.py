@@ -1,6 +1,6 @@
 """Sizes and budgets that belong together. `paper` is Table 5; the code paths are the same for all.
 
-Budgets are steps, so that a seed means the same training on every machine.
+Budgets are steps, so that a seed means the same training on every machine; those of `gpu` are minutes.
 """
 
 from dataclasses import dataclass, replace
@@ -32,11 +32,26 @@ SMALL = Preset(
     ),
     world_model=WorldModelConfig(),
     world_model_fit=FitConfig(
-        steps=7000, batch_size=16, learning_rate=8e-4, muon=2.5, warmup_steps=50, decay_share=0.4, log_every=100
+        steps=7000,
+        batch_size=16,
+        learning_rate=8e-4,
+        muon=2.5,
+        warmup_steps=50,
+        decay_share=0.4,
+        log_every=100,
+        graph="auto",
     ),
     loss=WorldModelLossConfig(),
     scheduled_sampling_fit=FitConfig(
-        steps=9500, batch_size=8, learning_rate=4e-4, muon=2.5, warmup_steps=20, decay_share=0.6, ema=0.99, log_every=20
+        steps=9500,
+        batch_size=8,
+        learning_rate=4e-4,
+        muon=2.5,
+        warmup_steps=20,
+        decay_share=0.6,
+        ema=0.99,
+        log_every=20,
+        graph="auto",
     ),
     clone_fit=FitConfig(steps=10_000, batch_size=64, learning_rate=5e-4, warmup_steps=100, weight_decay=0.0, ema=0.995),
     decoder_fit=FitConfig(
@@ -53,9 +68,13 @@ TINY = Preset(
     tokenizer=TokenizerConfig(width=32, blocks=1),
     tokenizer_fit=FitConfig(steps=400, batch_size=64, learning_rate=4e-3, warmup_steps=20, decay_share=0.4, ema=0.98),
     world_model=WorldModelConfig(slots=6, latent_dim=6, dim=48, layers=1, iterations=1),
-    world_model_fit=FitConfig(steps=300, batch_size=16, learning_rate=2e-3, warmup_steps=20, decay_share=0.4, ema=0.98),
+    world_model_fit=FitConfig(
+        steps=300, batch_size=16, learning_rate=2e-3, warmup_steps=20, decay_share=0.4, ema=0.98, graph="auto"
+    ),
     loss=WorldModelLossConfig(),
-    scheduled_sampling_fit=FitConfig(steps=100, batch_size=16, learning_rate=1e-3, decay_share=0.7, ema=0.95),
+    scheduled_sampling_fit=FitConfig(
+        steps=100, batch_size=16, learning_rate=1e-3, decay_share=0.7, ema=0.95, graph="auto"
+    ),
     clone_fit=FitConfig(steps=300, batch_size=48, learning_rate=1e-3, weight_decay=0.0, ema=0.98),
     decoder_fit=FitConfig(steps=200, batch_size=48, learning_rate=2e-3, weight_decay=0.1, ema=0.98),
 )
@@ -76,9 +95,9 @@ PAPER = Preset(
         target="code",
         cell_context=False,
     ),
-    world_model_fit=FitConfig(steps=100_000, batch_size=32, learning_rate=1e-4, warmup_steps=1000),
+    world_model_fit=FitConfig(steps=100_000, batch_size=32, learning_rate=1e-4, warmup_steps=1000, graph="auto"),
     loss=WorldModelLossConfig(information_price=2e-4 * 28**2, free_share=0.0, ramp_share=0.0),
-    scheduled_sampling_fit=FitConfig(steps=10_000, batch_size=32, learning_rate=1e-4, decay_share=0.7),
+    scheduled_sampling_fit=FitConfig(steps=10_000, batch_size=32, learning_rate=1e-4, decay_share=0.7, graph="auto"),
     clone_fit=replace(SMALL.clone_fit, steps=100_000, batch_size=128),
     decoder_fit=SMALL.decoder_fit,
 )
@@ -106,4 +125,16 @@ ROOMS = Preset(
 )
 """MultiGrid rooms of 8 x 8 cells, one token per cell: what makes one slot follow one agent (paper, Table 5: K = 4)."""
 
-PRESETS = {"small": SMALL, "tiny": TINY, "paper": PAPER, "rooms": ROOMS}
+GPU = replace(
+    SMALL,
+    world_model_fit=replace(
+        SMALL.world_model_fit, steps=0, minutes=8.0, batch_size=128, learning_rate=1.2e-3, warmup_steps=200
+    ),
+    scheduled_sampling_fit=replace(
+        SMALL.scheduled_sampling_fit, steps=0, minutes=2.0, batch_size=64, learning_rate=6e-4, warmup_steps=50
+    ),
+)
+"""The model of `small` where a GPU is there for minutes (docs/gpu.md): large batches, and a budget of time instead of
+steps, so that a seed gives other numbers each time."""
+
+PRESETS = {"small": SMALL, "tiny": TINY, "paper": PAPER, "rooms": ROOMS, "gpu": GPU}

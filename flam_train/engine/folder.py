@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 RESUME_NAME, RECORD_NAME = "resume.safetensors", "run.json"
-MAY_DIFFER = frozenset({"fit.steps", "fit.minutes", "fit.log_every", "fit.checkpoint_minutes"})
+MAY_DIFFER = frozenset({"fit.steps", "fit.minutes", "fit.log_every", "fit.checkpoint_minutes", "fit.graph"})
 """Keys of the record of `fit` that a resumed run may set differently."""
 
 

@@ -32,8 +32,10 @@ from flam_train.engine.plan import (
     progress_of,
 )
 from flam_train.engine.precision import used_precision
+from flam_train.engine.recorded import RecordedStep, is_recorded
 from flam_train.engine.signals import Interrupts
 from flam_train.engine.state import RunState, require_trainable
+from flam_train.engine.step import Numbers, TrainingStep
 from flam_train.engine.stopping import BestSoFar, EarlyStopping
 from flam_train.engine.window import Window
 
@@ -138,10 +140,22 @@ class _Run:
         shared = self.processes > 1
         self.control = dist.new_group(backend="gloo", timeout=timedelta(days=1)) if shared else None
         self.precision = used_precision(config.precision, self.device)
-        objective = Objective(model, loss, compiled=config.compile, bf16=self.precision == "bf16")
-        self.objective = self.accelerator.prepare(objective)
-        self.model, self.optimizers = model, optimizers(model, config, self.device)
-        self.state = RunState(model, self.optimizers, average=config.ema > 0, best=best)
+        objective = self.accelerator.prepare(
+            Objective(model, loss, compiled=config.compile, bf16=self.precision == "bf16")
+        )
+        self.model, both = model, optimizers(model, config, self.device)
+        self.state = RunState(model, both, average=config.ema > 0, best=best)
+        step = TrainingStep(
+            objective,
+            both,
+            self.state,
+            backward=self.accelerator.backward,
+            clip=self.accelerator.clip_grad_norm_,
+            most=config.clip or math.inf,
+            device=self.device,
+        )
+        recorded = is_recorded(config, self.device, self.processes)
+        self.step = RecordedStep(step, self.device) if recorded else step
         self.window = Window(out / RESUME_NAME)
 
     def record(self, identity: dict[str, Any]) -> dict[str, Any]:
@@ -210,17 +224,9 @@ class _Run:
     def _step(self, batch: Batch, progress: Progress) -> float:
         """One optimiser step; notes loss and terms on the device, without waiting for it."""
         rate = learning_rate(self.config, progress)
-        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
-            group["lr"] = rate * group["factor"]
         torch.manual_seed(step_seed(self.config.seed, progress.step, self.rank, Stream.FORWARD))
-        loss, terms = self.objective(batch, progress, self.device.type)
-        self.accelerator.backward(loss)
-        norm = self.accelerator.clip_grad_norm_(self.state.parameters, self.config.clip or math.inf)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        self.state.update_average(ema_decay(self.config, progress.step + 1))
-        self.window.add(loss, norm, terms)
+        numbers = Numbers(progress, rate, ema_decay(self.config, progress.step + 1))
+        self.window.add(*self.step(batch, numbers))
         return rate
 
     def _tick(self, received: int) -> int:

@@ -7,6 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from flam_train.engine.muon import Muon
+
 FINAL_DECAY = 0.02  # share of the learning rate that is left when the linear decay ends
 
 
@@ -37,6 +39,10 @@ class FitConfig:
     """of matrix products in the loss call; weights stay fp32. `auto` is bf16 where the processor knows it"""
     compile: bool = False
     """run the model's forward through torch.compile"""
+    graph: Literal["auto", "on", "off"] = "off"
+    """repeat the step as one CUDA graph, so that the GPU never waits for launches: for losses that wait for no number
+    and take `Progress` as tensors. `auto` does so where one process trains on a CUDA GPU; without such a GPU `on` takes
+    the same step and records nothing"""
     seed: int = 0
     checkpoint_minutes: float = 3.0
     """a checkpoint is written with the first log line after this time"""
@@ -59,6 +65,7 @@ class FitConfig:
             "clip": self.clip >= 0,
             "ema": 0 <= self.ema < 1,
             "precision": self.precision in ("auto", "fp32", "bf16"),
+            "graph": self.graph in ("auto", "on", "off"),
             "seed": self.seed >= 0,
             "checkpoint_minutes": self.checkpoint_minutes >= 0,
             "log_every": self.log_every > 0,
@@ -70,7 +77,11 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: optimiser steps done, and the share of the whole run, 0 to 1."""
+    """How far a run is: optimiser steps done, and the share of the whole run, 0 to 1.
+
+    In a step that is repeated as a graph (`FitConfig.graph`) both are tensors without axes on the device, int64 and
+    float64, for a loss to calculate with: their values are written before each repetition.
+    """
 
     step: int
     share: float
@@ -85,7 +96,8 @@ def progress_of(config: FitConfig, step: int, seconds: float) -> Progress:
 Loss = Callable[[nn.Module, Any, Progress], tuple[Tensor, dict[str, Tensor]]]
 """(model, batch, progress) -> (scalar to minimise, named scalars to log: the same names in every step).
 
-Called under autocast: take logarithms, exponentials and squared differences of `.float()` tensors.
+Called under autocast: take logarithms, exponentials and squared differences of `.float()` tensors. What it makes of the
+progress must do for numbers and for tensors.
 """
 Evaluate = Callable[[Any], dict[str, float]]
 
@@ -117,10 +129,7 @@ def ema_decay(config: FitConfig, step: int) -> float:
 def optimizers(model: nn.Module, config: FitConfig, device: torch.device) -> list[torch.optim.Optimizer]:
     """AdamW over the parameters that require a gradient; where `config.muon` is set, Muon over the hidden matrices.
 
-    The learning rate of each group is the schedule's times the group's "factor".
-
-    Raises:
-        ValueError: Muon is asked for and this torch has none.
+    The learning rate of each group is the schedule's times the group's "factor". On a CUDA GPU both can be recorded.
     """
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     hidden = [weight for name, weight in named if config.muon and is_hidden_matrix(name, weight)]
@@ -131,20 +140,11 @@ def optimizers(model: nn.Module, config: FitConfig, device: torch.device) -> lis
     ]
     fused = device.type in ("cpu", "cuda", "mps", "xpu")
     both: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
+        torch.optim.AdamW(
+            groups, lr=config.learning_rate, betas=config.betas, fused=fused, capturable=device.type == "cuda"
+        )
     ]
     if hidden:
-        if not hasattr(torch.optim, "Muon"):
-            raise ValueError(
-                f"expected torch 2.9 or newer for muon={config.muon}, got {torch.__version__}; set it to 0"
-            )
         group = {"params": hidden, "factor": config.muon}
-        both.append(
-            torch.optim.Muon(
-                [group],
-                lr=config.learning_rate,
-                weight_decay=config.weight_decay,
-                adjust_lr_fn="match_rms_adamw",
-            )
-        )
+        both.append(Muon([group], lr=config.learning_rate, weight_decay=config.weight_decay))
     return both

@@ -54,17 +54,24 @@ def worker_processes(workers: int, *, tasks_each: int | None = None) -> Iterator
         leash.close()
 
 
-def side_by_side(jobs: Mapping[str, Callable[[], Any]], workers: int, title: str) -> None:
+def side_by_side(
+    jobs: Mapping[str, Callable[[], Any]], workers: int, title: str, *, stop_at_failure: bool = True
+) -> dict[str, BaseException]:
     """Does long jobs, which can be pickled, in the order of the mapping, each in a process of its own.
 
     Args:
         jobs: by name.
         workers: how many at once; 0 for one per core.
         title: of the progress bar.
+        stop_at_failure: whether a job that fails ends the others.
+
+    Returns:
+        The errors of the jobs that failed, by name.
 
     Raises:
-        ChildProcessError: a job failed or was killed; the others are ended.
+        ChildProcessError: a job failed, if that ends the others, or was killed, which always does.
     """
+    failed: dict[str, BaseException] = {}
     with (
         worker_processes(workers or available_cores(), tasks_each=1) as pool,
         tqdm(total=len(jobs), desc=title, unit="run") as progress,
@@ -73,11 +80,15 @@ def side_by_side(jobs: Mapping[str, Callable[[], Any]], workers: int, title: str
         for future in as_completed(names):
             error = future.exception()
             if error is not None and not isinstance(error, BrokenProcessPool):
-                raise ChildProcessError(
-                    f"{names[future]} failed, {type(error).__name__}: {error}; see also {LOG} in its folder"
-                ) from error
-            future.result()
+                if stop_at_failure:
+                    raise ChildProcessError(
+                        f"{names[future]} failed, {type(error).__name__}: {error}; see also {LOG} in its folder"
+                    ) from error
+                failed[names[future]] = error
+            else:
+                future.result()
             progress.update()
+    return failed
 
 
 @contextlib.contextmanager

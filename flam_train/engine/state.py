@@ -59,10 +59,12 @@ class RunState:
         self.step, self.seconds = 0, 0.0
 
     @torch.no_grad()
-    def update_average(self, decay: float) -> None:
-        """EMA <- decay * EMA + (1 - decay) * weights; nothing if no average is kept."""
+    def update_average(self, decay: float | Tensor) -> None:
+        """EMA <- EMA + (1 - decay) * (weights - EMA); nothing if no average is kept."""
         if self.average is not None:
-            torch._foreach_lerp_(self.average, self.weights, 1 - decay)
+            apart = torch._foreach_sub(self.weights, self.average)
+            torch._foreach_mul_(apart, 1 - decay)
+            torch._foreach_add_(self.average, apart)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[nn.Module]:

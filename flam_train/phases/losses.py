@@ -92,17 +92,26 @@ def _nats(logits: Tensor, classes: Tensor) -> Tensor:
     return cross_entropy(logits.flatten(0, -2), classes.flatten(), reduction="none").view(classes.shape)
 
 
-def information_weight(config: WorldModelLossConfig, patches: int, share: float) -> float:
-    """Beta at a share of the run: 0 while information is free, then a linear ramp to information_price / N."""
-    ramp = min(max((share - config.free_share) / max(config.ramp_share, 1e-9), 0.0), 1.0)
-    price = config.information_price
+def information_weight(config: WorldModelLossConfig, patches: int, share: float | Tensor) -> float | Tensor:
+    """Beta at a share of the run: 0 while information is free, then a linear ramp to information_price / N.
+
+    Of a share that is a tensor without axes, one in float32.
+    """
+    ramp = _within_one((share - config.free_share) / max(config.ramp_share, 1e-9))
+    price: float | Tensor = config.information_price
     if config.last_price is not None:
-        price += (config.last_price - price) * min(max((share - 0.4) / 0.4, 0.0), 1.0)
-    return price / patches * ramp
+        price = price + (config.last_price - price) * _within_one((share - 0.4) / 0.4)
+    weight = price / patches * ramp
+    return weight.float() if isinstance(weight, Tensor) else weight
+
+
+def _within_one(number: float | Tensor) -> float | Tensor:
+    """The nearest number in [0, 1]; of a tensor without waiting for its value."""
+    return number.clamp(0, 1) if isinstance(number, Tensor) else min(max(number, 0.0), 1.0)
 
 
 def world_model_loss(
-    model: WorldModel, tokens: Tensor, prediction: Prediction, config: WorldModelLossConfig, share: float
+    model: WorldModel, tokens: Tensor, prediction: Prediction, config: WorldModelLossConfig, share: float | Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Equation 6: prediction error plus beta times the KL, summed over slots and dimensions, averaged over B and T."""
     error = prediction_loss(model, tokens, prediction, config.weighting)
@@ -124,13 +133,13 @@ def charged(nats: Tensor, free: float) -> Tensor:
     return (nats.sum(1) - free).clamp(min=0).sum(-1).mean() / nats.shape[1] if free else nats.sum(-1).mean()
 
 
-def prior_weight(config: WorldModelLossConfig, share: float) -> float:
+def prior_weight(config: WorldModelLossConfig, share: float | Tensor) -> float | Tensor:
     """How much of a nat is one from the learned prior: none at first, ever more for a fifth of the run, then most.
 
     Not all in the end: what a state foretells costs nothing in nats from the learned prior, however far it lies from
     zero, and actions would drift away.
     """
-    return OWN * min(max((share - config.prior_share) / 0.2 + 1, 0.0), 1.0)
+    return OWN * _within_one((share - config.prior_share) / 0.2 + 1)
 
 
 def prior_nats(model: WorldModel, prediction: Prediction) -> tuple[Tensor, Tensor]:

@@ -114,10 +114,16 @@ def train_world(
         warn_of_collapse(scores, averaged.slots, averaged.actions.inferred)
         return scores
 
+    clips = splits["train"].reader(CLIP_FRAMES, training_device())
+
+    def objective_of_clips(network: nn.Module, batch: Batch, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
+        read = clips(batch) if isinstance(batch, Tensor) else batch | {"tokens": clips(batch["tokens"])}
+        return objective(network, read, progress)
+
     result = fit(
         world.model,
-        objective,
-        clip_batches(splits["train"], None if known is None else known["train"]),
+        objective_of_clips,
+        _start_batches(splits["train"], None if known is None else known["train"]),
         fit_config,
         out / "training" / phase,
         evaluate=look,
@@ -136,20 +142,33 @@ def train_world(
     return out
 
 
-def clip_batches(split: TokenSplit, known: np.ndarray | None = None) -> DrawBatch:
-    """Draws training clips: tokens (B, T, N), or `tokens` and `known` if it is known what was done at each frame.
+def clip_batches(split: TokenSplit) -> DrawBatch:
+    """Draws training clips: tokens (B, T, N).
 
     Raises:
         ValueError: no episode is long enough.
     """
     starts = split.starts(CLIP_FRAMES)
 
+    def batches(generator: torch.Generator, count: int) -> Tensor:
+        return split.clips(starts[torch.randint(len(starts), (count,), generator=generator).numpy()], CLIP_FRAMES)
+
+    return batches
+
+
+def _start_batches(split: TokenSplit, known: np.ndarray | None) -> DrawBatch:
+    """Draws where the same clips begin, int64 (B,), to be read where they are trained on.
+
+    Or `tokens`, where they begin, and `known`, if it is known what was done at each frame.
+    """
+    starts = split.starts(CLIP_FRAMES)
+
     def batches(generator: torch.Generator, count: int) -> Batch:
         chosen = starts[torch.randint(len(starts), (count,), generator=generator).numpy()]
-        tokens = split.clips(chosen, CLIP_FRAMES)
+        begin = torch.from_numpy(chosen)
         if known is None:
-            return tokens
-        return {"tokens": tokens, "known": torch.from_numpy(known[chosen[:, None] + np.arange(CLIP_FRAMES)])}
+            return begin
+        return {"tokens": begin, "known": torch.from_numpy(known[chosen[:, None] + np.arange(CLIP_FRAMES)])}
 
     return batches
 

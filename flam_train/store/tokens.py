@@ -6,6 +6,7 @@ those episodes: tokens of another tokenizer, or of a store that has changed sinc
 
 import copy
 import json
+import warnings
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +31,7 @@ except ImportError as error:
 
 CHUNK = 256  # frames encoded at once
 TOKEN = np.dtype(np.uint16)
+HIGHEST = 2**16 - 1
 
 Records = dict[str, list[EpisodeRecord]]
 
@@ -81,6 +83,31 @@ class TokenSplit:
     def clips(self, starts: np.ndarray, length: int) -> Tensor:
         """Clips from the given starts, uint16 (B, length, N): `fit` hands them on as int64."""
         return torch.from_numpy(self.tokens[starts[:, None] + np.arange(length)])
+
+    def reader(self, length: int, device: torch.device) -> "ClipReader":
+        """What reads clips of `length` frames on a device, where all tokens go: two bytes for each."""
+        return ClipReader(self.tokens, length, device)
+
+
+class ClipReader:
+    """Reads clips of tokens on a device, without waiting for it; on a CPU the tokens stay mapped from their file.
+
+    Args:
+        tokens: uint16 (F, N).
+        length: frames of a clip.
+        device: where starts come from and clips go.
+    """
+
+    def __init__(self, tokens: np.ndarray, length: int, device: torch.device):
+        self._steps = torch.arange(length, device=device)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes to it
+            # torch does not compute with uint16, but with the same bits as int16
+            self._tokens = torch.from_numpy(tokens.view(np.int16)).to(device)
+
+    def __call__(self, starts: Tensor) -> Tensor:
+        """Starts int64 (B,) on the device -> clips int64 (B, length, N)."""
+        return self._tokens[starts[:, None] + self._steps].long() & HIGHEST
 
 
 def token_cache(

@@ -104,6 +104,12 @@ def test_a_failing_job_is_named_ends_the_others_and_keeps_its_traceback(tmp_path
     wait_until(lambda: not (tmp_path / "good").exists() or (tmp_path / "good.tidy").exists())
 
 
+def test_jobs_that_fail_can_leave_the_others_alone(tmp_path):
+    jobs = {"bad": partial(fails, KeyError("what")), "good": partial(succeeds, tmp_path / "good")}
+    failed = side_by_side(jobs, 1, "jobs", stop_at_failure=False)
+    assert [*failed] == ["bad"] and isinstance(failed["bad"], KeyError) and (tmp_path / "good").exists()
+
+
 def test_what_a_worker_raises_comes_out_as_it_was():
     with pytest.raises(FileNotFoundError, match="no video"), worker_processes(1) as pool:
         pool.submit(fails, FileNotFoundError("no video")).result()

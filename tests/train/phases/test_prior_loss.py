@@ -73,6 +73,22 @@ def test_the_prior_charges_nothing_first_then_ever_more_and_nine_tenths_from_its
     assert prior_weight(WorldModelLossConfig(prior_share=0.0), 0.0) == pytest.approx(0.9)
 
 
+@pytest.mark.parametrize("last_price", [None, 0.9])
+def test_a_share_that_is_a_tensor_gives_the_same_bits_as_a_number(last_price):
+    """A recorded step has its numbers on the device."""
+    model, tokens = model_and_clips()
+    prediction = model(tokens)
+    config = WorldModelLossConfig(
+        information_price=0.3, last_price=last_price, free_share=0.05, ramp_share=0.3, prior_share=0.7
+    )
+    for share in (0.0, 0.17, 0.35, 0.57, 0.61, 1.0):
+        loss, terms = world_model_loss(model, tokens, prediction, config, share)
+        written = torch.tensor(share, dtype=torch.float64)
+        other, same = world_model_loss(model, tokens, prediction, config, written)
+        assert other.dtype == loss.dtype and torch.equal(other, loss)
+        assert all(torch.equal(same[name], term) for name, term in terms.items())
+
+
 @pytest.mark.parametrize(("share", "learned"), [(0.2, 0.0), (0.4, 0.45), (0.9, 0.9)])
 def test_the_loss_is_prediction_plus_priced_nats_to_the_mixed_priors_plus_surprise(share, learned):
     model, tokens = model_and_clips()

@@ -1,6 +1,7 @@
 """Tokens on disk, and the bounded sample of frames in memory."""
 
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -212,3 +213,17 @@ def test_the_memory_that_filling_a_pool_takes_is_bounded_by_the_pool(make_store,
 def test_an_empty_split_has_no_pool(noisy):
     with pytest.raises(ValueError, match="expected frames in split 'test', found none"):
         frame_pool(noisy, "test")
+
+
+def test_clips_are_read_on_a_device_as_they_are_in_the_cache(device, tmp_path):
+    tokens = np.random.default_rng(0).integers(0, 2**16, (19, 5)).astype(np.uint16)
+    np.save(tmp_path / "tokens.npy", tokens)
+    mapped = np.load(tmp_path / "tokens.npy", mmap_mode="r")
+    split = TokenSplit(mapped, np.array([0, 8, 19]), ("", ""), ("a", "b"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        reader = split.reader(4, device)
+    starts = np.array([0, 4, 15, 4])
+    found = reader(torch.from_numpy(starts).to(device))
+    assert found.dtype == torch.int64 and found.device.type == device.type
+    assert torch.equal(found.cpu(), split.clips(starts, 4).long())
