@@ -39,7 +39,6 @@ SMALL = Preset(
         warmup_steps=50,
         decay_share=0.4,
         log_every=100,
-        graph="auto",
     ),
     loss=WorldModelLossConfig(),
     scheduled_sampling_fit=FitConfig(
@@ -51,7 +50,6 @@ SMALL = Preset(
         decay_share=0.6,
         ema=0.99,
         log_every=20,
-        graph="auto",
     ),
     clone_fit=FitConfig(steps=10_000, batch_size=64, learning_rate=5e-4, warmup_steps=100, weight_decay=0.0, ema=0.995),
     decoder_fit=FitConfig(
@@ -68,13 +66,9 @@ TINY = Preset(
     tokenizer=TokenizerConfig(width=32, blocks=1),
     tokenizer_fit=FitConfig(steps=400, batch_size=64, learning_rate=4e-3, warmup_steps=20, decay_share=0.4, ema=0.98),
     world_model=WorldModelConfig(slots=6, latent_dim=6, dim=48, layers=1, iterations=1),
-    world_model_fit=FitConfig(
-        steps=300, batch_size=16, learning_rate=2e-3, warmup_steps=20, decay_share=0.4, ema=0.98, graph="auto"
-    ),
+    world_model_fit=FitConfig(steps=300, batch_size=16, learning_rate=2e-3, warmup_steps=20, decay_share=0.4, ema=0.98),
     loss=WorldModelLossConfig(),
-    scheduled_sampling_fit=FitConfig(
-        steps=100, batch_size=16, learning_rate=1e-3, decay_share=0.7, ema=0.95, graph="auto"
-    ),
+    scheduled_sampling_fit=FitConfig(steps=100, batch_size=16, learning_rate=1e-3, decay_share=0.7, ema=0.95),
     clone_fit=FitConfig(steps=300, batch_size=48, learning_rate=1e-3, weight_decay=0.0, ema=0.98),
     decoder_fit=FitConfig(steps=200, batch_size=48, learning_rate=2e-3, weight_decay=0.1, ema=0.98),
 )
@@ -95,9 +89,9 @@ PAPER = Preset(
         target="code",
         cell_context=False,
     ),
-    world_model_fit=FitConfig(steps=100_000, batch_size=32, learning_rate=1e-4, warmup_steps=1000, graph="auto"),
+    world_model_fit=FitConfig(steps=100_000, batch_size=32, learning_rate=1e-4, warmup_steps=1000),
     loss=WorldModelLossConfig(information_price=2e-4 * 28**2, free_share=0.0, ramp_share=0.0),
-    scheduled_sampling_fit=FitConfig(steps=10_000, batch_size=32, learning_rate=1e-4, decay_share=0.7, graph="auto"),
+    scheduled_sampling_fit=FitConfig(steps=10_000, batch_size=32, learning_rate=1e-4, decay_share=0.7),
     clone_fit=replace(SMALL.clone_fit, steps=100_000, batch_size=128),
     decoder_fit=SMALL.decoder_fit,
 )
@@ -128,10 +122,22 @@ ROOMS = Preset(
 GPU = replace(
     SMALL,
     world_model_fit=replace(
-        SMALL.world_model_fit, steps=0, minutes=8.0, batch_size=128, learning_rate=1.2e-3, warmup_steps=200
+        SMALL.world_model_fit,
+        steps=0,
+        minutes=8.0,
+        batch_size=128,
+        learning_rate=1.2e-3,
+        warmup_steps=200,
+        graph="auto",
     ),
     scheduled_sampling_fit=replace(
-        SMALL.scheduled_sampling_fit, steps=0, minutes=2.0, batch_size=64, learning_rate=6e-4, warmup_steps=50
+        SMALL.scheduled_sampling_fit,
+        steps=0,
+        minutes=2.0,
+        batch_size=64,
+        learning_rate=6e-4,
+        warmup_steps=50,
+        graph="auto",
     ),
 )
 """The model of `small` where a GPU is there for minutes (docs/gpu.md): large batches, and a budget of time instead of
