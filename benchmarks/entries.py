@@ -2,10 +2,10 @@
 
     python benchmarks/entries.py artifacts/bigfish.pack WORLD...
 
-For every entity that comes into held-out clips: the share of its pixels that is lit, at its first frame and four frames
-later, when the world predicts one step from the true frame before, and when it dreams from the clip's first frames under
-inferred actions; and the nats of the actions that lead to first frames, beside those that lead to all others. For games on
-black, where entities are what is not black.
+For every entity that comes into held-out clips: the share of its pixels that is lit, at its first frame and four later,
+when the world predicts one step from the true frame before, and when it dreams from the clip's first frames with inferred
+actions; and the nats of actions that lead to first frames, beside those of all others. For games on black, where entities
+are what is not black.
 """
 
 import sys
@@ -43,11 +43,11 @@ def main() -> None:
         predicted, dreamt, nats = watch(dream, clips)
         at = np.zeros(nats.shape, bool)
         at[[clip for clip, *_ in entries], [frame - 1 for _, frame, _ in entries]] = True
-        shares = [
-            f"+{later}: {lit(predicted, entities, entries, later, 1):.2f} predicted, "
-            f"{lit(dreamt, entities, entries, later, dream.world.settings.context):.2f} dreamt"
-            for later in LATER
-        ]
+        shares = []
+        for later in LATER:
+            one_step = lit(predicted, entities, entries, later, 1)
+            in_dreams = lit(dreamt, entities, entries, later, dream.world.settings.context)
+            shares.append(f"+{later}: {one_step:.2f} predicted, {in_dreams:.2f} dreamt")
         print(f"{name}: lit {'; '.join(shares)}; nats at entries {nats[at].mean():.2f}, else {nats[~at].mean():.2f}")
 
 
@@ -63,7 +63,7 @@ def find_entries(entities: np.ndarray) -> Any:
 
 @torch.inference_mode()
 def watch(dream: Dream, clips: Clips) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frames uint8 as predicted from the true ones (B, T - 1, ...) and as dreamt (B, T - context, ...); nats (B, T - 1)."""
+    """Frames uint8 as predicted from true ones (B, T - 1, ...) and as dreamt (B, T - context, ...); nats (B, T - 1)."""
     predicted, dreamt, nats = [], [], []
     for _, tokens in encoded_clips(dream, clips):
         seen: Any = dream.model(tokens)
