@@ -2,10 +2,10 @@
 
     python benchmarks/entries.py artifacts/bigfish.pack WORLD...
 
-For every entity that comes into held-out clips: the share of its pixels that is lit, at its first frame and four later,
-when the world predicts one step from the true frame before, and when it dreams from the clip's first frames with inferred
-actions; and the nats of actions that lead to first frames, beside those of all others. For games on black, where entities
-are what is not black.
+For every entity that comes into held-out clips: the share of its pixels that is lit, at its first frame and four
+later, when the world predicts one step from the true frame before, and when it dreams from the clip's first frames
+under the inferred actions; and the nats of actions that lead to first frames, beside those of all others. For games
+on black, where entities are what is not black.
 """
 
 import sys
