@@ -126,10 +126,9 @@ def _dream_lines(report: dict[str, Any]) -> list[str]:
     dreams = report["dreams"]
     lines = ["| dreamt step | windows: PSNR to the nearest real, dB | windows that show something |"]
     lines += ["| --- | --- | --- |"]
-    lines += [f"| real | {dreams['real_nearest_psnr']:.2f} | {dreams['real_filled']:.1%} |"]
     curves = [dreams[name] for name in ("step", "nearest_psnr", "filled")]
-    lines += [f"| {i} | {nearest:.2f} | {filled:.1%} |" for i, nearest, filled in zip(*curves, strict=True)]
-    return lines
+    rows = [("real", dreams["real_nearest_psnr"], dreams["real_filled"]), *zip(*curves, strict=True)]
+    return lines + [f"| {i} | {'-' if near is None else f'{near:.2f}'} | {filled:.1%} |" for i, near, filled in rows]
 
 
 def _measure_lines(report: dict[str, Any]) -> list[str]:

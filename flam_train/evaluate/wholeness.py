@@ -5,6 +5,7 @@ in which things tear, smear or grow has windows that nothing real resembles; one
 The measure knows nothing of what should happen: it complements pictures that a person looks at.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -42,6 +43,7 @@ def dream_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, Any]:
     Returns:
         `step`, and for each of these steps the means of `nearest_psnr` and `filled` over the dreams;
         `real_nearest_psnr` and `real_filled` of the clips' last true frames: what dreams that stay whole would have.
+        A PSNR is None where no frame shows anything.
     """
     context, (count, _, *image) = dream.world.settings.context, clips.frames.shape
     real = _decode(dream, dream.world.starts.tokens[:, ::EVERY].flatten(0, 1).to(dream.device))
@@ -53,11 +55,16 @@ def dream_scores(dream: Dream, clips: Clips, seed: int = 0) -> dict[str, Any]:
     last, *dreamt = map(Wholeness, *(values.split(count) for values in seen))
     return {
         "step": list(DREAMT_STEPS),
-        "nearest_psnr": [each.nearest_psnr.nanmean().item() for each in dreamt],
+        "nearest_psnr": [_mean_nearest(each) for each in dreamt],
         "filled": [each.filled.mean().item() for each in dreamt],
-        "real_nearest_psnr": last.nearest_psnr.nanmean().item(),
+        "real_nearest_psnr": _mean_nearest(last),
         "real_filled": last.filled.mean().item(),
     }
+
+
+def _mean_nearest(of: Wholeness) -> float | None:
+    mean = of.nearest_psnr.nanmean().item()
+    return None if math.isnan(mean) else mean
 
 
 def _decode(dream: Dream, tokens: Tensor) -> Tensor:

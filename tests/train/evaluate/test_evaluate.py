@@ -464,8 +464,19 @@ def test_a_report_prints_every_number_it_has(report):
     assert "| 13 | " in table and "| 14 | " not in table
     dreams = returned["dreams"]
     assert f"| real | {dreams['real_nearest_psnr']:.2f} | " in table
-    assert f"| 100 | {dreams['nearest_psnr'][-1]:.2f} | " in table and dreams["step"][-1] == 100
+    for step, nearest in zip(dreams["step"], dreams["nearest_psnr"], strict=True):
+        assert f"| {step} | {'-' if nearest is None else f'{nearest:.2f}'} | " in table
+    assert dreams["step"][-1] == 100
     assert all(name.replace("_", " ") in table for name in returned["measures"])
+
+
+def test_dreams_that_show_nothing_look_like_nothing_and_reports_are_strict_json(report):
+    returned, path = report
+    emptied = returned | {"dreams": returned["dreams"] | {"nearest_psnr": [None] * 9, "filled": [0.0] * 9}}
+    assert "| 100 | - | 0.0% |" in format_report(emptied)
+    for nearest, filled in zip(returned["dreams"]["nearest_psnr"], returned["dreams"]["filled"], strict=True):
+        assert (nearest is None) == (filled == 0)
+    assert json.loads(path.read_text(), parse_constant=pytest.fail) == returned
 
 
 def test_the_same_seed_gives_the_same_report(report, store, trained, tmp_path):
