@@ -52,6 +52,20 @@ def test_perfect_codes_cost_nothing_and_uniform_logits_cost_the_log_of_the_class
         assert prediction_loss(model, tokens, uniform, "even").item() == pytest.approx(math.log(9), rel=1e-5)
 
 
+def test_a_nat_weighs_twice_as_much_under_surprise_where_a_patch_is_foretold_four_nats_badly():
+    model, tokens = world_and_clips(target="token")
+    logits = torch.randn(2, 5, 16, 9).requires_grad_()
+    prediction = with_output(model(tokens), logits)
+    error = torch.nn.functional.cross_entropy(logits.flatten(0, 2), tokens[:, 1:].flatten(), reduction="none")
+    loss = prediction_loss(model, tokens, prediction, "surprise")
+    torch.testing.assert_close(loss, (error + error.square() / 8).mean())
+    even, surprise = (
+        torch.autograd.grad(prediction_loss(model, tokens, prediction, how), logits, retain_graph=True)[0]
+        for how in ("even", "surprise")
+    )
+    torch.testing.assert_close(surprise.flatten(0, 2), even.flatten(0, 2) * (1 + error / 4)[:, None])
+
+
 def test_changed_weighting_gives_changed_and_still_patches_half_each():
     model, tokens = world_and_clips(target="code")
     tokens = tokens[:, :1].repeat(1, 6, 1)
