@@ -148,7 +148,9 @@ def other_actions(others: Others | None, scene: Scene) -> tuple[np.ndarray, np.n
         actions[rows] = world.starts.actions.numpy()[scene.clips[rows], at[rows]].clip(-BOUND, BOUND)
         sources[rows] = "replay"
     elif others != "zero" and len(rows):
-        frame = take_rows(scene.frame._replace(history=()), torch.from_numpy(rows).to(scene.dream.device))
+        frame = None
+        if others == "prior" and world.model.learns_prior:  # nothing else looks at the state
+            frame = take_rows(scene.frame._replace(history=()), torch.from_numpy(rows).to(scene.dream.device))
         generators = [scene.generators[row] for row in rows]
         actions[rows] = sample_actions(scene.dream, generators, _DRAWN_FROM[others], frame)
         sources[rows] = others
