@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from flam_env.models.cells import CellFeatures, smooth_positions
 from flam_env.models.factored import WorldModelConfig
 from flam_env.models.factorizer import Factorizer, SlotHistory, Slots
+from flam_env.models.layers import check_attention
 from flam_env.models.quantize import FSQ, check_levels
 from flam_env.models.recurrent_factorizer import RecurrentFactorizer
 from flam_env.models.target import Target, likeliest, target_size
@@ -66,10 +67,7 @@ class SaviConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         check_levels(self.levels)
-        if self.window < 2:
-            raise ValueError(f"expected a temporal window of at least 2 frames, got window={self.window}")
-        if self.dim % (2 * self.heads):  # rotary positions turn pairs of channels of a head
-            raise ValueError(f"expected dim to be a multiple of 2 * heads, got dim={self.dim}, heads={self.heads}")
+        check_attention(self.window, self.dim, self.heads)
 
     @property
     def cells(self) -> int:

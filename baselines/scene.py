@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from baselines.space_time import SpaceTime
 from flam_env.models.cells import CellFeatures
 from flam_env.models.factored import WorldModelConfig
-from flam_env.models.layers import FeedForward, PairAttention, SelfAttention
+from flam_env.models.layers import FeedForward, PairAttention, SelfAttention, check_attention
 from flam_env.models.protocol import History, Observed, WorldModel
 from flam_env.models.quantize import FSQ, check_levels
 from flam_env.models.target import Target, likeliest, predicted, target_size
@@ -54,10 +54,7 @@ class SceneConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         check_levels(self.levels)
-        if self.window < 2:
-            raise ValueError(f"expected a temporal window of at least 2 frames, got window={self.window}")
-        if self.dim % (2 * self.heads):  # rotary positions turn pairs of channels of a head
-            raise ValueError(f"expected dim to be a multiple of 2 * heads, got dim={self.dim}, heads={self.heads}")
+        check_attention(self.window, self.dim, self.heads)
 
     @property
     def patches(self) -> int:

@@ -12,6 +12,7 @@ from flam_env.models.aggregator import Aggregator
 from flam_env.models.cells import CellFeatures
 from flam_env.models.dynamics import ForwardDynamics, InverseDynamics, LatentActions
 from flam_env.models.factorizer import Factorizer
+from flam_env.models.layers import check_attention
 from flam_env.models.motion import Motion
 from flam_env.models.prior import LearnedPrior
 from flam_env.models.protocol import WORLD_MODELS, ActionPrior, History, Observed, WorldModel
@@ -90,16 +91,13 @@ class WorldModelConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         check_levels(self.levels)
-        if self.window < 2:
-            raise ValueError(f"expected a temporal window of at least 2 frames, got window={self.window}")
+        check_attention(self.window, self.dim, self.heads)
         if self.prior_components is not None:
             check_integer(self.prior_components, "prior_components", 1)
         if any(lag < 1 for lag in self.motion):
             raise ValueError(f"expected motion to be how many frames back, at least 1 each, got {self.motion}")
         if not self.sharpness > 0:
             raise ValueError(f"expected sharpness above 0, got {self.sharpness}")
-        if self.dim % (2 * self.heads):  # rotary positions turn pairs of channels of a head
-            raise ValueError(f"expected dim to be a multiple of 2 * heads, got dim={self.dim}, heads={self.heads}")
 
     @property
     def patches(self) -> int:

@@ -5,6 +5,18 @@ from einops import rearrange
 from torch import Tensor, nn
 
 
+def check_attention(window: int, dim: int, heads: int) -> None:
+    """Checks the sizes of attention over the frames of a window.
+
+    Raises:
+        ValueError: a window of a single frame, or heads whose channels do not come in pairs.
+    """
+    if window < 2:
+        raise ValueError(f"expected a temporal window of at least 2 frames, got window={window}")
+    if dim % (2 * heads):  # rotary positions turn pairs of channels of a head
+        raise ValueError(f"expected dim to be a multiple of 2 * heads, got dim={dim}, heads={heads}")
+
+
 class FeedForward(nn.Sequential):
     """Pre-norm two-layer perceptron; the caller adds the residual."""
 
