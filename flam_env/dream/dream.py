@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from flam_env.heads.road import Road
-from flam_env.models.protocol import History, Observed
+from flam_env.models.protocol import ActionPrior, History, Observed
 from flam_env.video.frames import check_frames, to_float, to_uint8
 from flam_env.worlds.laws import Laws, NearestSeen, vanished
 from flam_env.worlds.units import UnitConversion
@@ -122,6 +122,11 @@ class Dream:
             step = self.road.signs(self.model.doubt(output)[:, 0], state.tokens, tokens[:, 0])
             signs = self.road.follow(signs, step)
         return self._observe(tokens, state.frame.history, signs)
+
+    @torch.inference_mode()
+    def draw(self, prior: ActionPrior, noise: Tensor) -> Tensor:
+        """Standard normal numbers (B, 1, K, the prior's noise) -> actions (B, K, A) in action units, or codes (B, K)."""
+        return self.units.from_model(prior.draw(noise.to(self.device)))[:, 0]
 
     @torch.inference_mode()
     def off_road(self, state: DreamState) -> Tensor | None:

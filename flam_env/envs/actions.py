@@ -110,4 +110,4 @@ def _draw_from_prior(dream: Dream, generators: Sequence[np.random.Generator], fr
         assert frame is not None, "a learned prior depends on the frame"
         prior = dream.model.prior(frame)
     noise = [generator.standard_normal((1, actions.slots, prior.noise), np.float32) for generator in generators]
-    return dream.units.from_model(prior.draw(torch.from_numpy(np.stack(noise)).to(dream.device)))[:, 0]
+    return dream.draw(prior, torch.from_numpy(np.stack(noise)))

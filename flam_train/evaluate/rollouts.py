@@ -99,7 +99,7 @@ def drawn_actions(dream: Dream, state: DreamState, random: torch.Generator) -> T
         return sampled_actions(dream.world, count, 1, random)[:, 0]
     prior = dream.model.prior(state.frame)
     noise = torch.randn(count, 1, dream.model.actions.slots, prior.noise, generator=random)
-    return clip_to_box(dream.units.from_model(prior.draw(noise.to(dream.device)))[:, 0])
+    return clip_to_box(dream.draw(prior, noise))
 
 
 class Inferred(NamedTuple):
