@@ -125,7 +125,7 @@ class Dream:
 
     @torch.inference_mode()
     def draw(self, prior: ActionPrior, noise: Tensor) -> Tensor:
-        """Standard normal numbers (B, 1, K, the prior's noise) -> actions (B, K, A) in action units, or codes (B, K)."""
+        """Standard normal numbers (B, 1, K, prior.noise) -> actions (B, K, A) in action units, or codes (B, K)."""
         return self.units.from_model(prior.draw(noise.to(self.device)))[:, 0]
 
     @torch.inference_mode()
