@@ -23,6 +23,7 @@ from flam_train.phases.export import START_FRAMES, bare_world, finish_world
 from flam_train.phases.losses import WorldModelLossConfig, world_model_loss
 from flam_train.phases.tokenizer import FILE as TOKENIZER
 from flam_train.phases.tokenizer import choose_tokenizer
+from flam_train.phases.warm_start import warm_start
 from flam_train.presets import SMALL
 from flam_train.store.clips import Clips, check_length, draw_clips
 from flam_train.store.header import FIT
@@ -43,6 +44,7 @@ def world_model(
     model: WorldModelConfig = SMALL.world_model,
     fit_config: FitConfig = SMALL.world_model_fit,
     loss: WorldModelLossConfig = SMALL.loss,
+    start: str | None = None,
     evaluate_every: int = 1000,
 ) -> Path:
     """Trains a world model on a store or a pack, with the tokenizer that `out` holds, and completes the world in `out`.
@@ -55,14 +57,16 @@ def world_model(
         model: sizes; `grid` and `levels` are the tokenizer's, whatever is given.
         fit_config: budget and optimiser.
         loss: the objective.
+        start: a world whose weights the model starts from, of the same sizes and tokenizer; a learned prior may be
+            new. By default from nothing.
         evaluate_every: steps between looks at held-out rollouts.
 
     Returns:
         The directory of the world, ready for `gym.make("FLAM-v0", checkpoint=...)`.
 
     Raises:
-        FileNotFoundError: `out` has no tokenizer yet.
-        ValueError: no such data, frames of another size, or `out` holds another run.
+        FileNotFoundError: `out` has no tokenizer yet, or no such world to start from.
+        ValueError: no such data, frames of another size, a start of other sizes, or `out` holds another run.
     """
     store = open_data(data)
     tokenizer = choose_tokenizer(store, out)
@@ -77,6 +81,8 @@ def world_model(
         return world_model_loss(bare(network), tokens, network(tokens), loss, progress.share)
 
     identity = {"model": asdict(model), "loss": asdict(loss)}
+    if start is not None:
+        identity["start"] = warm_start(world.model, tokenizer, start)
     return train_world(world, store, objective, fit_config, Path(out), "world_model", identity, evaluate_every)
 
 

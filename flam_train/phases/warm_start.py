@@ -1,0 +1,41 @@
+"""Training that goes on from the weights of another world, e.g. at another price or with a prior added."""
+
+import torch
+
+from flam_env.models.protocol import WorldModel
+from flam_env.models.tokenizer import Tokenizer
+from flam_env.worlds.checkpoint import fingerprint
+from flam_env.worlds.directory import load_world
+
+ADDED = ("learned_prior",)  # parts that the other world may lack; they start as they are
+
+
+@torch.no_grad()
+def warm_start(model: WorldModel, tokenizer: Tokenizer, name: str) -> str:
+    """Gives a model the weights of a world, in place, and returns the fingerprint of what they were taken from.
+
+    Args:
+        model: of the same sizes; parts that only it has (a learned prior) keep their values.
+        tokenizer: whose tokens the model is to be trained on; the world's must be the same.
+        name: of a bundled world or a directory.
+
+    Raises:
+        FileNotFoundError: no such world.
+        ValueError: a world of another tokenizer, or of a model of another kind or size.
+    """
+    world = load_world(name)
+    if fingerprint(world.tokenizer) != fingerprint(tokenizer):
+        raise ValueError(
+            f"expected a world of the tokenizer {fingerprint(tokenizer)} that the data is read with to start from, got "
+            f"{name} of {fingerprint(world.tokenizer)}; copy its tokenizer.safetensors into the run's directory first"
+        )
+    given, own = world.model.state_dict(), model.state_dict()
+    lacking = {part for part in own.keys() - given.keys() if part.split(".")[0] not in ADDED}
+    other = {part for part in own.keys() & given.keys() if own[part].shape != given[part].shape}
+    if odd := sorted(lacking | other | (given.keys() - own.keys())):
+        raise ValueError(
+            f"expected {name} to have a model of the same sizes to start from, got other {', '.join(odd[:3])}"
+            f"{' and more' if len(odd) > 3 else ''}; give the sizes of its config, or train from nothing"
+        )
+    model.load_state_dict(own | given)
+    return fingerprint(world.model)
