@@ -21,7 +21,7 @@ from flam_env.models.factored import WorldModelConfig
 from flam_env.models.layers import FeedForward, PairAttention, SelfAttention, check_attention
 from flam_env.models.protocol import History, Observed, WorldModel
 from flam_env.models.quantize import FSQ, check_levels
-from flam_env.models.target import Target, likeliest, predicted, target_size
+from flam_env.models.target import Target, level_logs, likeliest, predicted, target_size
 from flam_env.validation import check_fields
 
 
@@ -172,3 +172,7 @@ class SceneModel(WorldModel):
     def next_tokens(self, output: Tensor) -> Tensor:
         """The most likely tokens (B, T, N) of what `step` returns."""
         return likeliest(self.config.target, self.quantizer, output)
+
+    def level_logs(self, output: Tensor) -> Tensor:
+        """How likely the level of each channel is; as `WorldModel.level_logs`."""
+        return level_logs(self.config.target, self.quantizer, output)

@@ -13,7 +13,7 @@ from baselines.learning import fitted
 from baselines.savi import Savi, SaviConfig, load_slots, slots
 from baselines.space_time import SpaceTime
 from flam_env.models.protocol import History, Observed, Prediction, WorldModel
-from flam_env.models.target import likeliest
+from flam_env.models.target import level_logs, likeliest
 from flam_env.models.tokenizer import Tokenizer
 from flam_train.engine import FitConfig
 from flam_train.phases.tokenizer import choose_tokenizer
@@ -87,6 +87,10 @@ class SlotDynamics(WorldModel):
     def next_tokens(self, output: Tensor) -> Tensor:
         """The most likely tokens (B, T, N) of what `step` returns."""
         return likeliest(self.config.target, self.quantizer, output)
+
+    def level_logs(self, output: Tensor) -> Tensor:
+        """How likely the level of each channel is; as `WorldModel.level_logs`."""
+        return level_logs(self.config.target, self.quantizer, output)
 
     def forward(self, tokens: Tensor, shown: Tensor | None = None, known: Tensor | None = None) -> Prediction:
         """As `WorldModel.forward`."""

@@ -20,6 +20,7 @@ GROUPS = {
         "tokenizer": "learn frames <-> tokens",
         "world-model": "learn slots, latent actions and dynamics; the folder is a world from then on",
         "scheduled-sampling": "train dynamics further, so that longer dreams hold",
+        "token-sampler": "learn how tokens are drawn together, so that in dreams things come in",
         "decoder": "learn real actions from a few labels",
         "evaluate": "score a world on held-out clips",
         "fetch-metrics": "get the weights that LPIPS and FVD need",

@@ -23,6 +23,7 @@ class Preset:
     scheduled_sampling_fit: FitConfig
     clone_fit: FitConfig
     decoder_fit: FitConfig
+    token_sampler_fit: FitConfig
 
 
 SMALL = Preset(
@@ -55,6 +56,9 @@ SMALL = Preset(
     decoder_fit=FitConfig(
         steps=3000, batch_size=128, learning_rate=2e-3, warmup_steps=50, decay_share=0.5, weight_decay=0.1, ema=0.99
     ),
+    token_sampler_fit=FitConfig(
+        steps=1500, batch_size=4, learning_rate=3e-3, warmup_steps=50, decay_share=0.5, ema=0.99, log_every=20
+    ),
 )
 """64 px, 256 patches in 64 cells, dim 128: what two cores train in about 80 minutes.
 
@@ -71,6 +75,7 @@ TINY = Preset(
     scheduled_sampling_fit=FitConfig(steps=100, batch_size=16, learning_rate=1e-3, decay_share=0.7, ema=0.95),
     clone_fit=FitConfig(steps=300, batch_size=48, learning_rate=1e-3, weight_decay=0.0, ema=0.98),
     decoder_fit=FitConfig(steps=200, batch_size=48, learning_rate=2e-3, weight_decay=0.1, ema=0.98),
+    token_sampler_fit=FitConfig(steps=150, batch_size=4, learning_rate=3e-3, decay_share=0.5, ema=0.95),
 )
 """What the tests and `make train-tiny` train."""
 
@@ -94,6 +99,7 @@ PAPER = Preset(
     scheduled_sampling_fit=FitConfig(steps=10_000, batch_size=32, learning_rate=1e-4, decay_share=0.7),
     clone_fit=replace(SMALL.clone_fit, steps=100_000, batch_size=128),
     decoder_fit=SMALL.decoder_fit,
+    token_sampler_fit=SMALL.token_sampler_fit,
 )
 """Table 5 for Procgen: 224 px, 784 patches, L2 on codes with beta 2e-4."""
 
@@ -116,6 +122,7 @@ ROOMS = Preset(
     scheduled_sampling_fit=SMALL.scheduled_sampling_fit,
     clone_fit=SMALL.clone_fit,
     decoder_fit=SMALL.decoder_fit,
+    token_sampler_fit=SMALL.token_sampler_fit,
 )
 """MultiGrid rooms of 8 x 8 cells, one token per cell: what makes one slot follow one agent (paper, Table 5: K = 4)."""
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from flam_env.heads.road import Road
+from flam_env.heads.token_sampler import TokenSampler
 from flam_env.models.protocol import ActionPrior, History, Observed
 from flam_env.video.frames import check_frames, to_float, to_uint8
 from flam_env.worlds.laws import Laws, NearestSeen, vanished
@@ -75,6 +76,7 @@ class Dream:
         self.model = _on_device(world.model, self.device)
         self.heads = {name: _on_device(head, self.device) for name, head in world.heads.items()}
         self.road = cast(Road | None, self.heads.get("road"))
+        self.sampler = cast(TokenSampler | None, self.heads.get("token_sampler"))
         self.units = UnitConversion(world.units).to(self.device)
         unseen = world.laws.unseen_tokens
         self._shown = NearestSeen(unseen, world.tokenizer.quantizer).to(self.device) if unseen else None
@@ -100,23 +102,42 @@ class Dream:
         return self._observe(context.to(self.device), None, usual.expand(len(context), -1))
 
     @torch.inference_mode()
-    def step(self, state: DreamState, actions: Tensor) -> tuple[DreamState, Tensor]:
-        """Takes actions (B, K, A) in action units, or codes -> the next state and its frame, uint8 (B, H, W, 3)."""
+    def step(self, state: DreamState, actions: Tensor, chance: Tensor | None = None) -> tuple[DreamState, Tensor]:
+        """Takes one step.
+
+        Args:
+            state: of B dreams.
+            actions: (B, K, A) in action units, or codes.
+            chance: (B, `chance`) float32 in [0, 1), by which the tokens that follow are drawn, in a world with a token
+                sampler; by default the likeliest follow.
+
+        Returns:
+            The next state and its frame, uint8 (B, H, W, 3).
+        """
         actions = self.units.to_model(actions.to(self.device))
-        after = self._advance(state, actions)
+        chance = None if chance is None else chance.to(self.device)
+        after = self._advance(state, actions, chance)
         if self.world.laws.permanence:
-            after = self._keep_all(state, actions, after)
+            after = self._keep_all(state, actions, after, chance)
         return after, self.frame(after)
+
+    @property
+    def chance(self) -> int:
+        """How many numbers decide by chance what follows a step; 0 in a world without a token sampler."""
+        return 0 if self.sampler is None else self.sampler.chance
 
     @torch.inference_mode()
     def frame(self, state: DreamState) -> Tensor:
         """The current frames, uint8 (B, H, W, 3)."""
         return to_uint8(self.tokenizer.decode(state.tokens))
 
-    def _advance(self, state: DreamState, actions: Tensor) -> DreamState:
+    def _advance(self, state: DreamState, actions: Tensor, chance: Tensor | None) -> DreamState:
         """Takes actions (B, K, A) in the model's own units."""
         output = self.model.step(state.frame, actions[:, None])
-        tokens = self.model.next_tokens(output)
+        if self.sampler is None or chance is None:
+            tokens = self.model.next_tokens(output)
+        else:
+            tokens = self.sampler.draw(self.model.level_logs(output)[:, 0], state.tokens, chance)[:, None]
         tokens, signs = tokens if self._shown is None else self._shown(tokens), state.signs
         if self.road is not None:
             step = self.road.signs(self.model.doubt(output)[:, 0], state.tokens, tokens[:, 0])
@@ -133,7 +154,7 @@ class Dream:
         """How far dreams are off the road, 0 to 1 (B,), see `flam_env.heads.road`; None in a world that cannot tell."""
         return None if self.road is None else self.road.left(state.signs)
 
-    def _keep_all(self, state: DreamState, actions: Tensor, after: DreamState) -> DreamState:
+    def _keep_all(self, state: DreamState, actions: Tensor, after: DreamState, chance: Tensor | None) -> DreamState:
         """The state after, in which slots rest that would vanish; in which all rest, where some would vanish still."""
         for everyone in (False, True):
             gone = vanished(state.masks, after.masks)
@@ -144,7 +165,8 @@ class Dream:
             refused = after.refused[rows] | gone[rows] | everyone
             rests = refused if actions.ndim == 2 else refused[..., None]  # codes have no axis of their own
             rest = torch.where(rests, self.model.rest(before.frame)[:, 0], actions[rows])
-            after = replace_rows(after, rows, self._advance(before, rest)._replace(refused=refused))
+            again = self._advance(before, rest, None if chance is None else chance[rows])
+            after = replace_rows(after, rows, again._replace(refused=refused))
         return after
 
     def _observe(self, tokens: Tensor, history: History | None, signs: Tensor) -> DreamState:

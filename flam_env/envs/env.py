@@ -22,8 +22,9 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
     Finite actions outside are clipped, and `info["clipped"]` says so. Observations are uint8 (H, W, 3).
 
     A learned world has no reward and no end of its own: the reward is 0.0 and `terminated` is False unless functions
-    are given, and episodes are truncated at the horizon. The model is deterministic; what is drawn is the start of
-    an episode, and only from the seed of `reset`.
+    are given, and episodes are truncated at the horizon. All that is drawn comes from the seed of `reset`: the start
+    of an episode and, in a world with a token sampler, what follows each step of what its model holds possible, so that
+    things come in. In other worlds the likeliest follows.
 
     Every info holds `start`, the index of the bundled start of this episode or -1, `clipped`, and `refused`:
     whether a slot rested because its action would have made vanish what it holds, in a world where nothing does. Where
@@ -35,6 +36,8 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
         world: a live world instead of a checkpoint; not through `gym.make`, whose arguments should be JSON.
         device: where the networks run, e.g. "cpu" or "cuda:1"; "auto" is the GPU where there is one, else the CPU.
         horizon: steps after which an episode is truncated; default: for how long the world is known to hold.
+        draw_tokens: False shows the likeliest in a world with a token sampler too, where nothing new comes in and a
+            step always leads to the same frame; default: drawn where the world can.
         render_mode: None or "rgb_array".
         reward_fn: `f(frame_before, latent_action, frame_after) -> float`, or "module:function". Frames are uint8
             (H, W, 3) and the action is float32 (K, A), clipped as it was taken; none of them may be changed.
@@ -55,6 +58,7 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
         world: World | None = None,
         device: str = "auto",
         horizon: int | None = None,
+        draw_tokens: bool | None = None,
         render_mode: str | None = None,
         reward_fn: str | RewardFunction | None = None,
         termination_fn: str | TerminationFunction | None = None,
@@ -63,7 +67,7 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
         self.world = find_live_world(checkpoint, world)
         self.metadata = {**self.metadata, "render_fps": self.world.settings.frames_per_second}
         self.render_mode = render_mode
-        self._episodes = Episodes(1, self.world, FunctionJudge(reward_fn, termination_fn), device, horizon)
+        self._episodes = Episodes(1, self.world, FunctionJudge(reward_fn, termination_fn), device, horizon, draw_tokens)
         self.action_space = self._episodes.action_space
         self.observation_space = self._episodes.observation_space
 
@@ -116,7 +120,7 @@ class FlamEnv(gym.Env[np.ndarray, np.ndarray]):
             ValueError: the action has another shape, no floating-point dtype, or is not finite.
             gymnasium.error.ResetNeeded: there was no reset yet.
         """
-        outcome = self._episodes.advance(read(action, self.action_space)[None])
+        outcome = self._episodes.advance(read(action, self.action_space)[None], [self.np_random])
         flags = bool(outcome.terminated[0]), bool(outcome.truncated[0])
         return self._episodes.frames[0].copy(), float(outcome.rewards[0]), *flags, self._info()
 

@@ -36,6 +36,7 @@ class Episodes:
         judge: tells rewards and ends.
         device: where the networks run.
         horizon: steps after which an episode is truncated; default: the world's own.
+        draws: whether what follows a step is drawn; default: where the world can.
 
     Attributes:
         dream: the world on its device.
@@ -45,10 +46,19 @@ class Episodes:
         clipped: bool (B,), whether the last action lay outside the box.
     """
 
-    def __init__(self, count: int, world: World, judge: Judge, device: str = "auto", horizon: int | None = None):
+    def __init__(
+        self,
+        count: int,
+        world: World,
+        judge: Judge,
+        device: str = "auto",
+        horizon: int | None = None,
+        draws: bool | None = None,
+    ):
         self.horizon = world.settings.horizon if horizon is None else check_integer(horizon, "horizon", 1)
         self.count, self.world, self.judge = count, world, judge
         self.dream = Dream(world, device)
+        self.draws = read_draws(draws, world)
         size = world.tokenizer.config.image_size
         self.action_space = latent_action_space(world)
         self.observation_space = Box(0, 255, (size, size, 3), np.uint8)
@@ -76,10 +86,17 @@ class Episodes:
         self.steps[rows], self.clipped[rows], self._begun[rows] = 0, False, True
         self.start_index[rows] = [start.clip for start in starts]
 
-    def advance(self, actions: np.ndarray, active: np.ndarray | None = None) -> Outcome:
+    def advance(
+        self,
+        actions: np.ndarray,
+        generators: Sequence[np.random.Generator],
+        active: np.ndarray | None = None,
+    ) -> Outcome:
         """Takes one step.
 
         Args:
+            generators: the random stream of each episode, from which what follows is drawn; not of the rows that are
+                not active.
             actions: as `flam_env.envs.controls.read` has them for the space of a batch; what lies outside the box is
                 clipped, and `clipped` says so.
             active: bool (B,), rows whose step counts; the others are about to begin anew. Default: all.
@@ -94,12 +111,21 @@ class Episodes:
         taken, before = clip_to_box(torch.from_numpy(actions)), Moment(self.frames, self._state)
         self.clipped = (actions != taken.numpy()).reshape(self.count, -1).any(1) & active
         if active.any():
-            self._state, frames = self.dream.step(self._state, taken)
+            self._state, frames = self.dream.step(self._state, taken, self._chance(generators, active))
             self.frames = frames.contiguous().cpu().numpy()
         self.steps += active
         verdict = self.judge(before, taken.numpy(), Moment(self.frames, self._state), self.steps * active)
         rewards = np.where(active, verdict.rewards, 0.0)
         return Outcome(rewards, verdict.ended & active, (self.steps >= self.horizon) & active)
+
+    def _chance(self, generators: Sequence[np.random.Generator], active: np.ndarray) -> torch.Tensor | None:
+        """What decides by chance what follows, (B, `Dream.chance`); None where nothing does."""
+        if not self.draws:
+            return None
+        drawn = np.zeros((self.count, self.dream.chance), np.float32)
+        for row in np.flatnonzero(active):
+            drawn[row] = generators[row].random(self.dream.chance, np.float32)
+        return torch.from_numpy(drawn)
 
     def scene(self, generators: Sequence[np.random.Generator], active: np.ndarray | None = None) -> Scene:
         """What a control sees.
@@ -163,6 +189,25 @@ class Episodes:
         """
         self.expect_begun()
         return pixel_masks(self._state.masks, self.world.tokenizer.config.image_size).cpu().numpy()
+
+
+def read_draws(draws: bool | None, world: World) -> bool:
+    """Whether what follows a step is drawn, as asked for or, by default, where the world can.
+
+    Raises:
+        ValueError: it is to be drawn in a world without a token sampler, or the answer is neither.
+    """
+    can = "token_sampler" in world.heads
+    if draws is None:
+        return can
+    if not isinstance(draws, bool):
+        raise ValueError(f"expected draw_tokens to be True, False or None, got {draws!r}")
+    if draws and not can:
+        raise ValueError(
+            "expected a world with a token sampler for draw_tokens=True, got one without; learn one with `flam-train "
+            "token-sampler`, or leave draw_tokens out"
+        )
+    return draws
 
 
 def find_live_world(checkpoint: Any, world: World | None) -> World:

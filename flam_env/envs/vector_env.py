@@ -34,6 +34,7 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         world: a live world instead of a checkpoint.
         device: where the networks run, all environments on this one.
         horizon: steps after which an episode is truncated.
+        draw_tokens: as for FlamEnv.
         max_episode_steps: a further limit, which `gymnasium.make_vec` passes on; the smaller one holds.
         render_mode: None or "rgb_array".
         reward_fn: called for each environment on its own.
@@ -55,6 +56,7 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         world: World | None = None,
         device: str = "auto",
         horizon: int | None = None,
+        draw_tokens: bool | None = None,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
         reward_fn: str | RewardFunction | None = None,
@@ -71,7 +73,9 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         frames_per_second = self.world.settings.frames_per_second
         self.metadata = {**self.metadata, "render_fps": frames_per_second, "autoreset_mode": self.autoreset_mode}
         self.num_envs, self.render_mode = num_envs, render_mode
-        self._episodes = Episodes(num_envs, self.world, FunctionJudge(reward_fn, termination_fn), device, horizon)
+        self._episodes = Episodes(
+            num_envs, self.world, FunctionJudge(reward_fn, termination_fn), device, horizon, draw_tokens
+        )
         self.single_action_space = self._episodes.action_space
         self.single_observation_space = self._episodes.observation_space
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -139,7 +143,7 @@ class FlamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 "call reset(options={'reset_mask': terminated | truncated}) first"
             )
         actions = read(actions, self.single_action_space, (self.num_envs,))
-        outcome = self._episodes.advance(actions, active=~self._done)
+        outcome = self._episodes.advance(actions, self._generators, ~self._done)
         ended = outcome.terminated | outcome.truncated
         beginning, final = self._done, {}
         if self.autoreset_mode == AutoresetMode.SAME_STEP:

@@ -18,7 +18,7 @@ from flam_env.models.prior import LearnedPrior
 from flam_env.models.protocol import WORLD_MODELS, ActionPrior, History, Observed, WorldModel
 from flam_env.models.quantize import FSQ, check_levels
 from flam_env.models.recurrent_factorizer import RecurrentFactorizer
-from flam_env.models.target import Target, entropy, likeliest, predicted, target_size
+from flam_env.models.target import Target, entropy, level_logs, likeliest, predicted, target_size
 from flam_env.validation import check_fields, check_integer
 
 
@@ -193,6 +193,10 @@ class FactoredWorldModel(WorldModel):
     def next_tokens(self, output: Tensor) -> Tensor:
         """The most likely tokens (B, T, N) of what `step` returns."""
         return likeliest(self.config.target, self.quantizer, output)
+
+    def level_logs(self, output: Tensor) -> Tensor:
+        """How likely the level of each channel is; as `WorldModel.level_logs`."""
+        return level_logs(self.config.target, self.quantizer, output)
 
     def doubt(self, output: Tensor) -> Tensor:
         """How undecided what `step` returns is: mean entropy of a patch in nats (B, T); 0 for codes."""

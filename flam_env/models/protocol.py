@@ -167,6 +167,19 @@ class WorldModel(nn.Module, ABC):
     def next_tokens(self, output: Tensor) -> Tensor:
         """The most likely next tokens (B, T, N) int64 of what `step` returns."""
 
+    def level_logs(self, output: Tensor) -> Tensor:
+        """Logarithms of the probabilities of the level of each channel, of what `step` returns.
+
+        Returns:
+            float32 (B, T, N, L, levels).
+
+        Raises:
+            ValueError: the model says one thing instead of a distribution.
+        """
+        raise ValueError(
+            f"expected a world whose model tells how likely each token is, got a {type(self).__name__}, which does not"
+        )
+
     def from_known(self, known: Tensor | None) -> Tensor:
         """What was really done, as the model takes it.
 

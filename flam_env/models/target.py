@@ -55,6 +55,28 @@ def likeliest(target: Target, quantizer: FSQ, output: Tensor) -> Tensor:
     return quantizer.join(best) if target == "level" else best
 
 
+def level_logs(target: Target, quantizer: FSQ, output: Tensor) -> Tensor:
+    """Logarithms of the probabilities of the level of each channel in what `predicted` returns.
+
+    Returns:
+        float32 (..., N, L, levels), each channel for itself.
+
+    Raises:
+        ValueError: codes, which have no probabilities, or channels of unequally many levels.
+    """
+    levels = quantizer.levels.tolist()
+    if target == "code" or len(set(levels)) > 1:
+        raise ValueError(
+            "expected a model that tells how likely each level is, with equally many levels of each channel, got "
+            f'target="{target}" with levels={tuple(levels)}; train one with target="level"'
+        )
+    logs = output.float().log_softmax(-1)
+    if target == "level":
+        return logs
+    each = quantizer.step_table.T[:, None] == torch.arange(levels[0], device=logs.device)[:, None]
+    return logs[..., None, None, :].masked_fill(~each, float("-inf")).logsumexp(-1)
+
+
 def entropy(target: Target, output: Tensor) -> Tensor:
     """Mean entropy of a patch, in nats, of what `predicted` returns (..., N, ...) -> float32 (...); 0 for codes."""
     if target == "code":

@@ -65,19 +65,27 @@ def sampled_actions(world: World, count: int, steps: int, random: torch.Generato
 
 
 @torch.inference_mode()
-def roll_freely(dream: Dream, context: Tensor, steps: int, random: torch.Generator) -> Tensor:
+def roll_freely(
+    dream: Dream, context: Tensor, steps: int, random: torch.Generator, *, draw_tokens: bool = True
+) -> Tensor:
     """Dreams from context tokens (B, C, N) in which nobody acts -> frames uint8 (B, H, h, w, 3)."""
-    return torch.stack([frame for _, frame in free_steps(dream, context, steps, random)], 1)
+    followed = free_steps(dream, context, steps, random, draw_tokens=draw_tokens)
+    return torch.stack([frame for _, frame in followed], 1)
 
 
 @torch.inference_mode()
 def free_steps(
-    dream: Dream, context: Tensor, steps: int, random: torch.Generator
+    dream: Dream, context: Tensor, steps: int, random: torch.Generator, *, draw_tokens: bool = True
 ) -> Iterator[tuple[DreamState, Tensor]]:
-    """States and frames uint8 (B, h, w, 3) of such dreams, step by step; `drawn_actions` says what happens."""
-    state = dream.reset(context)
+    """States and frames uint8 (B, h, w, 3) of such dreams, step by step; `drawn_actions` says what happens.
+
+    What follows is drawn where the world can, as in its environment, unless the likeliest is asked for.
+    """
+    state, draws = dream.reset(context), draw_tokens and dream.chance > 0
     for _ in range(steps):
-        state, frame = dream.step(state, drawn_actions(dream, state, random))
+        actions = drawn_actions(dream, state, random)
+        chance = torch.rand(len(context), dream.chance, generator=random) if draws else None
+        state, frame = dream.step(state, actions, chance)
         yield state, frame
 
 
@@ -191,7 +199,7 @@ def roll_methods(dream: Dream, clips: Clips, seed: int = 0) -> Iterator[Rolled]:
     """Every method on every clip, in batches.
 
     Actions are inferred from the true frames, or known, and clipped to the box, as the environment would. In `sampled`
-    each step's actions are drawn as the world draws them.
+    each step's actions are drawn as the world draws them. The likeliest tokens follow in both.
     """
     context = dream.world.settings.context
     random = torch.Generator().manual_seed(seed)
@@ -203,7 +211,7 @@ def roll_methods(dream: Dream, clips: Clips, seed: int = 0) -> Iterator[Rolled]:
         true, start = frames[:, context:], tokens[:, :context]
         methods = {
             "prediction": roll(dream, start, clip_to_box(actions)),
-            "sampled": roll_freely(dream, start, actions.shape[1], random),
+            "sampled": roll_freely(dream, start, actions.shape[1], random, draw_tokens=False),
             "recon": _recon(dream, tokens[:, context:]),
             "copy_last": frames[:, context - 1 : context].expand_as(true),
         }

@@ -80,7 +80,7 @@ def world_model(
     def objective(network: nn.Module, tokens: Tensor, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
         return world_model_loss(bare(network), tokens, network(tokens), loss, progress.share)
 
-    identity = {"model": asdict(model), "loss": asdict(loss)}
+    identity: dict[str, Any] = {"model": asdict(model), "loss": asdict(loss)}
     if start is not None:
         identity["start"] = warm_start(world.model, tokenizer, start)
     return train_world(world, store, objective, fit_config, Path(out), "world_model", identity, evaluate_every)
