@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from flam_env.heads.road import Road, RoadConfig
+from flam_env.heads.token_sampler import TokenSampler, TokenSamplerConfig
 from flam_env.models.factored import FactoredWorldModel, WorldModelConfig
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
 from flam_env.worlds.checkpoint import round_as_stored
@@ -60,6 +61,17 @@ def random_road() -> Road:
     road.whitening.copy_(torch.tensor([[1.5, 0, 0], [-0.5, 2.0, 0], [0.25, 0.5, 3.0]]))
     road.distances.copy_(torch.linspace(0.25, 4.0, 101))
     return round_as_stored(road).eval()
+
+
+@torch.no_grad()
+def random_sampler(levels: tuple[int, ...], grid: int) -> TokenSampler:
+    """A token sampler that says something else than the model."""
+    generator = torch.Generator().manual_seed(6)
+    config = TokenSamplerConfig(levels=levels, grid=grid, dim=8, layers=2, width=6, temperature=0.8)
+    sampler = TokenSampler(config)
+    for weight in sampler.parameters():
+        weight.copy_(torch.randn(weight.shape, generator=generator) / max(1, weight[0].numel()) ** 0.5)
+    return round_as_stored(sampler).eval()
 
 
 def _random_clips(count: int, frames: int) -> torch.Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, linear, one_hot
 
 from flam_env.heads.registry import HEADS
-from flam_env.models.quantize import FSQ
+from flam_env.models.quantize import FSQ, check_levels
 from flam_env.validation import check_fields
 
 SURE = 5e-4  # a patch of no more doubt than this is what it is likeliest to be
@@ -26,12 +26,12 @@ class TokenSamplerConfig:
     """Sizes of a token sampler; `levels` and `grid` are its world's.
 
     Raises:
-        ValueError: a field of another type or below 1, levels that differ, an `apart` that is no power of two, or a
-            temperature that is not above 0.
+        ValueError: a field of another type or below 1, an `apart` that is no power of two, or a temperature that is
+            not above 0.
     """
 
     levels: tuple[int, ...]
-    """Of each channel of a code, all the same."""
+    """Of each channel of a code."""
     grid: int
     """Patches along one side of a frame."""
     dim: int = 48
@@ -46,8 +46,7 @@ class TokenSamplerConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if len(set(self.levels)) > 1:
-            raise ValueError(f"expected equally many levels of each channel, got levels={self.levels}")
+        check_levels(self.levels)
         if self.apart & (self.apart - 1):
             raise ValueError(f"expected apart to be a power of two, got {self.apart}")
         if not self.temperature > 0:
@@ -74,7 +73,7 @@ class TokenSampler(nn.Module):
         super().__init__()
         self.config = config
         self.quantizer = FSQ(config.levels)
-        channels, levels = len(config.levels), config.levels[0]
+        channels, levels = len(config.levels), max(config.levels)
         self.enter = nn.Conv2d(3 * channels * levels + 1, config.dim, 1)
         self.place = nn.Parameter(torch.zeros(config.dim, config.grid, config.grid))
         self.blocks = nn.ModuleList(_Block(config.dim) for _ in range(config.layers))
@@ -96,7 +95,8 @@ class TokenSampler(nn.Module):
         """What patches are, in the light of those that are shown.
 
         Args:
-            logs: float32 (B, N, L, levels), logarithms of the probabilities that a world model gives.
+            logs: float32 (B, N, L, levels), logarithms of the probabilities that a world model gives, as its
+                `level_logs` says.
             now: (B, N), tokens of the frame before.
             after: (B, N, L), levels of the frame that is drawn. A channel sees those of the patches that are shown,
                 and those of its own patch that come before it.
@@ -158,7 +158,7 @@ class TokenSampler(nn.Module):
 
     def _flat(self, levels: Tensor) -> Tensor:
         """Levels (..., L) -> float32 (..., L * levels), 1 where they are."""
-        return one_hot(levels, self.config.levels[0]).flatten(-2).float()
+        return one_hot(levels, max(self.config.levels)).flatten(-2).float()
 
 
 class _Block(nn.Module):

@@ -28,7 +28,7 @@ class FSQ(nn.Module):
     def __init__(self, levels: tuple[int, ...]):
         super().__init__()
         check_levels(levels)
-        self.size = math.prod(levels)
+        self.size, self.most_levels = math.prod(levels), max(levels)
         basis = [math.prod(levels[:i]) for i in range(len(levels))]
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
         self.register_buffer("basis", torch.tensor(basis), persistent=False)

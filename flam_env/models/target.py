@@ -59,21 +59,20 @@ def level_logs(target: Target, quantizer: FSQ, output: Tensor) -> Tensor:
     """Logarithms of the probabilities of the level of each channel in what `predicted` returns.
 
     Returns:
-        float32 (..., N, L, levels), each channel for itself.
+        float32 (..., N, L, levels), each channel for itself; minus infinity for levels that a channel lacks.
 
     Raises:
-        ValueError: codes, which have no probabilities, or channels of unequally many levels.
+        ValueError: codes, which have no probabilities.
     """
-    levels = quantizer.levels.tolist()
-    if target == "code" or len(set(levels)) > 1:
+    if target == "code":
         raise ValueError(
-            "expected a model that tells how likely each level is, with equally many levels of each channel, got "
-            f'target="{target}" with levels={tuple(levels)}; train one with target="level"'
+            'expected a model that tells how likely each level is, got one of target="code"; train one with '
+            'target="level"'
         )
     logs = output.float().log_softmax(-1)
     if target == "level":
         return logs
-    each = quantizer.step_table.T[:, None] == torch.arange(levels[0], device=logs.device)[:, None]
+    each = quantizer.step_table.T[:, None] == torch.arange(quantizer.most_levels, device=logs.device)[:, None]
     return logs[..., None, None, :].masked_fill(~each, float("-inf")).logsumexp(-1)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Categorical
 
 from flam_env.models.factored import FactoredWorldModel
 from flam_env.worlds.checkpoint import fingerprint
@@ -30,12 +31,15 @@ class SamplingConfig:
 
     guessed: float = 0.7
     """Share of the frames that are the model's guesses."""
+    drawn: float = 0.0
+    """Share of the guesses whose tokens are drawn, each by itself, in place of the likeliest; for dreams that draw them
+    too. Not with a model of codes."""
     strange: float = 0.15
     """Mean share of the slots that act in a guess as in another clip; drawn for every frame between 0 and twice it."""
 
     def __post_init__(self):
-        if not 0 <= self.guessed <= 1 or not 0 <= self.strange <= 1:
-            raise ValueError(f"expected guessed and strange in [0, 1], got {self}")
+        if not all(0 <= share <= 1 for share in (self.guessed, self.drawn, self.strange)):
+            raise ValueError(f"expected guessed, drawn and strange in [0, 1], got {self}")
 
 
 def scheduled_sampling(
@@ -97,7 +101,12 @@ def own_guesses(model: FactoredWorldModel, tokens: Tensor, sampling: SamplingCon
     """
     observed = model.observe(tokens)
     actions = _with_strange_ones(model.infer(observed).sample(), sampling.strange)
-    guesses = model.next_tokens(model.step(observed.at(slice(None, -1)), actions))
+    output = model.step(observed.at(slice(None, -1)), actions)
+    guesses = model.next_tokens(output)
+    if sampling.drawn:
+        levels = Categorical(logits=model.level_logs(output)).sample()
+        drawn = torch.rand(guesses.shape[:2], device=tokens.device) < sampling.drawn
+        guesses = torch.where(drawn[..., None], model.quantizer.join(levels), guesses)
     guessed = torch.rand(guesses.shape[:2], device=tokens.device) < sampling.guessed
     return torch.cat([tokens[:, :1], torch.where(guessed[..., None], guesses, tokens[:, 1:])], 1)
 

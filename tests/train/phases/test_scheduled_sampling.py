@@ -48,6 +48,22 @@ def test_own_guesses_replace_the_asked_share_of_frames_and_never_the_first():
     assert replaced.float().mean().item() == pytest.approx(0.3, abs=0.1)
 
 
+def test_the_asked_share_of_guesses_is_drawn_from_what_the_model_holds_possible():
+    model, tokens = world_and_clips()
+    clips = tokens.repeat(200, 1, 1)
+    likeliest = own_guesses(model, clips, SamplingConfig(guessed=1.0, strange=0.0))
+    some, every = (
+        own_guesses(model, clips, SamplingConfig(guessed=1.0, drawn=share, strange=0.0)) for share in (0.4, 1.0)
+    )
+    differs = (some != likeliest).any(-1)[:, 1:].float().mean() / (every != likeliest).any(-1)[:, 1:].float().mean()
+    assert differs.item() == pytest.approx(0.4, abs=0.08)
+    output = model(tokens[:1]).output
+    shares = model.level_logs(output)[0, 0].exp()
+    drawn = model.quantizer.steps(every[::2, 1])
+    found = torch.nn.functional.one_hot(drawn, 3).float().mean(0)
+    torch.testing.assert_close(found, shares, atol=0.15, rtol=0)
+
+
 def test_strange_actions_tear_the_guesses(store, trained):
     dream = Dream(load_world(trained))
     frames = draw_clips(store, "test", 12, 18).frames
