@@ -9,12 +9,14 @@ keep their meaning.
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from flam_env.models.factored import FactoredWorldModel
+from flam_env.validation import check_integer
 from flam_env.worlds.checkpoint import fingerprint
 from flam_env.worlds.directory import load_world
 from flam_train.engine import FitConfig, Progress
@@ -50,6 +52,7 @@ def scheduled_sampling(
     sampling: SamplingConfig = SamplingConfig(),
     fit_config: FitConfig = SMALL.scheduled_sampling_fit,
     evaluate_every: int = 1000,
+    context: int | None = None,
     horizon: int | None = None,
 ) -> Path:
     """Trains forward dynamics and aggregator of a world further, so that longer dreams hold.
@@ -62,6 +65,7 @@ def scheduled_sampling(
         sampling: what the forward model sees.
         fit_config: budget and optimiser.
         evaluate_every: steps between looks at held-out rollouts.
+        context: real frames that dreams of the new world start from, by default as many as those of the old one.
         horizon: steps for which dreams of the new world hold, by default as for the old one; a finished run can be
             called again with what its long dreams show.
 
@@ -70,11 +74,16 @@ def scheduled_sampling(
 
     Raises:
         FileNotFoundError: no such world.
-        ValueError: no such store, frames of another size, or `out` holds another run.
+        ValueError: no such store, frames of another size, a context beyond what the world remembers, or `out` holds
+            another run.
     """
     store, old = open_data(data), load_world(world)
-    if horizon is not None:
-        old = replace(old, settings=replace(old.settings, horizon=horizon))
+    if context is not None:
+        check_integer(context, "context", 1, old.model.window)
+    asked: dict[str, Any] = {
+        name: value for name, value in (("context", context), ("horizon", horizon)) if value is not None
+    }
+    old = replace(old, settings=replace(old.settings, **asked))
     if not isinstance(old.model, FactoredWorldModel):
         raise ValueError(f"expected a world of a FactoredWorldModel, got one of a {type(old.model).__name__}")
     warn_of_store_rate(store, old.settings.frames_per_second)

@@ -93,11 +93,14 @@ def test_a_steadied_world_still_predicts(store, trained, steadied):
     assert scores["prediction_psnr"].mean() > scores["sampled_psnr"].mean() + 2
 
 
-def test_a_finished_run_is_called_again_with_the_horizon_that_it_holds(store, trained, steadied, tmp_path):
+def test_a_finished_run_is_called_again_with_the_horizon_and_context_that_it_holds(store, trained, steadied, tmp_path):
     out = shutil.copytree(steadied, tmp_path / "copy")
-    scheduled_sampling(str(trained), store.root, out=out, fit_config=FIT, horizon=7)
-    assert load_world(out).settings == replace(load_world(steadied).settings, horizon=7)
+    scheduled_sampling(str(trained), store.root, out=out, fit_config=FIT, horizon=7, context=5)
+    assert load_world(out).settings == replace(load_world(steadied).settings, horizon=7, context=5)
     assert fingerprint(load_world(out).model) == fingerprint(load_world(steadied).model)
+
+    with pytest.raises(ValueError, match=r"context.*7"):
+        scheduled_sampling(str(trained), store.root, out=out, fit_config=FIT, context=8)
 
 
 def test_a_store_of_another_pace_is_warned_of(fast, trained, tmp_path):
