@@ -2,9 +2,9 @@
 
     python benchmarks/procgen_films.py data/bigfish --out data/films
 
-writes `store`, the episodes as they are; `64` and `128`, a film in H.264 of each; and `splits.csv`, which gives films the
-splits of their episodes: `flam-train import data/films/64 --splits data/films/splits.csv --cuts none --out data/films64`.
-Films of 128 px are played anew, from the seeds of the store and with its actions, since a store keeps one size only.
+writes `store`, the episodes as they are; `64` and `128`, a film in H.264 of each; and `splits.csv`, which gives films
+the splits of their episodes: `flam-train import data/films/64 --splits data/films/splits.csv --cuts none ...`. Films of
+128 px are played anew, from the seeds of the store and with its actions, since a store keeps one size only.
 """
 
 import argparse
@@ -47,9 +47,8 @@ def main() -> None:
             write_films(store, record, arguments.out, name)
     with (arguments.out / "splits.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    print(
-        f"wrote {len(rows)} episodes, {sum(EpisodeStore.open(arguments.out / 'store').frames(s) for s in SPLITS)} frames"
-    )
+    copied = EpisodeStore.open(arguments.out / "store")
+    print(f"wrote {len(rows)} episodes, {sum(map(copied.frames, SPLITS))} frames")
 
 
 def chosen(store: EpisodeStore, split: str, count: int) -> list[EpisodeRecord]:

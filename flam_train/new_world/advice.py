@@ -63,8 +63,8 @@ ADVICE: Mapping[str, Advice] = {
     "nothing moves": Advice(
         lambda s: s.seen.moving < STILL,
         lambda s: (
-            f"hardly anything moves: {s.seen.moving:.2%} of the pixels change from one frame to the next; import with a "
-            "lower --fps, or films in which more happens"
+            f"hardly anything moves: {s.seen.moving:.2%} of the pixels change from one frame to the next; import with "
+            "a lower --fps, or films in which more happens"
         ),
     ),
     "restless": Advice(
@@ -99,15 +99,15 @@ ADVICE: Mapping[str, Advice] = {
     "slots collapsed": Advice(
         lambda s: s.holding < min(max(s.seen.regions, 1), max(s.slots / 4, 1)),
         lambda s: (
-            f"{s.holding} of {s.slots} slots hold something, and {s.seen.regions} things move at once: slots collapsed; "
-            "train for longer, or with another --seed"
+            f"{s.holding} of {s.slots} slots hold something, and {s.seen.regions} things move at once: slots "
+            "collapsed; train for longer, or with another --seed"
         ),
     ),
     "nobody decides": Advice(
         lambda s: s.deciding == 0,
         lambda s: (
-            f"latent actions tell {s.nats:.2f} nats a frame and no slot's .1: nothing can be steered; train for longer, "
-            "or with a lower --last-price"
+            f"latent actions tell {s.nats:.2f} nats a frame and no slot's .1: nothing can be steered; train for "
+            "longer, or with a lower --last-price"
         ),
     ),
     "K too small": Advice(
@@ -120,8 +120,8 @@ ADVICE: Mapping[str, Advice] = {
     "a codec": Advice(
         lambda s: s.nats > MOST_NATS,
         lambda s: (
-            f"latent actions tell {s.nats:.1f} nats a frame, over {MOST_NATS:g}: the world is told a video more than it "
-            "knows one, and dreams whose actions are drawn will wander; raise --price and --last-price"
+            f"latent actions tell {s.nats:.1f} nats a frame, over {MOST_NATS:g}: the world is told a video more than "
+            "it knows one, and dreams whose actions are drawn will wander; raise --price and --last-price"
         ),
     ),
     "nothing was learned": Advice(

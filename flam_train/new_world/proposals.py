@@ -73,8 +73,8 @@ def _patch_size(data: TrainingData, preset: str, given: Mapping[str, Any]) -> Re
     grid = PRESETS[preset].tokenizer.grid
     if data.size % grid and "patch_size" not in given:
         raise ValueError(
-            f"{data.root}: expected frames of a multiple of {grid} px, as many as the preset {preset} has patches along "
-            f"a side, got {data.size} px; take another --preset, or say --patch-size"
+            f"{data.root}: expected frames of a multiple of {grid} px, as many as the preset {preset} has patches "
+            f"along a side, got {data.size} px; take another --preset, or say --patch-size"
         )
     return data.size // grid, f"{grid} patches along a side, as the preset {preset} has"
 
