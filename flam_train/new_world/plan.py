@@ -108,7 +108,7 @@ def keep_plan(out: Path, plan: Plan) -> None:
     path, record = out / FILE, as_json({"data": plan.data, "choices": asdict(plan.choices)})
     if path.is_file():
         there = parse_json(path.read_bytes(), path)
-        kept = {part: there.get(part) for part in record} if isinstance(there, dict) else {}
+        kept = {part: there.get(part) for part in record}
         require_same(kept, record, where=out, kind="a world", advice="name another folder, or ask for the same again")
     elif not is_vacant(out):
         raise ValueError(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from flam_env.validation import check_fields
 from flam_train.new_world.plan import Budget, Choices, Plan
 from flam_train.new_world.watching import Seen
 from flam_train.presets import PRESETS
@@ -56,8 +57,8 @@ def propose(
     if isinstance(data, Pack):
         proposed["tokenizer"] = (None, "the pack brings its own")
     chosen = proposed | {name: (value, ASKED) for name, value in given.items()}
-    _check(chosen)
     choices = Choices(preset=preset, seed=seed, **{name: value for name, (value, _) in chosen.items()})
+    check_choices(choices)
     return Plan(choices=choices, why={name: why for name, (_, why) in chosen.items()}, data=data.identity())
 
 
@@ -111,8 +112,21 @@ def _clips(minutes: float) -> Reasoned:
     return (FEW_CLIPS, f"{why}: few, as the minutes are") if few else (CLIPS, why)
 
 
-def _check(chosen: Mapping[str, Reasoned]) -> None:
-    """Raises ValueError for values out of range that no config checks."""
-    slots, clips = chosen["slots"][0], chosen["clips"][0]
-    if slots < 1 or clips < 2:
-        raise ValueError(f"expected slots >= 1 and clips >= 2, got {slots} and {clips}")
+def check_choices(choices: Choices) -> None:
+    """Builds whatever the phases will be told, so that a value out of range is found before any of them begins.
+
+    Raises:
+        ValueError: naming the value.
+    """
+    if choices.slots < 1 or choices.clips < 2:
+        raise ValueError(f"expected slots >= 1 and clips >= 2, got {choices.slots} and {choices.clips}")
+    grid, model, preset = choices.tokenizer_config.grid, choices.world_model_config, choices.sizes
+    if grid % model.group:
+        raise ValueError(
+            f"expected patches of which {model.group} x {model.group} are a cell, got {grid} along a side with patches "
+            f"of {choices.patch_size} px; take another --patch-size"
+        )
+    check_fields(choices.loss)
+    for phase in SHARES:
+        if (budget := getattr(choices, phase)) is not None:
+            budget.of(getattr(preset, f"{phase}_fit"), choices.seed)

@@ -109,7 +109,7 @@ def new_world(
     given: dict[str, Any] = {phase: Budget(steps=count) for phase, count in steps.items() if count is not None}
     asked = {"slots": slots, "patch_size": patch_size, "price": price, "last_price": last_price, "clips": clips}
     given |= {name: value for name, value in asked.items() if value is not None}
-    seen = watch(store, seed)
+    seen = watch(store)
     plan = propose(store, seen, preset=preset, minutes=minutes, seed=seed, given=given)
     keep_plan(out, plan)
     with folder_lock(out):

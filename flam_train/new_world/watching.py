@@ -12,7 +12,7 @@ from flam_train.store.clips import draw_clips
 from flam_train.store.store import EpisodeStore
 from flam_train.store.training_data import TrainingData
 
-CLIPS, FRAMES = 64, 18  # a pack keeps clips of so many frames
+CLIPS, FRAMES, SEED = 64, 18, 0  # a pack keeps clips of so many frames
 MOST_FRAMES = 95  # percent, of which no more regions move than are counted
 TORN = 0.6  # share of the pixels that change where a picture has little in common with the one before
 
@@ -34,7 +34,7 @@ class Seen:
     short: float
 
 
-def watch(data: TrainingData, seed: int = 0) -> Seen:
+def watch(data: TrainingData) -> Seen:
     """Looks at some clips of the train split, or of the val split of a pack, which has no pixels of others.
 
     Raises:
@@ -42,8 +42,8 @@ def watch(data: TrainingData, seed: int = 0) -> Seen:
         ImportError: SciPy is missing.
     """
     split = "train" if isinstance(data, EpisodeStore) else "val"
-    clips = draw_clips(data, split, CLIPS, FRAMES, seed)
-    behind = episode_backgrounds(data, split, clips, seed)
+    clips = draw_clips(data, split, CLIPS, FRAMES, SEED)
+    behind = episode_backgrounds(data, split, clips, SEED)
     counts = [moving_regions(frames, still) for frames, still in zip(clips.frames, behind, strict=True)]
     changed = changes(clips.frames[:, 1:], clips.frames[:, :-1]).mean((-2, -1))
     lengths = np.array([record.frames for record in data.episodes("train")])
