@@ -22,6 +22,7 @@ MOST_TORN, MOST_SHORT = 0.02, 0.2
 MOST_FLICKER = 0.05
 MOST_NATS = 10.0
 LEAST_GAIN = 0.5  # dB over copying the last frame
+LEAST_PACE = 0.5
 WORST_DB = 5.0  # by so much, windows of a dream may be further from the nearest real one than real ones are
 
 
@@ -39,6 +40,7 @@ class Signs:
         gain: dB by which predictions are nearer to the truth than the last frame is.
         horizon: steps for which dreams are meant to hold.
         fell: the first step looked at within it at which they do not, None if they do.
+        pace: speed of things in dreams over that in real video, None where nobody knows it.
     """
 
     seen: Seen
@@ -50,6 +52,7 @@ class Signs:
     gain: float
     horizon: int
     fell: int | None
+    pace: float | None
 
 
 class Advice(NamedTuple):
@@ -131,6 +134,13 @@ ADVICE: Mapping[str, Advice] = {
             "things move; train for longer, or with more films"
         ),
     ),
+    "dreams stand still": Advice(
+        lambda s: s.pace is not None and s.pace < LEAST_PACE,
+        lambda s: (
+            f"things in dreams have {s.pace:.0%} of the speed that they have in the films: motion was not learned, or "
+            "nobody decides to move; train for longer, or with a lower --last-price"
+        ),
+    ),
     "dreams fall apart": Advice(
         lambda s: s.fell is not None,
         lambda s: (
@@ -166,6 +176,7 @@ def read_signs(dream: Dream, clips: Clips, seen: Seen, report: Mapping[str, Any]
         gain=report["measures"]["gain_over_copy_last_db"],
         horizon=horizon,
         fell=fell_apart(report["dreams"], horizon),
+        pace=report["life"]["stretches"][0]["ratio"]["speed"] if "life" in report else None,
     )
 
 

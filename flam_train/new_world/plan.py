@@ -51,6 +51,7 @@ class Choices:
     slots: int
     price: float
     last_price: float | None
+    free_share: float
     tokenizer: Budget | None
     world_model: Budget
     scheduled_sampling: Budget
@@ -75,7 +76,8 @@ class Choices:
     @property
     def loss(self) -> WorldModelLossConfig:
         """The objective."""
-        return replace(self.sizes.loss, information_price=self.price, last_price=self.last_price)
+        prices = {"information_price": self.price, "last_price": self.last_price, "free_share": self.free_share}
+        return replace(self.sizes.loss, **prices)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from flam_train.store.training_data import TrainingData
 
 FEWEST_SLOTS, MOST_SLOTS, SPARE_SLOTS = 4, 16, 2
 PRICE, LAST_PRICE = 0.6, 0.3
+FREE_STEPS, FREE_MINUTES, MOST_FREE = 150, 2.0, 0.4
 SHARES = {"tokenizer": 0.12, "world_model": 0.55, "scheduled_sampling": 0.25}
 """Of the minutes; scores have the rest."""
 LEAST_MINUTES = 1.0
@@ -46,12 +47,14 @@ def propose(
             f"expected {LEAST_MINUTES:g} minutes or more, of which the tokenizer gets {SHARES['tokenizer']:.0%}, got "
             f"{minutes:g}; give more, or steps of each phase, as --tokenizer-steps"
         )
+    budgets = {phase: _budget(phase, preset, minutes) for phase in SHARES}
     proposed: dict[str, Reasoned] = {
         "image_size": (data.size, f"the size of the frames in {data.root}"),
         "patch_size": _patch_size(data, preset, given),
         "slots": _slots(seen),
         **_prices(preset),
-        **{phase: _budget(phase, preset, minutes) for phase in SHARES},
+        "free_share": _free_share(preset, given.get("world_model", budgets["world_model"][0])),
+        **budgets,
         "clips": _clips(minutes),
     }
     if isinstance(data, Pack):
@@ -97,6 +100,15 @@ def _prices(preset: str) -> dict[str, Reasoned]:
         "price": (PRICE, "dear at first, so that what can be foretold is learned before anything is told"),
         "last_price": (LAST_PRICE, "cheaper in the end, so that what cannot be foretold is told after all"),
     }
+
+
+def _free_share(preset: str, budget: Budget) -> Reasoned:
+    long = budget.minutes / FREE_MINUTES if budget.minutes else budget.steps / FREE_STEPS
+    share = round(min(max(1 / max(long, 1), PRESETS[preset].loss.free_share), MOST_FREE), 3)
+    return share, (
+        f"the first share of the world model's training, in which nothing is charged: {FREE_STEPS} steps, or "
+        f"{FREE_MINUTES:g} minutes, in which it learns what it can be told; a short run has {MOST_FREE:.0%} at most"
+    )
 
 
 def _budget(phase: str, preset: str, minutes: float) -> Reasoned:

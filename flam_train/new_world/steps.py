@@ -66,6 +66,7 @@ def new_world(
     patch_size: int | None = None,
     price: float | None = None,
     last_price: float | None = None,
+    free_share: float | None = None,
     tokenizer_steps: int | None = None,
     world_model_steps: int | None = None,
     sampling_steps: int | None = None,
@@ -88,6 +89,7 @@ def new_world(
         patch_size: side of a patch in pixels.
         price: of a nat that is told, at first; a higher one makes dreams hold and predictions worse.
         last_price: of a nat in the end.
+        free_share: first share of the world model's training in which nothing is charged.
         tokenizer_steps: of training the tokenizer.
         world_model_steps: of training the world model.
         sampling_steps: of scheduled sampling.
@@ -107,7 +109,8 @@ def new_world(
     _check_lengths(store)
     steps = {"tokenizer": tokenizer_steps, "world_model": world_model_steps, "scheduled_sampling": sampling_steps}
     given: dict[str, Any] = {phase: Budget(steps=count) for phase, count in steps.items() if count is not None}
-    asked = {"slots": slots, "patch_size": patch_size, "price": price, "last_price": last_price, "clips": clips}
+    prices = {"price": price, "last_price": last_price, "free_share": free_share}
+    asked = {"slots": slots, "patch_size": patch_size, "clips": clips} | prices
     given |= {name: value for name, value in asked.items() if value is not None}
     seen = watch(store)
     plan = propose(store, seen, preset=preset, minutes=minutes, seed=seed, given=given)

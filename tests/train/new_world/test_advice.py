@@ -12,7 +12,9 @@ from flam_train.new_world.watching import Seen
 from flam_train.store.clips import Clips
 
 SEEN = Seen(regions=3, moving=0.05, torn=0.0, short=0.0)
-WELL = Signs(seen=SEEN, slots=5, holding=4, deciding=3, nats=3.0, flicker=0.01, gain=4.0, horizon=16, fell=None)
+WELL = Signs(
+    seen=SEEN, slots=5, holding=4, deciding=3, nats=3.0, flicker=0.01, gain=4.0, horizon=16, fell=None, pace=0.9
+)
 
 PLANTED = {
     "nothing moves": (replace(WELL, seen=replace(SEEN, moving=0.0004)), "0.04% of the pixels", "lower --fps"),
@@ -25,6 +27,7 @@ PLANTED = {
     "K too small": (replace(WELL, deciding=5), "all 5 slots decide", "--slots 10"),
     "a codec": (replace(WELL, nats=23.4), "tell 23.4 nats a frame", "raise --price"),
     "nothing was learned": (replace(WELL, gain=0.12), "predictions are 0.12 dB nearer", "train for longer"),
+    "dreams stand still": (replace(WELL, pace=0.08), "8% of the speed", "--last-price"),
     "dreams fall apart": (replace(WELL, fell=8), "by step 8 of 16", "--sampling-steps"),
 }
 """What went wrong, the number that must be named, and what is to be done."""
@@ -39,6 +42,10 @@ def test_what_went_wrong_is_said_with_its_number_and_alone(name):
     signs, number, remedy = PLANTED[name]
     said = advise(signs)
     assert list(said) == [name] and number in said[name] and remedy in said[name]
+
+
+def test_where_nobody_knows_how_fast_things_are_nothing_is_said_of_it():
+    assert advise(replace(WELL, pace=None)) == {}
 
 
 def test_a_scene_of_one_thing_needs_one_slot():
@@ -100,5 +107,8 @@ def test_the_signs_of_a_world_are_measured(tiny_world):
     }
     signs = read_signs(Dream(tiny_world, "cpu"), Clips(frames, ("video",) * 3), SEEN, report)
     assert (signs.slots, signs.deciding, signs.nats, signs.gain, signs.horizon, signs.fell) == (6, 6, 77.0, -1.0, 13, 1)
-    assert 0 <= signs.holding <= 6 and signs.flicker == 0.0  # in noise no patch stands still
+    assert signs.pace is None and 0 <= signs.holding <= 6 and signs.flicker == 0.0  # in noise no patch stands still
     assert {"K too small", "a codec", "nothing was learned", "dreams fall apart"} <= set(advise(signs))
+    life = {"stretches": [{"steps": [1, 16], "ratio": {"speed": 0.25}}, {"steps": [17, 50], "ratio": {"speed": 2.0}}]}
+    signs = read_signs(Dream(tiny_world, "cpu"), Clips(frames, ("video",) * 3), SEEN, report | {"life": life})
+    assert signs.pace == 0.25

@@ -86,9 +86,26 @@ def test_the_price_falls_by_half():
     assert (choices.loss.information_price, choices.loss.last_price) == (0.6, 0.3)
 
 
+@pytest.mark.parametrize(
+    "budget, share",
+    [
+        (Budget(steps=10_000), 0.05),  # that of the preset
+        (Budget(steps=1000), 0.15),
+        (Budget(steps=300), 0.4),
+        (Budget(steps=3), 0.4),
+        (Budget(minutes=100.0), 0.05),
+        (Budget(minutes=8.0), 0.25),
+        (Budget(minutes=1.0), 0.4),
+    ],
+)
+def test_a_short_run_is_not_charged_before_it_can_learn(budget, share):
+    choices = propose(data(), SEEN, **PLAIN | {"given": {"world_model": budget}}).choices
+    assert choices.loss.free_share == choices.free_share == share
+
+
 def test_a_model_whose_errors_are_not_in_nats_keeps_the_price_of_its_preset():
     choices = propose(data(224), SEEN, **PLAIN | {"preset": "paper"}).choices
-    assert choices.loss == PRESETS["paper"].loss and choices.patch_size == 8
+    assert choices.patch_size == 8 and replace(choices.loss, free_share=0.0) == PRESETS["paper"].loss
 
 
 def test_slots_bind_and_a_prior_is_learned():
