@@ -17,6 +17,7 @@ GROUPS = {
         "pack": "make one small file of a store, which trains and scores worlds as the store does",
     },
     "make a world": {
+        "new-world": "go the whole way from a store to a world with its scores, card and picture",
         "tokenizer": "learn frames <-> tokens",
         "world-model": "learn slots, latent actions and dynamics; the folder is a world from then on",
         "scheduled-sampling": "train dynamics further, so that longer dreams hold",

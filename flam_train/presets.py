@@ -70,7 +70,9 @@ TINY = Preset(
     tokenizer=TokenizerConfig(width=32, blocks=1),
     tokenizer_fit=FitConfig(steps=400, batch_size=64, learning_rate=4e-3, warmup_steps=20, decay_share=0.4, ema=0.98),
     world_model=WorldModelConfig(slots=6, latent_dim=6, dim=48, layers=1, iterations=1),
-    world_model_fit=FitConfig(steps=300, batch_size=16, learning_rate=2e-3, warmup_steps=20, decay_share=0.4, ema=0.98),
+    world_model_fit=FitConfig(
+        steps=300, batch_size=16, learning_rate=2e-3, muon=2.5, warmup_steps=20, decay_share=0.4, ema=0.98
+    ),
     loss=WorldModelLossConfig(),
     scheduled_sampling_fit=FitConfig(steps=100, batch_size=16, learning_rate=1e-3, decay_share=0.7, ema=0.95),
     clone_fit=FitConfig(steps=300, batch_size=48, learning_rate=1e-3, weight_decay=0.0, ema=0.98),

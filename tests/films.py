@@ -86,3 +86,20 @@ def rewrap(path: Path, out: Path) -> Path:
                 packet.stream = copied
                 target.mux(packet)
     return out
+
+
+def sprites(seed: int, frames: int = 48, size: int = 64, count: int = 3) -> np.ndarray:
+    """Discs that move about freely over a dark ground, bouncing off its edges: frames uint8 (T, size, size, 3)."""
+    random = np.random.default_rng(seed)
+    place, speed = random.uniform(8, size - 8, (count, 2)), random.uniform(-2.5, 2.5, (count, 2))
+    colours = np.array([(240, 90, 60), (70, 200, 90), (80, 120, 250), (230, 210, 60)])[:count]
+    rows, columns = np.mgrid[:size, :size]
+    shown = np.full((frames, size, size, 3), (20, 24, 32), np.uint8)
+    for frame in shown:
+        for (y, x), colour in zip(place, colours, strict=True):
+            frame[(rows - y) ** 2 + (columns - x) ** 2 < 25] = colour
+        turned = random.random((count, 1)) < 0.1
+        speed = np.where(turned, random.uniform(-2.5, 2.5, (count, 2)), speed)
+        speed = np.where((place + speed < 6) | (place + speed > size - 6), -speed, speed)
+        place = place + speed
+    return shown

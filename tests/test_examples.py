@@ -24,6 +24,16 @@ def test_label_video(run_example, tiny_checkpoint, tmp_path):
     assert np.load(tmp_path / "actions.npy").shape == (8, 6, 5)
 
 
+def test_your_own_video(run_example, tmp_path):
+    imageio = pytest.importorskip("imageio.v3")
+    for package in ("av", "scipy", "scenedetect"):
+        pytest.importorskip(package)
+    out = run_example("your_own_video.py", "--out", tmp_path, "--steps", "2")
+    assert "3 films, 3 episodes, 1,200 frames" in out and "predictions: " in out
+    assert out.splitlines()[-1] == f"gym.make('FLAM-v0', checkpoint='{tmp_path / 'world'}')"
+    assert imageio.imread(tmp_path / "dream.gif").shape[1:] == (128, 512, 3)
+
+
 def test_ppo_in_a_dream(run_example, tiny_checkpoint):
     pytest.importorskip("stable_baselines3")
     out = run_example("ppo_in_a_dream.py", "--checkpoint", tiny_checkpoint, "--steps", "512")
