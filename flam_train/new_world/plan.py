@@ -43,7 +43,10 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """What decides a new world, beside its data; `tokenizer` is None where a pack brings one."""
+    """What decides a new world, beside its data.
+
+    `tokenizer` is None where a pack brings one, `token_sampler` where the model does not say how likely tokens are.
+    """
 
     preset: str
     image_size: int
@@ -55,6 +58,7 @@ class Choices:
     tokenizer: Budget | None
     world_model: Budget
     scheduled_sampling: Budget
+    token_sampler: Budget | None
     clips: int
     seed: int
 
@@ -76,7 +80,7 @@ class Choices:
     @property
     def loss(self) -> WorldModelLossConfig:
         """The objective."""
-        prices = {"information_price": self.price, "last_price": self.last_price, "free_share": self.free_share}
+        prices: dict[str, Any] = {"information_price": self.price, "last_price": self.last_price, "free_share": self.free_share}
         return replace(self.sizes.loss, **prices)
 
 

@@ -13,7 +13,7 @@ from flam_train.store.training_data import TrainingData
 FEWEST_SLOTS, MOST_SLOTS, SPARE_SLOTS = 4, 16, 2
 PRICE, LAST_PRICE = 0.6, 0.3
 FREE_STEPS, FREE_MINUTES, MOST_FREE = 150, 2.0, 0.4
-SHARES = {"tokenizer": 0.12, "world_model": 0.55, "scheduled_sampling": 0.25}
+SHARES = {"tokenizer": 0.12, "world_model": 0.5, "scheduled_sampling": 0.23, "token_sampler": 0.07}
 """Of the minutes; scores have the rest."""
 LEAST_MINUTES = 1.0
 CLIPS, FEW_CLIPS, MANY_MINUTES = 256, 64, 60.0
@@ -59,6 +59,8 @@ def propose(
     }
     if isinstance(data, Pack):
         proposed["tokenizer"] = (None, "the pack brings its own")
+    if PRESETS[preset].world_model.target == "code":
+        proposed["token_sampler"] = (None, f"the model of the preset {preset} does not say how likely tokens are")
     chosen = proposed | {name: (value, ASKED) for name, value in given.items()}
     choices = Choices(preset=preset, seed=seed, **{name: value for name, (value, _) in chosen.items()})
     check_choices(choices)

@@ -13,6 +13,8 @@ from flam_train.engine import is_finished
 from flam_train.engine.locks import folder_lock
 from flam_train.evaluate.evaluate import Metric, evaluate
 from flam_train.evaluate.report import read_report
+from flam_train.heads.token_sampler import REPORT as SAMPLER_REPORT
+from flam_train.heads.token_sampler import token_sampler
 from flam_train.new_world.advice import advise, read_signs
 from flam_train.new_world.card import CARD, card
 from flam_train.new_world.plan import Budget, Choices, Plan, keep_plan
@@ -70,10 +72,11 @@ def new_world(
     tokenizer_steps: int | None = None,
     world_model_steps: int | None = None,
     sampling_steps: int | None = None,
+    sampler_steps: int | None = None,
     clips: int | None = None,
     seed: int = 0,
 ) -> NewWorld:
-    """Makes a world of any video: tokenizer, world model with a prior, scheduled sampling, scores, card, picture.
+    """Makes a world of any video: tokenizer, world model with a prior, scheduled sampling, token sampler, scores, card.
 
     What is not asked for is proposed from the data; `OUT/plan.json` says what was chosen, and why, before anything is
     trained. Killed, it goes on where it was when it is called again in the same way. The world before scheduled
@@ -93,6 +96,7 @@ def new_world(
         tokenizer_steps: of training the tokenizer.
         world_model_steps: of training the world model.
         sampling_steps: of scheduled sampling.
+        sampler_steps: of training the token sampler.
         clips: held-out clips that scores are of.
         seed: of everything.
 
@@ -108,6 +112,7 @@ def new_world(
     store, out = open_data(data), Path(out)
     _check_lengths(store)
     steps = {"tokenizer": tokenizer_steps, "world_model": world_model_steps, "scheduled_sampling": sampling_steps}
+    steps["token_sampler"] = sampler_steps
     given: dict[str, Any] = {phase: Budget(steps=count) for phase, count in steps.items() if count is not None}
     prices = {"price": price, "last_price": last_price, "free_share": free_share}
     asked = {"slots": slots, "patch_size": patch_size, "clips": clips} | prices
@@ -123,7 +128,7 @@ def new_world(
 
 
 def train(data: TrainingData, out: Path, choices: Choices) -> None:
-    """The three trainings; those that are done are skipped."""
+    """The trainings; those that are done are skipped."""
     trained = out / TRAINED
     if choices.tokenizer is not None:
         fit = choices.tokenizer.of(choices.sizes.tokenizer_fit, choices.seed)
@@ -135,6 +140,9 @@ def train(data: TrainingData, out: Path, choices: Choices) -> None:
     fit = choices.scheduled_sampling.of(choices.sizes.scheduled_sampling_fit, choices.seed)
     if not (is_finished(out / "training" / "scheduled_sampling", fit) and _is_world(out)):
         scheduled_sampling(os.path.abspath(trained), data.root, out=out, fit_config=fit)
+    if choices.token_sampler is not None and not (out / SAMPLER_REPORT).is_file():
+        fit = choices.token_sampler.of(choices.sizes.token_sampler_fit, choices.seed)
+        token_sampler(os.path.abspath(out), data.root, fit_config=fit)
 
 
 def score(data: TrainingData, out: Path, choices: Choices) -> dict[str, str]:

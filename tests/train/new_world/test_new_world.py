@@ -35,6 +35,7 @@ HURRIED = {
     "tokenizer_steps": 6,
     "world_model_steps": 3,
     "sampling_steps": 2,
+    "sampler_steps": 2,
     "clips": 2,
 }
 
@@ -111,11 +112,13 @@ def interrupted(function):
 
 
 def test_interrupted_after_every_step_it_comes_to_the_same(films, made, tmp_path):
-    for step in ("tokenizer", "world_model", "scheduled_sampling", "evaluate", "dreams"):
+    for step in ("tokenizer", "world_model", "scheduled_sampling", "token_sampler", "evaluate", "dreams"):
         with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(steps, step, interrupted(getattr(steps, step)))
             new_world(films.root, out=tmp_path / "sprites", **HURRIED)
     done = new_world(films.root, out=tmp_path / "sprites", **HURRIED)
+    samplers = [load_world(out).heads["token_sampler"] for out in (made.out, tmp_path / "sprites")]
+    assert fingerprint(samplers[0]) == fingerprint(samplers[1])
     for folder in ("", TRAINED):
         one, other = (load_world(out / folder) for out in (made.out, tmp_path / "sprites"))
         assert fingerprint(one.model) == fingerprint(other.model)
@@ -131,7 +134,7 @@ def test_what_is_done_is_not_done_again(films, made, monkeypatch):
     def not_again(*arguments, **named):
         raise AssertionError("this is done")
 
-    for step in ("tokenizer", "world_model", "scheduled_sampling", "dreams"):
+    for step in ("tokenizer", "world_model", "scheduled_sampling", "token_sampler", "dreams"):
         monkeypatch.setattr(steps, step, not_again)
     before = {path: path.read_bytes() for path in made.out.rglob("*") if path.is_file()}
     assert new_world(films.root, out=made.out, **HURRIED).directory == made.out

@@ -116,11 +116,16 @@ def test_slots_bind_and_a_prior_is_learned():
 def test_phases_have_the_steps_of_the_preset_or_share_the_minutes():
     small, timed = (propose(data(), SEEN, **PLAIN | {"minutes": minutes}) for minutes in (0.0, 20.0))
     assert small.choices.world_model == Budget(steps=PRESETS["small"].world_model_fit.steps)
-    shared = [timed.choices.tokenizer, timed.choices.world_model, timed.choices.scheduled_sampling]
-    assert shared == [Budget(minutes=2.4), Budget(minutes=11.0), Budget(minutes=5.0)]
-    assert timed.why["world_model"] == "55% of 20 minutes" and timed.choices.clips < small.choices.clips
+    phases = ("tokenizer", "world_model", "scheduled_sampling", "token_sampler")
+    assert [getattr(timed.choices, phase).minutes for phase in phases] == [2.4, 10.0, 4.6, 1.4]
+    assert timed.why["world_model"] == "50% of 20 minutes" and timed.choices.clips < small.choices.clips
     fit = timed.choices.world_model.of(PRESETS["small"].world_model_fit, seed=3)
-    assert (fit.steps, fit.minutes, fit.seed) == (0, 11.0, 3)
+    assert (fit.steps, fit.minutes, fit.seed) == (0, 10.0, 3)
+
+
+def test_a_model_that_does_not_say_how_likely_tokens_are_gets_no_sampler():
+    plan = propose(data(224), SEEN, **PLAIN | {"preset": "paper"})
+    assert plan.choices.token_sampler is None and "how likely" in plan.why["token_sampler"]
 
 
 def test_what_is_asked_for_takes_the_place_of_a_proposal():
