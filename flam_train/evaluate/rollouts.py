@@ -81,12 +81,16 @@ def free_steps(
 
     What follows is drawn where the world can, as in its environment, unless the likeliest is asked for.
     """
-    state, draws = dream.reset(context), draw_tokens and dream.chance > 0
+    state = dream.reset(context)
     for _ in range(steps):
         actions = drawn_actions(dream, state, random)
-        chance = torch.rand(len(context), dream.chance, generator=random) if draws else None
-        state, frame = dream.step(state, actions, chance)
+        state, frame = dream.step(state, actions, draw_chance(dream, len(context), random) if draw_tokens else None)
         yield state, frame
+
+
+def draw_chance(dream: Dream, count: int, random: torch.Generator) -> Tensor | None:
+    """What decides by chance what follows a step of so many dreams; None in a world without a token sampler."""
+    return torch.rand(count, dream.chance, generator=random) if dream.chance else None
 
 
 @torch.inference_mode()

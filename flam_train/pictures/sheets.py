@@ -76,3 +76,9 @@ def write_mp4(path: Path, frames: np.ndarray, frames_per_second: float) -> None:
         "<bytes>", frames, extension=".mp4", plugin="pyav", codec="libx264", fps=frames_per_second
     )
     write_atomically(path, content)
+
+
+def write_gif(path: Path, frames: np.ndarray, frames_per_second: float) -> None:
+    """Writes a GIF that plays for ever, uint8 (T, H, W, 3)."""
+    content = imageio.imwrite("<bytes>", frames, extension=".gif", duration=1000 / frames_per_second, loop=0)
+    write_atomically(path, content)
