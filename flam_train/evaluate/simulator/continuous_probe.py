@@ -20,7 +20,7 @@ from flam_train.heads.watching import watch
 from flam_train.store.moments import Moments
 from flam_train.store.training_data import TrainingData, token_splits
 
-LEARNED, SCORED = 20_000, 5_000  # transitions, about: whole episodes are taken
+LEARNED, SCORED = 10_000, 4_000  # transitions, about: whole episodes are taken
 KNOWN = "known_actions"  # the setting of a store that names the numbers
 
 
