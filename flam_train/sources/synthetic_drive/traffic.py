@@ -75,7 +75,7 @@ def in_sight(car: Car, ego: Car, others: list[Car], random: np.random.Generator)
     place = ego.s - random.uniform(0.5, 0.9) * BEHIND if from_behind else ego.s + random.uniform(0.6, 0.9) * AHEAD
     fresh = _new_car(place, random)
     if not _is_free(fresh.lane, fresh, [ego, *others]):
-        return replace(car, s=place - 2 * BEHIND)  # it is tried again in the next step
+        return replace(car, s=ego.s - 2 * BEHIND)  # it is tried again in the next step
     return replace(fresh, speed=ego.speed + 3, wanted=SPEEDS[1]) if from_behind else fresh
 
 

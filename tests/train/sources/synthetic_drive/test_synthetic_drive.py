@@ -107,6 +107,17 @@ def test_cars_do_not_drive_through_each_other(drives):
                     assert not (near and abs(one.s - other.s) < 0.6 * LENGTH)
 
 
+def test_cars_come_into_sight_from_far_ahead_or_from_behind(drives):
+    came = 0
+    for driven in drives:
+        for before, after in pairwise(driven):
+            for one, other in zip(before.cars, after.cars, strict=True):
+                if abs(other.s - one.s) > 5:
+                    came += 1
+                    assert other.s - after.s > 60 or other.s < after.s
+    assert came > 3
+
+
 def test_a_car_behind_a_slow_one_brakes_and_one_alone_reaches_its_speed():
     random = np.random.default_rng(0)
     car = Car(s=0.0, d=0.0, speed=12.0, wanted=12.0, lane=1)
