@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 TINY := runs/tiny
 
-.PHONY: demo test lint train-tiny rehearse-recipe world-bigfish world-starpilot world-multigrid rooms policies-bigfish policies-starpilot
+.PHONY: demo test lint train-tiny drive rehearse-recipe world-bigfish world-starpilot world-multigrid rooms policies-bigfish policies-starpilot
 
 demo: $(VENV)/installed-demo
 	$(RUN)/flam-train demo bigfish --out demo
@@ -24,6 +24,15 @@ train-tiny: $(VENV)/installed-dev
 	$(RUN)/flam-train world-model data/tiny --out $(TINY) --preset tiny
 	$(RUN)/flam-train evaluate $(TINY) data/tiny --clips 64
 	$(RUN)/flam-train demo $(TINY) --out demo-tiny
+
+# What docs/driving.md tells of: a world of a drive that is made up, about half an hour on one core.
+DRIVE := runs/drive
+drive: $(VENV)/installed-dev
+	$(RUN)/flam-train collect synthetic-drive --frames 40000 --out data/drive
+	$(RUN)/flam-train tokenizer data/drive --out $(DRIVE) --preset nuplan-small
+	$(RUN)/flam-train world-model data/drive --out $(DRIVE) --preset nuplan-small
+	$(RUN)/flam-train evaluate $(DRIVE) data/drive --clips 64 --metrics pixels rate continuous_actions realism
+	$(RUN)/flam-train demo $(DRIVE) --out demo-drive
 
 # What a machine with a GPU does with packs (docs/gpu.md), on a small scale on one core.
 rehearse-recipe: $(VENV)/installed-dev

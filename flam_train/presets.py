@@ -105,6 +105,35 @@ PAPER = Preset(
 )
 """Table 5 for Procgen: 224 px, 784 patches, L2 on codes with beta 2e-4."""
 
+NUPLAN = replace(
+    PAPER,
+    tokenizer=TokenizerConfig(image_size=224, patch_size=16, architecture="magvit", width=128, levels=(4,) * 7),
+    world_model=replace(PAPER.world_model, grid=14, levels=(4,) * 7, layers=3),
+    loss=replace(PAPER.loss, information_price=2e-4 * 14**2),
+)
+"""Table 5 for nuPlan: 224 px, 196 patches of 16,384 tokens, K = 16, three layers, L2 on codes with beta 2e-4."""
+
+NUPLAN_SMALL = replace(
+    SMALL,
+    tokenizer=TokenizerConfig(architecture="magvit", width=32, blocks=1, levels=(4,) * 7),
+    tokenizer_fit=replace(SMALL.tokenizer_fit, steps=1000, batch_size=32, warmup_steps=50),
+    world_model=replace(
+        SMALL.world_model,
+        levels=(4,) * 7,
+        slots=8,
+        latent_dim=8,
+        dim=96,
+        background_sink=True,
+        focus=True,
+        difference=True,
+        prior_components=8,
+    ),
+    world_model_fit=replace(SMALL.world_model_fit, steps=3000, batch_size=8),
+    loss=replace(SMALL.loss, information_price=0.6, last_price=0.3),
+)
+"""Driving at 64 px: 256 patches of 16,384 tokens in 64 cells, K = 8, dim 96, an own prior of the latent actions, which
+become cheaper in the course of the run; what one core trains in half an hour."""
+
 ROOMS = Preset(
     tokenizer=replace(SMALL.tokenizer, patch_size=8),
     tokenizer_fit=replace(SMALL.tokenizer_fit, steps=1500),
@@ -152,4 +181,7 @@ GPU = replace(
 """The model of `small` where a GPU is there for minutes (docs/gpu.md): large batches, and a budget of time instead of
 steps, so that a seed gives other numbers each time."""
 
-PRESETS = {"small": SMALL, "tiny": TINY, "paper": PAPER, "rooms": ROOMS, "gpu": GPU}
+PRESETS = {"small": SMALL, "tiny": TINY, "paper": PAPER, "rooms": ROOMS, "gpu": GPU} | {
+    "nuplan": NUPLAN,
+    "nuplan-small": NUPLAN_SMALL,
+}

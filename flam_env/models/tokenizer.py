@@ -8,6 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from flam_env.models.impala import impala_decoder, impala_encoder
+from flam_env.models.magvit import magvit_decoder, magvit_encoder
 from flam_env.models.patch import patch_decoder, patch_encoder
 from flam_env.models.quantize import FSQ, check_levels
 from flam_env.validation import check_fields
@@ -18,20 +19,21 @@ class TokenizerConfig:
     """Sizes of a tokenizer.
 
     Raises:
-        ValueError: a field of another type, a size below 1, an image that is not a whole number of patches, or an
-            IMPALA patch that is no power of two.
+        ValueError: a field of another type, a size below 1, an image that is not a whole number of patches, or a
+            patch of an architecture that halves frames which is no power of two.
     """
 
     image_size: int = 64
     """Height and width of a frame in pixels."""
     patch_size: int = 4
-    """Side of a patch in pixels; for `impala` a power of two."""
-    architecture: Literal["impala", "patch"] = "patch"
-    """`impala`: the paper's CNN. `patch`: an encoder of one patch's receptive field (no token churn)."""
+    """Side of a patch in pixels; for `impala` and `magvit` a power of two."""
+    architecture: Literal["impala", "patch", "magvit"] = "patch"
+    """`impala`: the paper's CNN for games. `magvit`: its CNN for real video, without what that does over time. `patch`:
+    an encoder of one patch's receptive field (no token churn)."""
     width: int = 64
     """Feature dimension D (paper, Table 5)."""
     blocks: int = 2
-    """Residual blocks: of each stage for `impala`, in all for `patch`."""
+    """Residual blocks: of each stage for `impala` and `magvit`, in all for `patch`."""
     levels: tuple[int, ...] = (4, 4, 4, 4)
     """FSQ levels of each channel of a code."""
 
@@ -40,8 +42,9 @@ class TokenizerConfig:
         check_levels(self.levels)
         if self.image_size % self.patch_size:
             raise ValueError(f"expected image_size to be a multiple of patch_size, got {self}")
-        if self.architecture == "impala" and (self.patch_size < 2 or self.patch_size.bit_count() > 1):
-            raise ValueError(f"expected a power of two, at least 2, as patch_size of an IMPALA tokenizer, got {self}")
+        if self.architecture != "patch" and (self.patch_size < 2 or self.patch_size.bit_count() > 1):
+            kind = self.architecture.upper()
+            raise ValueError(f"expected a power of two, at least 2, as patch_size of an {kind} tokenizer, got {self}")
 
     @property
     def grid(self) -> int:
@@ -57,7 +60,7 @@ class Tokenizer(nn.Module):
         self.config = config
         self.quantizer = FSQ(config.levels)
         self.encoder, self.decoder = _trunks(config)
-        # Over channels at each position, never over H and W: statistics of a frame would make still patches churn.
+        # Over channels at each position, not over H and W: statistics of a frame would make still patches churn.
         self.norm = nn.LayerNorm(config.width)
         self.to_code = nn.Linear(config.width, len(config.levels))
         self.from_code = nn.Linear(len(config.levels), config.width)
@@ -94,4 +97,6 @@ def _trunks(config: TokenizerConfig) -> tuple[nn.Module, nn.Module]:
         return patch_encoder(*arguments), patch_decoder(*arguments)
     stages = int(math.log2(config.patch_size))
     widths = tuple(max(config.width // 2**i, 16) for i in reversed(range(stages)))
+    if config.architecture == "magvit":
+        return magvit_encoder(widths, config.blocks), magvit_decoder(widths, config.blocks)
     return impala_encoder(widths, config.blocks), impala_decoder(widths, config.blocks)

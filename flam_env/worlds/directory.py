@@ -44,8 +44,8 @@ BUNDLED = "bundled:"
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 HOW_TO_FIT = {
     "nuplan": "flam-train import nuplan --logs DB... --sensor-root DIR --out data/nuplan; flam-train tokenizer "
-    "data/nuplan --out runs/nuplan --preset paper; flam-train world-model data/nuplan --out runs/nuplan --preset "
-    "paper; gym.make('FLAM-nuPlan-v0', checkpoint='runs/nuplan')"
+    "data/nuplan --out runs/nuplan --preset nuplan; flam-train world-model data/nuplan --out runs/nuplan --preset "
+    "nuplan; gym.make('FLAM-nuPlan-v0', checkpoint='runs/nuplan')"
 }
 """Worlds with an id that come without weights, since their data are for those who have an account."""
 VERSION = "2"

@@ -21,8 +21,8 @@ Presets = Callable[[Callable[..., Any], str], dict[str, Any]]
 """(function, name of a preset) -> the arguments of the function that the preset sets."""
 
 SHORTCUTS = """\
---preset small|tiny|paper|rooms|gpu sets the defaults of all that follows; --minutes M trains for so long, instead of
-for a number of steps."""
+--preset small|tiny|paper|rooms|gpu|nuplan|nuplan-small sets the defaults of all that follows; --minutes M trains for so
+long, instead of for a number of steps."""
 
 CONSTRUCTORS = ConstructorRegistry()
 """How values come out of words of the command line where tyro's own way is not enough."""

@@ -6,6 +6,8 @@ from flam_train.evaluate.entities import find_background
 from flam_train.store.clips import Clips, draw_places
 from flam_train.store.training_data import TrainingData
 
+MOVING = ("nuplan", "synthetic-drive")
+"""Sources whose camera moves: nothing lies still behind things there, and none can be told from it."""
 SEEN = 64  # frames of an episode, evenly spread, that tell its background
 
 

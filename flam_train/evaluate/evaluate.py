@@ -17,6 +17,7 @@ from flam_train.evaluate.report import added_to, check_addition
 from flam_train.evaluate.rooms.clips import holds_rooms
 from flam_train.evaluate.rooms.factorization import check_measures, factorization_scores, measures_of
 from flam_train.evaluate.simulator.action_information import information_scores
+from flam_train.evaluate.simulator.continuous_probe import continuous_scores
 from flam_train.evaluate.simulator.report import OfSimulator, plan_simulator, simulator_scores
 from flam_train.evaluate.video_scores import OfAnyVideo, video_scores
 from flam_train.store.clips import draw_clips
@@ -24,7 +25,7 @@ from flam_train.store.rates import warn_of_store_rate
 from flam_train.store.training_data import open_data
 
 OfRooms = Literal["dci", "actions", "exactness", "independence"]
-Metric = Literal[OfAnyVideo, "action_information", OfSimulator, "lpips", "fvd", OfRooms]
+Metric = Literal[OfAnyVideo, "action_information", "continuous_actions", OfSimulator, "lpips", "fvd", OfRooms]
 
 
 def evaluate(
@@ -49,10 +50,11 @@ def evaluate(
         data: a store that the world was not trained on, or the held-out splits of the one that it was; or a pack of
             either, which may hold fewer clips.
         metrics: what to score: pixels, windows of dreams, the rate of latent actions; what these say of known actions
-            (action_information, for data that knows the actions of one agent); of games without painted backgrounds,
-            whose entities are found in the pixels, whether slots hold and follow them (slots) and know how fast they
-            move (velocity), and whether long dreams are told from real video (realism, by networks and by the world's
-            own sign), as much goes on in them (life), and up to which step both hold (horizon, which brings the two);
+            (action_information, for data that knows the actions of one agent; continuous_actions, for data whose
+            actions are real numbers, such as how a car moved); whether long dreams are told from real video (realism,
+            by networks and by the world's own sign); of games without painted backgrounds, whose entities are found in
+            the pixels, whether slots hold and follow them (slots) and know how fast they move (velocity), whether as
+            much goes on in long dreams (life), and up to which step both hold (horizon, which brings realism and life);
             lpips and fvd, whose weights `flam-train fetch-metrics` gets; or how rooms are factorized, whose truth is
             known: dci, actions, exactness, independence. By default pixels, dreams and rate, and for rooms also how
             they are factorized, as far as the world has slots and infers an action of each. Those that are named are
@@ -118,6 +120,8 @@ def evaluate(
     report |= simulator_scores(dream, store, split, drawn, plan, seed)
     if "action_information" in metrics:
         report["action_information"] = information_scores(dream, store, split, seed)
+    if "continuous_actions" in metrics:
+        report["continuous_actions"] = continuous_scores(dream, store, split, seed)
     if measures:
         report["factorization"] = factorization_scores(dream, store, split, clips, length, measures, seed)
     report = added_to(path, report) if metrics else report

@@ -6,6 +6,7 @@ from typing import Any
 
 from flam_train.engine.identity import require_same
 from flam_train.evaluate.simulator.tables import (
+    continuous_lines,
     horizon_lines,
     life_lines,
     off_road_lines,
@@ -35,6 +36,7 @@ def format_report(report: dict[str, Any]) -> str:
         "dreams": _dream_lines,
         "measures": _measure_lines,
         "action_information": _information_lines,
+        "continuous_actions": continuous_lines,
         "slots": slot_lines,
         "velocity": velocity_lines,
         "realism": realism_lines,

@@ -5,21 +5,29 @@ import torch
 from einops import rearrange, reduce
 
 from flam_env.dream.dream import Dream
+from flam_env.models.tokenizer import Tokenizer
+from flam_env.video.frames import to_float
 from flam_train.store.clips import Clips
 
 
 def token_scores(dream: Dream, clips: Clips) -> dict[str, float]:
+    """As `tokens_of_video`, of the tokenizer of a world."""
+    return tokens_of_video(dream.tokenizer, clips)
+
+
+@torch.inference_mode()
+def tokens_of_video(tokenizer: Tokenizer, clips: Clips) -> dict[str, float]:
     """Churn, change and use of tokens on clips.
 
     Returns:
         token_churn: share of the patches whose pixels stand still that change their token; tokens_changed: share of
         all patches that do; tokens_used: different tokens seen.
     """
-    patch = dream.tokenizer.config.patch_size
+    patch, device = tokenizer.config.patch_size, next(tokenizer.parameters()).device
     still_changed = still_count = changed_count = count = 0
-    used = np.zeros(dream.tokenizer.quantizer.size, bool)
+    used = np.zeros(tokenizer.quantizer.size, bool)
     for frames in clips.frames:
-        tokens = dream.encode(frames)
+        tokens = tokenizer.encode(to_float(frames, device))
         changed = (tokens[1:] != tokens[:-1]).cpu()
         moved = torch.from_numpy((frames[1:] != frames[:-1]).any(-1))
         still = ~rearrange(reduce(moved, "t (h p) (w q) -> t h w", "any", p=patch, q=patch), "t h w -> t (h w)")

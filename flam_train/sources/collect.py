@@ -10,15 +10,18 @@ from typing import Literal
 from flam_train.engine.processes import available_cores
 from flam_train.sources.multigrid import RoomConfig
 from flam_train.sources.procgen.games import GAMES
-from flam_train.sources.recorders import AGENTS, ProcgenRecorder, Recorder, RoomRecorder
+from flam_train.sources.recorders import AGENTS, DriveRecorder, ProcgenRecorder, Recorder, RoomRecorder
 from flam_train.sources.schedule import Schedule, Stream, quotas
 from flam_train.sources.workers import Job, work_off
 from flam_train.store.episode import import_h5py
 from flam_train.store.store import SPLITS, EpisodeStore
 
+UNPLAYED = ("multigrid", "synthetic-drive")
+"""Sources that are no games: what moves there moves at random."""
+
 
 def collect(
-    game: Literal["bigfish", "leaper", "starpilot", "multigrid"],
+    game: Literal["bigfish", "leaper", "starpilot", "multigrid", "synthetic-drive"],
     out: Path,
     frames: int = 100_000,
     size: int = 64,
@@ -30,20 +33,23 @@ def collect(
     native: bool = False,
     room: RoomConfig | None = None,
 ) -> EpisodeStore:
-    """Collects episodes of a Procgen game or a MultiGrid room, split 80/10/10; run again to resume or to extend.
+    """Collects episodes of a game, a room or a made-up drive, split 80/10/10; run again to resume or to extend.
 
-    Splits of a game have disjoint levels, splits of a room have seeds of their own.
+    Splits of a game have disjoint levels, splits of a room or of drives have seeds of their own.
 
     Args:
-        game: which game, or multigrid for a room of agents that act at random.
+        game: which game of Procgen, multigrid for a room of agents that act at random, or synthetic-drive for what a
+            camera in a car would see on a road that is made up.
         out: folder of the store.
         frames: frames of all splits together; whole episodes are kept, so there will be a few more.
-        size: height and width of the frames in pixels: 64, 128 or 224 for a game, a multiple of its cells for a room.
+        size: height and width of the frames in pixels: 64, 128 or 224 for a game, a multiple of its cells for a room,
+            32 to 448 for a drive.
         random_share: games only: share of the frames played by the sticky random agent instead of the planner, 0.3
             by default.
         workers: processes; 0 for one per core.
         seed: decides every episode.
-        max_episode_frames: longer episodes are cut; 1000 by default for a game, 100 for a room.
+        max_episode_frames: longer episodes are cut; 1000 by default for a game, 100 for a room, 200 for a drive,
+            which is 20 s, as a scene of nuPlan is.
         demonstrator: games only: a policy.safetensors of `flam-train demonstrator` or `reinforce`, which plays instead
             of the planner.
         native: games only: keep the simulator's own 64-pixel pictures, which policies of the plain game see, in place
@@ -77,27 +83,21 @@ def _recorder(
     room: RoomConfig | None,
 ) -> Recorder:
     """The source of a name, if the options belong to it."""
-    if game == "multigrid":
-        if random_share is not None:
-            raise ValueError(
-                f"expected --random-share for games of Procgen only, got {random_share} for multigrid, where all "
-                "agents act at random; leave it out"
-            )
-        if demonstrator is not None or native:
-            raise ValueError(
-                f"expected --demonstrator and --native for games of Procgen only, got {demonstrator} and {native} for "
-                "multigrid; leave them out"
-            )
-        return RoomRecorder(
-            room=room or RoomConfig(), size=size, longest=100 if max_episode_frames is None else max_episode_frames
-        )
-    if game not in GAMES:
-        raise ValueError(f"expected {', '.join(GAMES)} or multigrid, got {game!r}; name one of them")
-    if room is not None:
+    if game in UNPLAYED:
+        _check_unplayed(game, random_share, demonstrator, native)
+    elif game not in GAMES:
+        raise ValueError(f"expected {', '.join([*GAMES, *UNPLAYED[:-1]])} or {UNPLAYED[-1]}, got {game!r}; name one")
+    if room is not None and game != "multigrid":
         raise ValueError(
             f"expected --agents, --tied, --colours and --cells for multigrid only, got {room} for {game}; "
             "leave them out"
         )
+    if game == "multigrid":
+        return RoomRecorder(
+            room=room or RoomConfig(), size=size, longest=100 if max_episode_frames is None else max_episode_frames
+        )
+    if game == "synthetic-drive":
+        return DriveRecorder(size=size, longest=200 if max_episode_frames is None else max_episode_frames)
     return ProcgenRecorder(
         game=game,
         size=size,
@@ -106,6 +106,19 @@ def _recorder(
         demonstrator=demonstrator,
         native=native,
     )
+
+
+def _check_unplayed(game: str, random_share: float | None, demonstrator: Path | None, native: bool) -> None:
+    if random_share is not None:
+        raise ValueError(
+            f"expected --random-share for games of Procgen only, got {random_share} for {game}, where all "
+            "agents act at random; leave it out"
+        )
+    if demonstrator is not None or native:
+        raise ValueError(
+            f"expected --demonstrator and --native for games of Procgen only, got {demonstrator} and {native} for "
+            f"{game}; leave them out"
+        )
 
 
 def _check_numbers(frames: int, recorder: Recorder, workers: int, seed: int) -> None:

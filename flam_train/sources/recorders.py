@@ -11,6 +11,7 @@ from flam_train.sources.multigrid import RoomConfig, check_room_size, import_mul
 from flam_train.sources.procgen.episodes import Agent, record_episode
 from flam_train.sources.procgen.games import check_game, check_size
 from flam_train.sources.procgen.simulators import import_pillow, import_simulator
+from flam_train.sources.synthetic_drive.recording import SETTINGS, check_picture_size, record_drive
 from flam_train.store.episode import Episode
 
 AGENTS = ("planner", "random", "demonstrator")
@@ -144,3 +145,30 @@ class RoomRecorder:
         """Records one episode of a new room."""
         assert agent == "random" and split, "rooms know random agents only"
         return record_room_episode(self.room, seed=seed, size=self.size, frames=self.longest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriveRecorder:
+    """Drives that are made up; all are equally long, and splits differ by their seeds."""
+
+    size: int
+    longest: int
+
+    source = "synthetic-drive"
+    random_share = 1.0
+    expert = "planner"
+
+    def __post_init__(self):
+        check_picture_size(self.size)
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the episodes, and what is to be known of them."""
+        return {"max_episode_frames": self.longest} | SETTINGS
+
+    def require(self) -> None:
+        """Needs NumPy only."""
+
+    def record(self, split: str, agent: str, seed: list[int]) -> Episode:
+        """Records one episode on a new road."""
+        assert agent == "random" and split, "drives are driven at random only"
+        return record_drive(seed=seed, size=self.size, frames=self.longest)

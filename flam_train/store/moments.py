@@ -46,6 +46,13 @@ class Moments:
         """Some of them, in the order of `rows`, int64 (R,); all names stay."""
         return Moments(split=self.split, names=self.names, episodes=self.episodes[rows], frames=self.frames[rows])
 
+    def some_episodes(self, count: int, seed: int) -> np.ndarray:
+        """The rows of whole episodes in random order, until there are so many: int64 (R,), ascending."""
+        numbers, lengths = np.unique(self.episodes, return_counts=True)
+        order = np.random.default_rng(seed).permutation(len(numbers))
+        enough = np.searchsorted(lengths[order].cumsum(), count) + 1
+        return np.flatnonzero(np.isin(self.episodes, numbers[order[:enough]]))
+
     def by_episode(self) -> Iterator[tuple[str, np.ndarray]]:
         """Name of each episode that has some, and their rows, int64 (R,), in the order of their frames."""
         order = np.lexsort((self.frames, self.episodes))

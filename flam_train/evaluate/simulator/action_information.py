@@ -132,10 +132,7 @@ def _some_clips(tokens: TokenSplit) -> Tensor:
 
 def _some_episodes(labels: LabelledTransitions, count: int, seed: int) -> LabelledTransitions:
     """The labels of episodes in random order, until there are so many."""
-    numbers, lengths = np.unique(labels.episodes, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(numbers))
-    enough = np.searchsorted(lengths[order].cumsum(), count) + 1
-    return labels.take(np.flatnonzero(np.isin(labels.episodes, numbers[order[:enough]])))
+    return labels.take(labels.at.some_episodes(count, seed))
 
 
 def _watched(labeller: Labeller, tokens: TokenSplit, labels: LabelledTransitions, slot: int) -> Known:

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from flam_env.dream.dream import Dream
-from flam_train.evaluate.backgrounds import episode_backgrounds
+from flam_train.evaluate.backgrounds import MOVING, episode_backgrounds
 from flam_train.evaluate.entities import find_background, find_entities, import_ndimage
 from flam_train.evaluate.ownership import entity_scores
 from flam_train.evaluate.rooms.cell_probe import import_assignment
@@ -30,6 +30,8 @@ except ImportError as error:
 OfClips = Literal["slots", "velocity"]
 OfLongDreams = Literal["realism", "life", "horizon"]
 OfSimulator = Literal[OfClips, OfLongDreams]
+OF_ENTITIES = (*get_args(OfClips), "life", "horizon")
+"""Metrics of entities that are found in the pixels, by what lies still behind them."""
 
 
 class SimulatorPlan(NamedTuple):
@@ -68,10 +70,11 @@ def plan_simulator(
 
     Raises:
         ImportError: SciPy is missing.
-        ValueError: clips or episodes that are too short, long dreams of fewer than two levels, or a pack of another
-            tokenizer.
+        ValueError: clips or episodes that are too short, long dreams of fewer than two levels, a pack of another
+            tokenizer, or metrics of entities where the camera moves.
     """
     chosen = tuple(metric for metric in get_args(OfSimulator) if metric in metrics)
+    _check_camera(data, chosen)
     if chosen:
         import_assignment()
         import_ndimage()
@@ -93,6 +96,15 @@ def plan_simulator(
         )
     episode_tokens(data, places[0][0], 1, dream.tokenizer)
     return SimulatorPlan(chosen, dreams, stretches)
+
+
+def _check_camera(data: TrainingData, metrics: Sequence[str]) -> None:
+    asked = [metric for metric in metrics if metric in OF_ENTITIES]
+    if asked and data.source in MOVING:
+        raise ValueError(
+            f"{data.root}: expected metrics that {data.source} can have, got {', '.join(asked)}, whose entities are "
+            "what differs from a background that stands still, and here the camera moves; leave them out"
+        )
 
 
 def simulator_scores(
@@ -128,9 +140,9 @@ def follow_entities(frames: np.ndarray, background: np.ndarray) -> np.ndarray:
 def _long_dream_scores(dream: Dream, data: TrainingData, split: str, plan: SimulatorPlan, seed: int) -> dict[str, Any]:
     stretches, metrics, report = plan.stretches, set(plan.metrics), dict[str, Any]()
     dreams = long_dreams(dream, data, split, plan.dreams, steps=stretches[-1][1], seed=seed)
-    count, background = len(dreams.levels), find_background(dreams.real)
+    count, background = len(dreams.levels), None if data.source in MOVING else find_background(dreams.real)
     alive, told = list[Compared](), list[Told]()
-    if metrics & {"life", "horizon"}:
+    if metrics & {"life", "horizon"} and background is not None:
         alive = lives(dreams, background, find_entities, stretches)
         report["life"] = {"dreams": count, "stretches": [_life(each) for each in alive]}
     if metrics & {"realism", "horizon"}:
@@ -139,7 +151,11 @@ def _long_dream_scores(dream: Dream, data: TrainingData, split: str, plan: Simul
         report["realism"] = {
             "dreams": count,
             "stretches": [{"steps": list(steps)} | _told(each) for steps, each in zip(stretches, told, strict=True)],
-            "controls": {"same": _told(controls.same), "deleted": _told(controls.deleted), "hold": controls.hold},
+            "controls": {
+                "same": _told(controls.same),
+                "deleted": controls.deleted and _told(controls.deleted),
+                "hold": controls.hold,
+            },
         }
         if dreams.off_road is not None:
             signs = zip(stretches, flagged(dreams.off_road, stretches), strict=True)

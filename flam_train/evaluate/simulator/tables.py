@@ -29,8 +29,9 @@ def realism_lines(report: dict[str, Any]) -> list[str]:
     realism = report["realism"]
     rows = [(steps_title(each), each["auc"], each["spread"]) for each in realism["stretches"]]
     controls = {"same": "control: real or real", "deleted": "control: real, or real with one thing deleted"}
-    rows += [(title, *realism["controls"][name].values()) for name, title in controls.items()]
-    rows.append(("controls hold", realism["controls"]["hold"], ""))
+    found = realism["controls"]
+    rows += [(title, *found[name].values()) for name, title in controls.items() if found[name] is not None]
+    rows.append(("controls hold", found["hold"], ""))
     return _table((f"real or dream ({realism['dreams']} dreams)", "AUC", "spread over networks"), rows)
 
 
@@ -63,6 +64,17 @@ def horizon_lines(report: dict[str, Any]) -> list[str]:
     rows = [("last step", found["last_step"])]
     rows += [(f"{steps_title(each)} hold", each["holds"]) for each in found["stretches"]]
     return _table((f"horizon ({found['dreams']} dreams)", "value"), rows)
+
+
+def continuous_lines(report: dict[str, Any]) -> list[str]:
+    """What latent actions say of known actions that are real numbers."""
+    found = report["continuous_actions"]
+    rows = [
+        (name, each["all_slots"], each["best_slot"], each["slot"], each["state"], each["spread"])
+        for name, each in found["values"].items()
+    ]
+    title = f"R2 of linear probes ({found['transitions']} transitions)"
+    return _table((title, "all slots", "best slot", "which", "slots of the frame before", "spread of the number"), rows)
 
 
 def steps_title(stretch: dict[str, Any]) -> str:

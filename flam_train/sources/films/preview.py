@@ -24,6 +24,8 @@ CLIP = 16
 """Frames of a clip that worlds learn from; shorter episodes are never seen."""
 FEW = 5000
 """Fewer frames are enough for the tiny preset only."""
+DRIVING = ("nuplan", "nuplan-small")
+"""Presets for logs of driving in place of paper and small."""
 
 
 def preview(
@@ -113,16 +115,17 @@ def _advice(store: EpisodeStore, records: Sequence[FilmRecord]) -> Iterator[str]
         slow = [record for record in records if record.rate and record.rate < 0.9 * rate]
         if slow:
             yield f"! {len(slow)} films have fewer than {rate:g} frames a second, so frames repeat; take a lower --fps"
-    yield f"preset: {_preset(store.size, frames)}"
+    yield f"preset: {_preset(store, frames)}"
 
 
-def _preset(size: int, frames: int) -> str:
+def _preset(store: EpisodeStore, frames: int) -> str:
+    size, (paper, small) = store.size, DRIVING if store.source == "nuplan" else ("paper", "small")
     if size == 224:
-        return "--preset paper, which needs a GPU"
+        return f"--preset {paper}, which needs a GPU"
     patches = "" if size == 64 else f" --model.image-size {size} --model.patch-size {size // 16}"
     if frames < FEW:
-        return f"--preset tiny{patches}, to try; {FEW:,} frames and more are worth --preset small"
-    return f"--preset small{patches}"
+        return f"--preset tiny{patches}, to try; {FEW:,} frames and more are worth --preset {small}"
+    return f"--preset {small}{patches}"
 
 
 def _left_out(records: Sequence[FilmRecord], copies: Mapping[str, str], refused: Mapping[str, str]) -> Iterator[str]:

@@ -7,7 +7,7 @@ import vector_quantize_pytorch
 from flam_env.models.quantize import FSQ
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
 
-ARCHITECTURES = pytest.mark.parametrize("architecture", ["patch", "impala"])
+ARCHITECTURES = pytest.mark.parametrize("architecture", ["patch", "impala", "magvit"])
 
 
 def test_codes_equal_those_of_vector_quantize_pytorch():
@@ -75,6 +75,7 @@ def test_a_frame_does_not_depend_on_its_batch(architecture):
         ({"image_size": 30}, "multiple of patch_size"),
         ({"image_size": 30, "patch_size": 6, "architecture": "impala"}, "power of two"),
         ({"patch_size": 1, "architecture": "impala"}, "power of two"),
+        ({"image_size": 30, "patch_size": 6, "architecture": "magvit"}, "power of two"),
         ({"patch_size": 0}, "patch_size of TokenizerConfig to be an integer of at least 1, got 0"),
         ({"image_size": 64.0}, "image_size of TokenizerConfig to be int, got 64.0"),
         ({"blocks": True}, "blocks of TokenizerConfig to be int, got True"),

@@ -319,7 +319,7 @@ def test_impossible_sizes_and_actions_are_refused():
         ({"game": "multigrid", "random_share": 0.3}, "for games of Procgen only, got 0.3"),
         ({"game": "multigrid", "size": 65}, "multiple of 8 cells"),
         ({"game": "multigrid", "max_episode_frames": 0}, "max_episode_frames >= 1"),
-        ({"game": "minigrid"}, "bigfish, leaper, starpilot or multigrid, got 'minigrid'"),
+        ({"game": "minigrid"}, "bigfish, leaper, starpilot, multigrid or synthetic-drive, got 'minigrid'"),
     ],
 )
 def test_options_that_do_not_fit_the_source_are_refused_and_leave_no_folder(tmp_path, arguments, message):

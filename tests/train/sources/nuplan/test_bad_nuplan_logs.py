@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from nuplan_logs import write_log
 
+from flam_train.sources.nuplan.database import logged_images
+
 pytest.importorskip("PIL")
 
 
@@ -96,6 +98,13 @@ def test_a_sensor_root_that_is_none_is_named_before_the_work(tmp_path, bring):
     (reason,) = bring(log, sensor_root=tmp_path).refused.values()
     assert f"name the folder {log.root} in it" in reason
     assert not (tmp_path / "out").exists()
+
+
+def test_the_name_of_a_camera_is_no_part_of_the_query(tmp_path):
+    log = write_log(tmp_path, 1, 4)
+    assert len(logged_images(log.path, "CAM_B0")) == 4
+    with pytest.raises(ValueError, match="got none of them"):
+        logged_images(log.path, "CAM_B0' OR '1' = '1")
 
 
 def test_what_lies_in_the_pickled_columns_is_never_asked_for(tmp_path, bring, monkeypatch):
