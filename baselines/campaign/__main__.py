@@ -4,6 +4,7 @@ import sys
 
 import baselines  # noqa: F401  (registers the kinds)
 from baselines.campaign.campaign import campaign
+from baselines.campaign.tables import tables
 from flam_train.cli import TRACEBACK, errors_in_one_line
 from flam_train.commands.arguments import call
 from flam_train.engine.allocator import restart_with_huge_pages
@@ -17,8 +18,11 @@ def main(arguments: list[str] | None = None) -> None:
         restart_with_huge_pages()
         arguments = sys.argv[1:]
     words = [word for word in arguments if word != TRACEBACK]
-    with errors_in_one_line(PROGRAM, TRACEBACK in arguments):
-        print(call(campaign, words, program=PROGRAM))
+    function, program = campaign, PROGRAM
+    if words[:1] == ["tables"]:
+        function, program, words = tables, f"{PROGRAM} tables", words[1:]
+    with errors_in_one_line(program, TRACEBACK in arguments):
+        print(call(function, words, program=program))
 
 
 if __name__ == "__main__":

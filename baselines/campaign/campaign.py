@@ -43,8 +43,9 @@ def campaign(
         only: labels of trainings or their first parts, as `multigrid` or `multigrid/flam`; by default all.
         data: folder of packs (NAME.pack) and stores (NAME). What is missing is collected, which needs its simulator;
             `--dry-run` says the names.
-        runs: folder of worlds, tokenizers, slots and logs.
-        reports: folder of the report files; `python -m baselines.campaign tables` prints them.
+        runs: folder of worlds, tokenizers, slots and logs; plans have folders of their own in it.
+        reports: folder of the report files, in a folder for each plan; `python -m baselines.campaign tables` prints
+            them.
         jobs: trainings side by side, each with a process and a core of its own; 0 for one per core.
         minutes_at_once: ends this call in time, with what is done so far saved; 0 goes on until all is done.
         clips: held-out clips on which worlds are scored.
@@ -64,7 +65,14 @@ def campaign(
         raise ValueError(f"expected minutes_at_once >= 0 and clips >= 2, got {minutes_at_once} and {clips}")
     check_workers(jobs)
     chosen = choose(PLANS[plan], only)
-    study = Campaign(data=Path(data), runs=Path(runs), reports=Path(reports), clips=clips, perceptual=perceptual)
+    study = Campaign(
+        data=Path(data),
+        tokenizers=Path(runs) / "tokenizers",
+        runs=Path(runs) / plan,
+        reports=Path(reports) / plan,
+        clips=clips,
+        perceptual=perceptual,
+    )
     lines = "\n".join(progress_lines(chosen, study, budgets=dry_run))
     missing = [training for training in chosen if not study.is_done(training)]
     if dry_run or not missing:

@@ -65,6 +65,7 @@ class Training:
             minutes=0.0,
             batch_size=self.budget.batch_size,
             learning_rate=rate or preset.world_model_fit.learning_rate,
+            warmup_steps=min(preset.world_model_fit.warmup_steps, self.budget.steps // 10),
             log_every=max(1, min(preset.world_model_fit.log_every, self.budget.steps // 5)),
             seed=self.seed,
         )
@@ -78,7 +79,7 @@ class Training:
 
 ROOM, GAME = Budget(steps=600, batch_size=8), Budget(steps=400, batch_size=16)
 """On one core of a CPU: 20 minutes for the slowest method."""
-TUNED = Budget(steps=100, batch_size=8)
+TUNED = Budget(steps=60, batch_size=8)
 MUCH, PAPER = Budget(steps=4000, batch_size=128), Budget(steps=100_000, batch_size=32)
 """On a GPU; the second is Table 5's."""
 HURRIED = Budget(steps=2, batch_size=2)

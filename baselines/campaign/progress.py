@@ -72,9 +72,7 @@ def _phases(training: Training, campaign: Campaign) -> dict[str, Any]:
     own = campaign.folder(training) / "training"
     if training.method == SLOTS:
         return {SLOTS: own / "slots"}
-    before = (
-        {SLOTS: campaign.shared(training, SLOTS) / "training" / "slots"} if METHODS[training.method].on_slots else {}
-    )
+    before = {SLOTS: campaign.slots(training) / "training" / "slots"} if METHODS[training.method].on_slots else {}
     return before | {training.method: own / "world_model"}
 
 

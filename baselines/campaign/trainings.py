@@ -38,19 +38,22 @@ PARTS: dict[Metric, tuple[str, ...]] = {
 class Campaign(Study):
     """Where everything is, and how worlds are scored.
 
-    data: folder of stores and packs; clips: held-out ones; perceptual: metrics that need networks of others.
+    data: folder of stores and packs; tokenizers: folder of theirs; clips: held-out ones; perceptual: metrics that need
+    networks of others.
     """
 
     data: Path
+    tokenizers: Path
     clips: int = 128
     perceptual: tuple[Metric, ...] = ("lpips",)
 
-    def shared(self, training: Training, part: str) -> Path:
-        """The folder of what several trainings share: the tokenizer of a data set, or the slots of a seed."""
-        where = f"{training.data}-{training.preset}"
-        if part == SLOTS:
-            where += f"-{training.budget.steps}x{training.budget.batch_size}-{training.seed}"
-        return self.runs / part / where
+    def tokenizer(self, training: Training) -> Path:
+        """The folder of the tokenizer that all trainings on a data set share."""
+        return self.tokenizers / f"{training.data}-{training.preset}"
+
+    def slots(self, training: Training) -> Path:
+        """The folder of the slots that PlaySlot and SlotFormer share."""
+        return self.runs / f"{training.data}-{SLOTS}-{training.preset}-{training.seed}"
 
     def metrics(self, training: Training) -> tuple[Metric, ...]:
         """What a report has to say."""
@@ -112,7 +115,7 @@ def _prepare(training: Training, campaign: Campaign) -> Path:
     preset, out = training.data_set.preset_at(training.preset), campaign.folder(training)
     data = collect_data(campaign.data, training.data, preset.tokenizer.image_size)
     if data.is_dir() and not (out / TOKENIZER_FILE).exists():
-        shared = campaign.shared(training, "tokenizers")
+        shared = campaign.tokenizer(training)
         with folder_lock(shared, wait=True, name=".campaign"):
             if not (shared / TOKENIZER_FILE).exists():
                 tokenizer(data, out=shared, model=preset.tokenizer, fit_config=preset.tokenizer_fit)
@@ -122,7 +125,7 @@ def _prepare(training: Training, campaign: Campaign) -> Path:
 
 def _slots_for(training: Training, campaign: Campaign, data: Path) -> Path:
     """The file of the slots of a seed, learned by whoever needs them first."""
-    shared, out = campaign.shared(training, SLOTS), campaign.folder(training)
+    shared, out = campaign.slots(training), campaign.folder(training)
     with folder_lock(shared, wait=True, name=".campaign"):
         if not (shared / SLOTS_FILE).exists():
             if (out / TOKENIZER_FILE).exists():
@@ -161,13 +164,13 @@ def summary(training: Training, campaign: Campaign) -> dict[str, Any]:
     """What was trained, with what budget, and how it went."""
     phases = [campaign.folder(training) / "training" / ("slots" if training.method == SLOTS else "world_model")]
     if training.method in METHODS and METHODS[training.method].on_slots:
-        phases.insert(0, campaign.shared(training, SLOTS) / "training" / "slots")
+        phases.insert(0, campaign.slots(training) / "training" / "slots")
     lines = [log_lines(phase) for phase in phases]
     ends = [log[-1] for log in lines]
     return {
         "name": training.name,
         "training": asdict(training),
-        "settings": _settings(training),
+        "settings": settings(training),
         "parameters": _parameters(campaign.folder(training)) if training.scored else None,
         "steps": sum(end["step"] for end in ends),
         "seconds": sum(end["time"] for end in ends),
@@ -176,7 +179,7 @@ def summary(training: Training, campaign: Campaign) -> dict[str, Any]:
     }
 
 
-def _settings(training: Training) -> dict[str, Any]:
+def settings(training: Training) -> dict[str, Any]:
     """What decides a training, as JSON-able dicts by name."""
     arguments = equal_arguments(slots, training.preset_for(SLOTS))
     arguments = arguments if training.method == SLOTS else _arguments(training)
