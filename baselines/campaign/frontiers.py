@@ -1,6 +1,7 @@
 """PSNR against rate of FLAM and AdaWorld: a cheap latent action predicts anything, so methods compare by both."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -63,17 +64,19 @@ def draw_frontiers(trainings: Sequence[Training], findings: Findings) -> bytes:
     """
     figure = new_figure(10, 4)
     for axes, data in zip(figure.subplots(1, len(PRICES)), PRICES, strict=True):
-        for method in PRICED:
-            points = [finding for _, finding in frontier(data, method, trainings, findings) if finding.numbers]
-            for name, style, what in (("psnr", "o-", "means"), ("psnr_posterior", "s--", "samples")):
-                pairs = sorted((point.mean("nats"), point.mean(name)) for point in points if point.values(name))
-                title = f"{METHODS[method].title}, {what}"
-                axes.plot(
-                    *np.array(pairs, float).reshape(-1, 2).T, style, color=f"C{PRICED.index(method)}", label=title
-                )
-            for recon in {round(point.values("psnr_recon")[0], 2) for point in points if method == PRICED[0]}:
-                axes.axhline(recon, color="grey", linestyle=":")
+        lines = {method: [finding for _, finding in frontier(data, method, trainings, findings)] for method in PRICED}
+        for colour, (method, points) in enumerate(lines.items()):
+            _draw_line(axes, f"{METHODS[method].title}, means", points, "psnr", f"C{colour}o-")
+            _draw_line(axes, f"{METHODS[method].title}, samples", points, "psnr_posterior", f"C{colour}s--")
+        if recon := [value for points in lines.values() for point in points for value in point.values("psnr_recon")]:
+            axes.axhline(recon[0], color="grey", linestyle=":", label="Recon")
         axes.set(title=DATA_SETS[data].title, xlabel="nats a frame", ylabel="PSNR of 16 frames, dB", xscale="symlog")
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     return png_of(figure)
+
+
+def _draw_line(axes: Any, title: str, points: Sequence[Finding], measure: str, style: str) -> None:
+    """Adds a line through the points that have both the rate and the measure."""
+    pairs = [(point.mean("nats"), point.mean(measure)) for point in points if point.values(measure)]
+    axes.plot(*np.array(sorted(pairs), float).reshape(-1, 2).T, style, label=title)

@@ -25,7 +25,7 @@ from flam_train.studies.recipe.pieces import PieceOver, piece
 from flam_train.studies.runs import Study
 
 LOOKS = 4
-"""At held-out rollouts, in the course of a training."""
+"""At held-out rollouts, in the course of a training that is scored; one where it is not."""
 PARTS: dict[Metric, tuple[str, ...]] = {
     "pixels": ("scores",),
     "dci": ("factorization", "dci"),
@@ -107,7 +107,7 @@ def _arguments(training: Training) -> dict[str, Any]:
 
 
 def _looks_every(training: Training) -> int:
-    return -(-training.budget.steps // LOOKS)
+    return -(-training.budget.steps // (LOOKS if training.scored else 1))
 
 
 def _prepare(training: Training, campaign: Campaign) -> Path:
