@@ -5,9 +5,11 @@
 All at the attention sizes of the preset `small`, in one run on one machine, one after the other at every size. Random
 tokens: the arithmetic does not depend on them. K is FLAM's number of slots; models of whole scenes have one latent
 action of as many dimensions as all of FLAM's together. N counts the cells that attention runs over. Parameters are
-those that are trained. PlaySlot and SlotFormer stand on slots that are learned before, by as many steps of `slots`.
+those that are trained. PlaySlot and SlotFormer stand on slots that are learned before, by as many steps of `slots`. On
+a machine that is busy with other things, `--per-cpu-second` counts the seconds of work instead of those on the wall.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import torch
 import tyro
 from torch import Tensor, nn
-from train_speed import NUMBERS, timed
+from train_speed import NUMBERS
 
 import baselines
 from baselines.genie import GenieLossConfig, genie_loss
@@ -44,6 +46,7 @@ MODELS: dict[str, Callable[[Any], nn.Module]] = {
 }
 Size = tuple[int, int, int]
 """K, N and T."""
+WARM = 2
 
 
 def measure(
@@ -53,6 +56,8 @@ def measure(
     frames: tuple[int, ...] = (8, 16, 32),
     batch: int = 8,
     methods: tuple[str, ...] = tuple(MODELS),
+    measured: int = 5,
+    per_cpu_second: bool = False,
 ) -> None:
     """Prints a Markdown table of frames per second.
 
@@ -62,13 +67,17 @@ def measure(
         frames: values of T.
         batch: clips of a step.
         methods: which.
+        measured: steps of which the median counts, after two to warm up.
+        per_cpu_second: frames per second of CPU time, of all threads.
     """
+    clock = time.process_time if per_cpu_second else time.perf_counter
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = (slots[0], side[0] ** 2, frames[0])
     sizes = [base, *((k, *base[1:]) for k in slots[1:])]
     sizes += [(base[0], n**2, base[2]) for n in side[1:]] + [(*base[:2], t) for t in frames[1:]]
+    unit = "CPU-second" if per_cpu_second else "second"
     name = "bf16" if uses_bf16("auto", device) else "fp32"
-    print(f"{device}, {torch.get_num_threads()} threads, {name}, {batch} clips a step; frames per second at K, N, T:\n")
+    print(f"{device}, {torch.get_num_threads()} threads, {name}, {batch} clips a step; frames per {unit} at K, N, T:\n")
     titles = ["method", "parameters, M", *(", ".join(map(str, size)) for size in sizes)]
     print(f"| {' | '.join(titles)} |\n|{' --- |' * len(titles)}")
     for method in methods:
@@ -76,7 +85,7 @@ def measure(
         for size in sizes:
             model, step = training_step(method, size, batch, device)
             trained = trained or sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-            cells.append(f"{batch * size[2] / timed(step, device):.0f}")
+            cells.append(f"{batch * size[2] / timed(step, device, measured, clock):.0f}")
         print(f"| {method} | {trained / 1e6:.2f} | {' | '.join(cells)} |", flush=True)
 
 
@@ -105,6 +114,18 @@ def training_step(method: str, size: Size, batch: int, device: torch.device) -> 
         plain(tokens, NUMBERS)
 
     return model, step
+
+
+def timed(step: Callable[[], None], device: torch.device, measured: int, clock: Callable[[], float]) -> float:
+    """Median seconds of a step after warming up."""
+    times = []
+    for _ in range(WARM + measured):
+        begin = clock()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(clock() - begin)
+    return sorted(times[WARM:])[measured // 2]
 
 
 def objective(method: str, preset: Preset, known: Tensor) -> Any:

@@ -18,11 +18,10 @@ def main(arguments: list[str] | None = None) -> None:
         restart_with_huge_pages()
         arguments = sys.argv[1:]
     words = [word for word in arguments if word != TRACEBACK]
-    function, program = campaign, PROGRAM
-    if words[:1] == ["tables"]:
-        function, program, words = tables, f"{PROGRAM} tables", words[1:]
+    printing = words[:1] == ["tables"]
+    program = f"{PROGRAM} tables" if printing else PROGRAM
     with errors_in_one_line(program, TRACEBACK in arguments):
-        print(call(function, words, program=program))
+        print(call(tables, words[1:], program=program) if printing else call(campaign, words, program=program))
 
 
 if __name__ == "__main__":

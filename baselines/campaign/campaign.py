@@ -83,7 +83,7 @@ def campaign(
     print(lines, flush=True)
     deadline = time.time() + 60 * minutes_at_once if minutes_at_once else math.inf
     work = {training.name: partial(make_training, training, study, deadline) for training in missing}
-    failed = side_by_side(work, jobs, plan, stop_at_failure=False)
+    failed = side_by_side(work, jobs, plan, stop_at_failure=False, deadline=deadline)
     if failed:
         logs = "; ".join(f"{name}: {error}" for name, error in failed.items())
         raise ChildProcessError(f"expected all trainings to be made, got {logs}; see {LOG} in {study.runs}")
