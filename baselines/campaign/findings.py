@@ -79,6 +79,12 @@ def read_findings(folder: Path, trainings: Iterable[Training]) -> dict[Training,
     return {training: Finding(training, tuple(numbers)) for training, numbers in found.items()}
 
 
+def read_machines(folder: Path, trainings: Iterable[Training]) -> list[str]:
+    """On what the trainings with a report were made."""
+    reports = read_reports(folder, trainings, "python -m baselines.campaign")
+    return sorted({report["run"]["machine"] for report in reports.values()})
+
+
 def usual(findings: Findings, data: str, method: str) -> Finding | None:
     """What a method gave on a data set at the usual price and sizes, if it was run."""
     wanted = (data, method, None, DATA_SETS[data].preset)

@@ -7,7 +7,7 @@ from typing import Literal
 from baselines.campaign import paper
 from baselines.campaign.campaign import REPORTS
 from baselines.campaign.data_sets import DATA_SETS, SWEPT
-from baselines.campaign.findings import Finding, Findings, read_findings, usual
+from baselines.campaign.findings import Finding, Findings, read_findings, read_machines, usual
 from baselines.campaign.frontiers import draw_frontiers, frontier_lines
 from baselines.campaign.hypotheses import hypothesis_lines
 from baselines.campaign.methods import LEARNING_RATES, METHODS, TRIED_RATES
@@ -17,6 +17,7 @@ from flam_train.studies.tables import table_of_text
 
 SCORES = (("SSIM", "ssim", ".4f"), ("LPIPS", "lpips", ".4f"), ("FVD", "fvd", ".1f"))
 NOT_RUN = "not run"
+COMMAND = "`python -m baselines.campaign tables`"
 LEGEND = """\
 Nats a frame: of FLAM and AdaWorld the KL of the posterior from the prior; of Genie and PlaySlot, marked "codes", the
 entropy of the codes that were used, which is another scale: a code is named once for all, a posterior is paid for by
@@ -44,7 +45,7 @@ def tables(*, plan: Literal["cpu", "gpu"] = "cpu", reports: Path = REPORTS, figu
     findings = read_findings(Path(reports) / plan, trainings)
     tuned = Path(reports) / "tuning"
     parts = [
-        f"# The comparison: plan `{plan}`\n\n{LEGEND}",
+        f"# The comparison\n\n{_made_by(plan, read_machines(Path(reports) / plan, trainings))}\n\n{LEGEND}",
         *("\n".join(_of_data(data, findings)) for data in paper.TABLE_1),
         "\n".join(_factorization(findings)),
         "\n".join(_agents(findings)),
@@ -55,6 +56,11 @@ def tables(*, plan: Literal["cpu", "gpu"] = "cpu", reports: Path = REPORTS, figu
     if figure is not None:
         write_atomically(Path(figure), draw_frontiers(trainings, findings))
     return "\n\n".join(parts)
+
+
+def _made_by(plan: str, machines: Sequence[str]) -> str:
+    command = f"`python -m baselines.campaign --plan {plan}`"
+    return f"{command}, on {'; '.join(machines) if machines else 'no machine yet'}. {COMMAND} prints this page."
 
 
 def _of_data(data: str, findings: Findings) -> Iterator[str]:

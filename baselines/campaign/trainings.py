@@ -1,10 +1,13 @@
 """One training from its data to its report: each part is skipped where it is done, and goes on where it was."""
 
 import json
+import platform
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from baselines.campaign.data_sets import collect_data
 from baselines.campaign.methods import METHODS, SLOTS
@@ -24,6 +27,7 @@ from flam_train.phases.tokenizer import tokenizer
 from flam_train.studies.recipe.pieces import PieceOver, piece
 from flam_train.studies.runs import Study
 
+CPU_INFO = Path("/proc/cpuinfo")
 LOOKS = 4
 """At held-out rollouts, in the course of a training that is scored; one where it is not."""
 PARTS: dict[Metric, tuple[str, ...]] = {
@@ -175,6 +179,7 @@ def summary(training: Training, campaign: Campaign) -> dict[str, Any]:
         "steps": sum(end["step"] for end in ends),
         "seconds": sum(end["time"] for end in ends),
         "objective": [line["loss"] for line in lines[-1] if "loss" in line][-1],
+        "machine": machine(),
         "looks": [line for line in lines[-1] if "eval/accuracy" in line or "eval/rollout_psnr" in line],
     }
 
@@ -184,6 +189,17 @@ def settings(training: Training) -> dict[str, Any]:
     arguments = equal_arguments(slots, training.preset_for(SLOTS))
     arguments = arguments if training.method == SLOTS else _arguments(training)
     return {name: asdict(config) for name, config in arguments.items()}
+
+
+def machine() -> str:
+    """The GPU that there is, or else the processor; and the version of torch."""
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+    else:
+        named = CPU_INFO.read_text() if CPU_INFO.is_file() else ""
+        names = [line.split(":")[1].strip() for line in named.splitlines() if line.startswith("model name")]
+        name = f"one core of {names[0] if names else platform.processor() or platform.machine()}"
+    return f"{name}, torch {torch.__version__}"
 
 
 def _parameters(out: Path) -> int:
