@@ -85,9 +85,9 @@ def read_machines(folder: Path, trainings: Iterable[Training]) -> list[str]:
     return sorted({report["run"]["machine"] for report in reports.values()})
 
 
-def usual(findings: Findings, data: str, method: str) -> Finding | None:
-    """What a method gave on a data set at the usual price and sizes, if it was run."""
-    wanted = (data, method, None, DATA_SETS[data].preset)
+def usual(findings: Findings, data: str, method: str, preset: str = "") -> Finding | None:
+    """What a method gave on a data set at the usual price, if it was run; at the data set's sizes, if no others."""
+    wanted = (data, method, None, preset or DATA_SETS[data].preset)
     for training, finding in findings.items():
         if (training.data, training.method, training.price, training.preset) == wanted:
             return finding

@@ -11,7 +11,7 @@ from baselines.campaign.findings import Finding, Findings, read_findings, read_m
 from baselines.campaign.frontiers import draw_frontiers, frontier_lines
 from baselines.campaign.hypotheses import hypothesis_lines
 from baselines.campaign.methods import LEARNING_RATES, METHODS, TRIED_RATES
-from baselines.campaign.plans import PLANS, PRICES
+from baselines.campaign.plans import PLANS, PRICES, Training
 from flam_env.worlds.writing import write_atomically
 from flam_train.studies.tables import table_of_text
 
@@ -46,7 +46,7 @@ def tables(*, plan: Literal["cpu", "gpu"] = "cpu", reports: Path = REPORTS, figu
     tuned = Path(reports) / "tuning"
     parts = [
         f"# The comparison\n\n{_made_by(plan, read_machines(Path(reports) / plan, trainings))}\n\n{LEGEND}",
-        *("\n".join(_of_data(data, findings)) for data in paper.TABLE_1),
+        *("\n".join(_of_data(data, preset, findings)) for data, preset in _compared(trainings)),
         "\n".join(_factorization(findings)),
         "\n".join(_agents(findings)),
         *("\n".join(frontier_lines(data, trainings, findings)) for data in PRICES),
@@ -63,11 +63,18 @@ def _made_by(plan: str, machines: Sequence[str]) -> str:
     return f"{command}, on {'; '.join(machines) if machines else 'no machine yet'}. {COMMAND} prints this page."
 
 
-def _of_data(data: str, findings: Findings) -> Iterator[str]:
-    """Table 1 for one data set."""
-    found = {method: usual(findings, data, method) for method in METHODS}
+def _compared(trainings: Sequence[Training]) -> list[tuple[str, str]]:
+    """The data sets of Table 1 and the presets of their trainings: the usual one, planned or not, and others."""
+    usually = [(data, DATA_SETS[data].preset) for data in paper.TABLE_1]
+    others = [(training.data, training.preset) for training in trainings if training.data in paper.TABLE_1]
+    return list(dict.fromkeys(usually + others))
+
+
+def _of_data(data: str, preset: str, findings: Findings) -> Iterator[str]:
+    """Table 1 for one data set at the sizes of a preset."""
+    found = {method: usual(findings, data, method, preset) for method in METHODS}
     run = [finding for finding in found.values() if finding]
-    yield f"## Table 1: {DATA_SETS[data].title}\n"
+    yield f"## Table 1: {DATA_SETS[data].title}, preset `{preset}`\n"
     if run:
         yield f"{run[0].mean('clips'):.0f} clips, updates of {run[0].training.budget.batch_size} clips each.\n"
     rows = []
@@ -168,4 +175,4 @@ def _rates(findings: Findings) -> Iterator[str]:
 def _rate_cells(ends: Mapping[float | None, Finding], taken: float) -> Iterator[str]:
     for rate in TRIED_RATES:
         cell = ends[rate].cell("objective", ".4f") if rate in ends else NOT_RUN
-        yield f"**{cell}**" if rate == taken else cell
+        yield f"**{cell}**" if rate == taken and rate in ends else cell

@@ -296,7 +296,7 @@ def test_what_was_not_run_is_called_so(tmp_path):
     (tmp_path / "gpu").mkdir()
     out = tables(plan="gpu", reports=tmp_path)
     rows = [line for line in out.splitlines() if line.startswith("| FLAM | not run |")]
-    assert len(rows) == len(TABLE_1) + 1, "of every data set, and of the factorization"
+    assert len(rows) == 2 * len(TABLE_1) + 1, "of every data set at both sizes, and of the factorization"
     verdicts = [line for line in out.splitlines() if line.startswith("| ") and line.endswith("| not run |  |")]
     assert len(verdicts) == len(HYPOTHESES)
 
