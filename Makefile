@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 TINY := runs/tiny
 
-.PHONY: demo test lint train-tiny drive rehearse-recipe world-bigfish world-starpilot world-multigrid rooms policies-bigfish policies-starpilot
+.PHONY: demo test lint train-tiny drive rehearse-recipe rehearse-campaign world-bigfish world-starpilot world-multigrid rooms policies-bigfish policies-starpilot
 
 demo: $(VENV)/installed-demo
 	$(RUN)/flam-train demo bigfish --out demo
@@ -38,6 +38,13 @@ drive: $(VENV)/installed-dev
 rehearse-recipe: $(VENV)/installed-dev
 	$(RUN)/flam-train recipe artifacts/bigfish.pack --preset tiny --minutes 0.2 --workers 1 --scoring.clips 16 \
 		--scoring.metrics slots velocity --out runs/rehearsal
+
+# The comparison of docs/comparison.md on a small scale, in two pieces on one core.
+REHEARSE := $(RUN)/python -m baselines.campaign --plan tiny --only bigfish --data artifacts --clips 16 --perceptual \
+	--runs runs/rehearsal --reports runs/rehearsal/reports
+rehearse-campaign: $(VENV)/installed-dev
+	$(REHEARSE) --minutes-at-once 1
+	$(REHEARSE)
 
 # How the worlds of flam_env/pretrained/bigfish and starpilot are made: about 100 minutes each on two cores.
 WORLDS := flam_env/pretrained

@@ -16,6 +16,7 @@ from baselines.slotformer import SlotFormerConfig, SlotLossConfig, slotformer
 from flam_train.cli import TRACEBACK, errors_in_one_line
 from flam_train.commands.arguments import call, find_preset
 from flam_train.engine.allocator import restart_with_huge_pages
+from flam_train.presets import Preset
 
 KINDS: dict[str, Callable[..., Path]] = {
     "adaworld": adaworld,
@@ -73,7 +74,11 @@ def preset_arguments(learn: Callable[..., Path], name: str) -> dict[str, Any]:
     Raises:
         ValueError: there is no such preset.
     """
-    preset = find_preset(name)
+    return equal_arguments(learn, find_preset(name))
+
+
+def equal_arguments(learn: Callable[..., Path], preset: Preset) -> dict[str, Any]:
+    """The arguments of the function of a kind that make it equal to FLAM of these sizes and this budget."""
     scene, slotted = scene_sizes(preset.world_model), savi_sizes(preset.world_model)
     weighting, layers = preset.loss.weighting, preset.world_model.layers
     of: dict[Callable[..., Path], dict[str, Any]] = {

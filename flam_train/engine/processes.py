@@ -1,6 +1,7 @@
 """Worker processes, each on one core: whatever ends them or the process that started them, nothing hangs or stays."""
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
@@ -55,7 +56,12 @@ def worker_processes(workers: int, *, tasks_each: int | None = None) -> Iterator
 
 
 def side_by_side(
-    jobs: Mapping[str, Callable[[], Any]], workers: int, title: str, *, stop_at_failure: bool = True
+    jobs: Mapping[str, Callable[[], Any]],
+    workers: int,
+    title: str,
+    *,
+    stop_at_failure: bool = True,
+    deadline: float = math.inf,
 ) -> dict[str, BaseException]:
     """Does long jobs, which can be pickled, in the order of the mapping, each in a process of its own.
 
@@ -64,6 +70,8 @@ def side_by_side(
         workers: how many at once; 0 for one per core.
         title: of the progress bar.
         stop_at_failure: whether a job that fails ends the others.
+        deadline: in seconds as `time.time` counts them, after which no more jobs are begun; those that run are left to
+            end.
 
     Returns:
         The errors of the jobs that failed, by name.
@@ -78,6 +86,8 @@ def side_by_side(
     ):
         names = {pool.submit(job): name for name, job in jobs.items()}
         for future in as_completed(names):
+            if future.cancelled():
+                continue
             error = future.exception()
             if error is not None and not isinstance(error, BrokenProcessPool):
                 if stop_at_failure:
@@ -88,6 +98,9 @@ def side_by_side(
             else:
                 future.result()
             progress.update()
+            if time.time() >= deadline:
+                for other in names:
+                    other.cancel()
     return failed
 
 

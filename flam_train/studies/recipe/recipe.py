@@ -84,7 +84,7 @@ def recipe(
     ]
     deadline = time.time() + 60 * piece_minutes if piece_minutes else math.inf
     jobs = {world.name: partial(make_world, world, deadline) for world in worlds if not world.archive.exists()}
-    failed = side_by_side(jobs, workers, "worlds", stop_at_failure=False) if jobs else {}
+    failed = side_by_side(jobs, workers, "worlds", stop_at_failure=False, deadline=deadline) if jobs else {}
     path = Path(out) / SUMMARY
     write_atomically(path, summary(worlds).encode())
     if failed:

@@ -110,6 +110,12 @@ def test_jobs_that_fail_can_leave_the_others_alone(tmp_path):
     assert [*failed] == ["bad"] and isinstance(failed["bad"], KeyError) and (tmp_path / "good").exists()
 
 
+def test_no_job_is_begun_after_the_deadline(tmp_path):
+    jobs = {str(n): partial(succeeds, tmp_path / str(n)) for n in range(9)}
+    assert side_by_side(jobs, 1, "jobs", deadline=time.time()) == {}
+    assert 1 <= len([*tmp_path.iterdir()]) <= 4, "one, and those that the pool had at hand"
+
+
 def test_what_a_worker_raises_comes_out_as_it_was():
     with pytest.raises(FileNotFoundError, match="no video"), worker_processes(1) as pool:
         pool.submit(fails, FileNotFoundError("no video")).result()

@@ -38,7 +38,7 @@ def here(monkeypatch):
     """Worlds are made in this process, one after the other; returns the names of those that were begun."""
     begun = []
 
-    def in_turn(jobs, workers, title, *, stop_at_failure):
+    def in_turn(jobs, workers, title, *, stop_at_failure, deadline):
         assert not stop_at_failure
         failed = {}
         for name, job in jobs.items():

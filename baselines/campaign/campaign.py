@@ -1,0 +1,104 @@
+"""`python -m baselines.campaign`: makes the trainings of a plan, killed and started again as you like."""
+
+import math
+import time
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from baselines.campaign.data_sets import DATA_SETS
+from baselines.campaign.plans import PLANS, Training
+from baselines.campaign.progress import progress_lines
+from baselines.campaign.trainings import Campaign, make_training
+from flam_train.engine.processes import LOG, side_by_side
+from flam_train.evaluate.perceptual.scores import load_judges
+from flam_train.studies.runs import check_workers
+
+REPORTS = Path("baselines/results")
+HORIZON = 16
+
+
+def campaign(
+    *,
+    plan: Literal["cpu", "gpu", "tuning", "tiny"] = "cpu",
+    only: tuple[str, ...] = (),
+    data: Path = Path("data"),
+    runs: Path = Path("runs/campaign"),
+    reports: Path = REPORTS,
+    jobs: int = 1,
+    minutes_at_once: float = 0.0,
+    clips: int = 128,
+    perceptual: tuple[Literal["lpips", "fvd"], ...] = ("lpips",),
+    dry_run: bool = False,
+) -> str:
+    """Makes the trainings of a plan that have no report yet, each from its data to one report file.
+
+    Killed at any point, or at the end of a piece, it goes on where it was when it is called again. A training that
+    fails leaves the others alone.
+
+    Args:
+        plan: cpu, what a CPU makes in an afternoon; gpu, with more seeds, agents, games and the sizes of the paper;
+            tuning, three learning rates of every method for a short time; tiny, the plan of the CPU as a rehearsal.
+        only: labels of trainings or their first parts, as `multigrid` or `multigrid/flam`; by default all.
+        data: folder of packs (NAME.pack) and stores (NAME). What is missing is collected, which needs its simulator;
+            `--dry-run` says the names.
+        runs: folder of worlds, tokenizers, slots and logs; plans have folders of their own in it.
+        reports: folder of the report files, in a folder for each plan; `python -m baselines.campaign tables` prints
+            them.
+        jobs: trainings side by side, each with a process and a core of its own; 0 for one per core.
+        minutes_at_once: ends this call in time, with what is done so far saved; 0 goes on until all is done.
+        clips: held-out clips on which worlds are scored.
+        perceptual: metrics whose weights `flam-train fetch-metrics` gets; name none to score without. FVD takes long on
+            a CPU. One that is named later is added to reports whose worlds are still there.
+        dry_run: say what would be done, and nothing more.
+
+    Returns:
+        What is done, what is left, and how long that may take.
+
+    Raises:
+        FileNotFoundError: no weights for lpips or fvd.
+        ValueError: no training is called so, or a number is out of range.
+        ChildProcessError: trainings failed; the others are done.
+    """
+    if minutes_at_once < 0 or clips < 2:
+        raise ValueError(f"expected minutes_at_once >= 0 and clips >= 2, got {minutes_at_once} and {clips}")
+    check_workers(jobs)
+    chosen = choose(PLANS[plan], only)
+    study = Campaign(
+        data=Path(data),
+        tokenizers=Path(runs) / "tokenizers",
+        runs=Path(runs) / plan,
+        reports=Path(reports) / plan,
+        clips=clips,
+        perceptual=perceptual,
+    )
+    lines = "\n".join(progress_lines(chosen, study, budgets=dry_run))
+    missing = [training for training in chosen if not study.is_done(training)]
+    if dry_run or not missing:
+        return lines
+    size = min(DATA_SETS[training.data].preset_at(training.preset).tokenizer.image_size for training in missing)
+    if any(training.scored for training in missing):
+        load_judges(perceptual, size=size, horizon=HORIZON, clips=clips)
+    print(lines, flush=True)
+    deadline = time.time() + 60 * minutes_at_once if minutes_at_once else math.inf
+    work = {training.name: partial(make_training, training, study, deadline) for training in missing}
+    failed = side_by_side(work, jobs, plan, stop_at_failure=False, deadline=deadline)
+    if failed:
+        logs = "; ".join(f"{name}: {error}" for name, error in failed.items())
+        raise ChildProcessError(f"expected all trainings to be made, got {logs}; see {LOG} in {study.runs}")
+    return "\n".join(progress_lines(chosen, study))
+
+
+def choose(trainings: Iterable[Training], only: tuple[str, ...]) -> list[Training]:
+    """The trainings that words name, by the first parts of their labels; all if there are no words.
+
+    Raises:
+        ValueError: a word names none.
+    """
+    known = list(trainings)
+    for word in only:
+        if not any(training.matches(word) for training in known):
+            labels = sorted({"/".join(training.label.split("/")[:2]) for training in known})
+            raise ValueError(f"expected the first parts of labels of this plan, as {', '.join(labels)}, got {word!r}")
+    return [training for training in known if not only or any(map(training.matches, only))]

@@ -1,0 +1,109 @@
+"""What the methods are compared on, and where it is: a store, or a pack of one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from flam_train.engine.locks import folder_lock
+from flam_train.presets import PRESETS, Preset
+from flam_train.sources.collect import collect
+from flam_train.sources.multigrid import RoomConfig
+from flam_train.store.store import EpisodeStore
+from flam_train.studies.recipe.games import BOUND
+
+PIXELS_OF_A_CELL = 16
+"""Of a room in the preset of the paper: 128 pixels for 8 cells."""
+MOST_CODES = 2**16
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """Video of one kind.
+
+    title: in tables; source: what collects it; preset: whose sizes suit it; model: fields of `WorldModelConfig` that it
+    wants changed; frames: of all splits; room: who is in the room, if it is one.
+    """
+
+    title: str
+    source: Literal["bigfish", "leaper", "starpilot", "multigrid"]
+    preset: str
+    model: Mapping[str, Any] = field(default_factory=dict)
+    frames: int = 100_000
+    room: RoomConfig | None = None
+
+    @property
+    def codes(self) -> int:
+        """How many codes Genie has: one for each joint action in a room (paper, C.1), as far as that can be; else 256.
+
+        Whoever is in the room turns left, turns right, walks or rests.
+        """
+        return 256 if self.room is None else min(4**self.room.agents, MOST_CODES)
+
+    def preset_at(self, name: str) -> Preset:
+        """A preset whose sizes fit this video: so many slots, one token for each cell of a room."""
+        preset = PRESETS[name]
+        model, size = replace(preset.world_model, **self.model), preset.tokenizer.image_size
+        if self.room is None:
+            return replace(preset, world_model=model)
+        if name == "paper":
+            size = PIXELS_OF_A_CELL * self.room.cells
+        patch = size // self.room.cells if name == "rooms" else preset.tokenizer.patch_size
+        tokenizer = replace(preset.tokenizer, image_size=size, patch_size=patch)
+        return replace(preset, tokenizer=tokenizer, world_model=replace(model, grid=tokenizer.grid))
+
+
+def _game(title: str, source: Literal["bigfish", "leaper", "starpilot"]) -> DataSet:
+    return DataSet(title=title, source=source, preset="small", model=BOUND, frames=200_000)
+
+
+def _rooms(title: str, room: RoomConfig) -> DataSet:
+    return DataSet(title=title, source="multigrid", preset="rooms", model={"slots": room.agents}, room=room)
+
+
+SWEPT = (2, 4, 8, 16)
+"""Numbers of agents of Figure 4, in a room of 16 x 16 cells."""
+
+DATA_SETS = {
+    "multigrid": _rooms("MultiGrid", RoomConfig()),
+    "bigfish": _game("Bigfish", "bigfish"),
+    "leaper": _game("Leaper", "leaper"),
+    "starpilot": _game("Starpilot", "starpilot"),
+    **{f"agents{n}": _rooms(f"MultiGrid, {n} agents", RoomConfig(agents=n, cells=16)) for n in SWEPT},
+}
+"""By the names of their stores and packs."""
+
+
+def find_data(folder: Path, name: str, size: int) -> Path:
+    """Where a data set is, or will be: its pack, or else its store. Those of other sizes than 64 px have a name of it.
+
+    Args:
+        folder: of stores and packs.
+        name: of the data set.
+        size: of its frames in pixels.
+    """
+    full = name if size == PRESETS["small"].tokenizer.image_size else f"{name}-{size}px"
+    pack = Path(folder) / f"{full}.pack"
+    return pack if pack.is_file() else Path(folder) / full
+
+
+def collect_data(folder: Path, name: str, size: int) -> Path:
+    """The pack or the store of a data set; the latter is collected now as far as it is not there.
+
+    Raises:
+        ImportError: it has to be collected, and the simulator is missing.
+        ValueError: the folder of the store holds something else.
+    """
+    path, data_set = find_data(folder, name, size), DATA_SETS[name]
+    if not path.is_file():
+        with folder_lock(path.parent, wait=True, name=f".{path.name}"):
+            if not _is_whole(path, data_set.frames):
+                collect(data_set.source, path, frames=data_set.frames, size=size, room=data_set.room)
+    return path
+
+
+def _is_whole(store: Path, frames: int) -> bool:
+    if not (store / "store.json").is_file():
+        return False
+    found = EpisodeStore.open(store)
+    return sum(map(found.frames, found.splits)) >= frames

@@ -1,0 +1,341 @@
+"""The paper's comparison as a plan: fair, made in pieces, skipped where done, and never a number that was not found."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from dots import FIT, SIZES, filmed
+
+import baselines.campaign.campaign as command
+from baselines.campaign import data_sets, trainings
+from baselines.campaign.__main__ import main
+from baselines.campaign.campaign import REPORTS, campaign
+from baselines.campaign.data_sets import DATA_SETS, DataSet, collect_data, find_data
+from baselines.campaign.findings import Finding, read_findings
+from baselines.campaign.frontiers import at_rate, draw_frontiers
+from baselines.campaign.hypotheses import HYPOTHESES, hypothesis_lines
+from baselines.campaign.methods import LEARNING_RATES, METHODS, SLOTS, TRIED_RATES
+from baselines.campaign.paper import TABLE_1
+from baselines.campaign.plans import HURRIED, PLANS, PRICES, Training
+from baselines.campaign.tables import tables
+from flam_env.worlds.directory import load_world
+from flam_train.engine.state import read_header
+from flam_train.presets import PRESETS
+from flam_train.sources.multigrid import RoomConfig
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::flam_train.phases.collapse.CollapseWarning"),
+    pytest.mark.filterwarnings("ignore:.*frames a second"),
+]
+ROOT = Path(__file__).parents[2]
+COMMITTED = ROOT / REPORTS
+
+
+def never(*arguments, **named):
+    raise AssertionError("this must not be called")
+
+
+# --- which trainings --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_each_training_of_a_plan_is_one_of_its_own(plan):
+    names = [training.name for training in PLANS[plan]]
+    assert names and len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("plan", ["cpu", "gpu", "tiny"])
+def test_methods_have_equal_updates_sizes_and_information(plan):
+    """Whatever is compared on a data set has one budget, one size of attention, and latents of one capacity."""
+    for training in PLANS[plan]:
+        preset = training.preset_for(training.method)
+        twin = replace(training, method="flam").preset_for("flam")
+        assert (preset.world_model, preset.loss) == (twin.world_model, twin.loss)
+        assert preset.world_model_fit.steps == twin.world_model_fit.steps == training.budget.steps
+        assert preset.world_model.prior_components is None, "nobody learns a prior"
+        model = METHODS[training.method].arguments(preset, training.data_set)["model"]
+        assert (model.dim, model.heads, model.feed_forward) == (
+            preset.world_model.dim,
+            preset.world_model.heads,
+            preset.world_model.feed_forward,
+        )
+        if training.method in ("adaworld", "genie"):
+            assert model.latent_dim == preset.world_model.slots * preset.world_model.latent_dim
+    budgets = {(t.data, t.preset): t.budget for t in PLANS[plan]}
+    assert all(t.budget == budgets[t.data, t.preset] for t in PLANS[plan])
+
+
+def test_genie_has_a_code_for_each_joint_action_as_far_as_that_can_be():
+    codes = {data: DATA_SETS[data].codes for data in ("agents2", "agents4", "agents8", "agents16", "multigrid")}
+    assert codes == {"agents2": 16, "agents4": 256, "agents8": 65536, "agents16": 65536, "multigrid": 256}
+    assert DATA_SETS["bigfish"].codes == 256
+
+
+def test_the_plans_hold_what_was_promised_of_them():
+    """On the CPU what an afternoon allows; on a GPU all the rest, by the same command."""
+    cpu, gpu = ({(t.data, t.method, t.preset, t.seed) for t in PLANS[plan]} for plan in ("cpu", "gpu"))
+    for method in METHODS:
+        assert {(t, method, DATA_SETS[t].preset, 0) for t in ("multigrid", "bigfish", "starpilot")} <= cpu
+        assert {("multigrid", method, "rooms", seed) for seed in (0, 1, 2)} <= cpu
+        assert {("leaper", method, "small", seed) for seed in (0, 1, 2)} <= gpu
+        assert {(data, method, "paper", 0) for data in TABLE_1} <= gpu
+    assert {(f"agents{n}", "flam", "rooms", 0) for n in (2, 4)} <= cpu
+    assert {(f"agents{n}", "genie", "rooms", 0) for n in (2, 4, 8, 16)} <= gpu
+    for plan in ("cpu", "gpu"):
+        for data in PRICES:
+            prices = {t.price for t in PLANS[plan] if (t.data, t.method) == (data, "adaworld")}
+            assert len(prices) == 3, "a frontier has three prices"
+
+
+def test_presets_fit_their_video():
+    for name, data_set in DATA_SETS.items():
+        for preset in (data_set.preset, "tiny", "paper"):
+            fitted = data_set.preset_at(preset)
+            size, patch = fitted.tokenizer.image_size, fitted.tokenizer.patch_size
+            assert fitted.world_model.grid * patch == size, name
+            if data_set.room is not None:
+                assert fitted.world_model.slots == data_set.room.agents
+                assert size % data_set.room.cells == 0
+            if preset == "rooms":
+                assert fitted.world_model.grid == data_set.room.cells, "a token for each cell"
+
+
+def test_words_choose_by_the_first_parts_of_labels():
+    plan = PLANS["cpu"]
+    chosen = command.choose(plan, ("multigrid/flam",))
+    assert {t.method for t in chosen} == {"flam"} and {t.price for t in chosen} == {None, *PRICES["multigrid"]}
+    assert {t.data for t in command.choose(plan, ("agents2", "bigfish/genie"))} == {"agents2", "bigfish"}
+    assert command.choose(plan, ()) == list(plan)
+    with pytest.raises(
+        ValueError, match=r"expected the first parts of labels of this plan, as .*bigfish/flam.*'multi'"
+    ):
+        command.choose(plan, ("multi",))
+
+
+def test_learning_rates_are_those_that_ended_lowest():
+    ends: dict[str, dict[float, float]] = {}
+    for training, finding in read_findings(COMMITTED / "tuning", PLANS["tuning"]).items():
+        ends.setdefault(training.method, {})[training.rate] = finding.mean("objective")
+    whole = {method: by_rate for method, by_rate in ends.items() if by_rate.keys() == set(TRIED_RATES)}
+    assert whole, "somebody was tuned"
+    for method, by_rate in whole.items():
+        assert min(by_rate, key=by_rate.get) == LEARNING_RATES[method], method
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pack_goes_before_a_store_and_what_is_whole_is_not_collected_again(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(data_sets, "collect", never)
+    monkeypatch.setitem(DATA_SETS, "dots", DataSet(title="Dots", source="bigfish", preset="tiny", frames=9))
+    shutil.copytree(store.root, tmp_path / "dots")
+    assert collect_data(tmp_path, "dots", 64) == tmp_path / "dots"
+    (tmp_path / "dots.pack").touch()
+    assert collect_data(tmp_path, "dots", 64) == tmp_path / "dots.pack"
+    assert find_data(tmp_path, "dots", 224) == tmp_path / "dots-224px"
+    monkeypatch.setitem(DATA_SETS, "dots", replace(DATA_SETS["dots"], frames=10_000))
+    (tmp_path / "dots.pack").unlink()
+    with pytest.raises(AssertionError, match="must not be called"):
+        collect_data(tmp_path, "dots", 64)
+
+
+# --- a rehearsal ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Trainings are made in this process, one after the other; returns the names of those that were begun."""
+    begun = []
+
+    def in_turn(jobs, workers, title, *, stop_at_failure, deadline):
+        assert not stop_at_failure
+        failed = {}
+        for name, job in jobs.items():
+            begun.append(name)
+            try:
+                job()
+            except ValueError as error:
+                failed[name] = error
+        return failed
+
+    monkeypatch.setattr(command, "side_by_side", in_turn)
+    return begun
+
+
+@pytest.fixture
+def rehearsal(monkeypatch, here, begin, tmp_path):
+    """A plan with a training of every method on a dot; returns the arguments of the command that makes it."""
+    tokenizer = begin()
+    filmed(tmp_path / "data" / "dots-16px")
+    shared = tmp_path / "runs" / "tokenizers" / "dots-tiny"
+    shared.mkdir(parents=True)
+    shutil.copy(tokenizer / "tokenizer.safetensors", shared)
+    tiny = PRESETS["tiny"]
+    monkeypatch.setitem(
+        PRESETS,
+        "tiny",
+        replace(
+            tiny,
+            tokenizer=replace(tiny.tokenizer, image_size=16, patch_size=8),
+            world_model=replace(tiny.world_model, **SIZES, slots=3, latent_dim=5),
+            world_model_fit=replace(FIT, log_every=1),
+        ),
+    )
+    monkeypatch.setitem(DATA_SETS, "dots", DataSet(title="Dots", source="bigfish", preset="tiny", frames=9))
+    plan = tuple(Training(data="dots", method=method, budget=HURRIED, preset="tiny") for method in METHODS)
+    monkeypatch.setitem(PLANS, "tiny", plan)
+    folders = {name: tmp_path / name for name in ("data", "runs", "reports")}
+    return folders | {"plan": "tiny", "clips": 3, "perceptual": ()}
+
+
+def test_a_campaign_leaves_a_world_and_a_report_of_every_method_and_is_not_made_again(rehearsal, here, monkeypatch):
+    said = campaign(**rehearsal)
+    assert said.startswith("6 of 6 trainings have their report")
+    reports = {path.stem: json.loads(path.read_text()) for path in (rehearsal["reports"] / "tiny").iterdir()}
+    assert reports.keys() == {f"dots-{method}-0" for method in METHODS} == set(here)
+    for method, kind in METHODS.items():
+        report = reports[f"dots-{method}-0"]
+        assert ("rate" in report) == kind.infers and report["clips"] == 3 and report["run"]["parameters"] > 0
+        assert report["run"]["steps"] == (4 if kind.on_slots else 2), "those of the slots count"
+        assert load_world(rehearsal["runs"] / "tiny" / f"dots-{method}-0").model.slots == (3 if kind.slotted else 1)
+    assert len([*rehearsal["runs"].glob(f"tiny/dots-{SLOTS}-*")]) == 1, "slots are learned once"
+    monkeypatch.setattr(command, "side_by_side", never)
+    assert campaign(**rehearsal) == said
+    monkeypatch.setattr(command, "load_judges", lambda metrics, **_: here.append(metrics))
+    monkeypatch.setattr(command, "side_by_side", lambda jobs, *_, **__: here.append([*jobs]) or {})
+    campaign(**rehearsal | {"only": ("dots/genie",), "perceptual": ("lpips",)})
+    assert here[-2:] == [("lpips",), ["dots-genie-0"]], "a metric that is wanted later is added"
+
+
+def test_a_training_whose_piece_is_over_goes_on_from_its_checkpoint(rehearsal, here, monkeypatch):
+    endless = tuple(replace(t, budget=replace(HURRIED, steps=10**7)) for t in PLANS["tiny"][:1])
+    monkeypatch.setitem(PLANS, "tiny", endless)
+    said = campaign(**rehearsal, minutes_at_once=0.05)
+    assert said.startswith("0 of 1 trainings") and "about" in said and "nothing is known" not in said
+    resume = rehearsal["runs"] / "tiny/dots-flam-0/training/world_model/resume.safetensors"
+    before = read_header(resume).step
+    assert before > 0
+    planned = campaign(**rehearsal, dry_run=True)
+    assert f"| dots/flam/0 | 10000000 x 2 | 0 | {rehearsal['data']}/dots-16px | step {before}, " in planned
+    campaign(**rehearsal, minutes_at_once=0.04)
+    assert read_header(resume).step > before and here == ["dots-flam-0"] * 2
+
+
+def test_what_was_scored_is_not_scored_again_after_a_kill(rehearsal, monkeypatch):
+    scored = []
+    evaluate = trainings.evaluate
+
+    def dies_at_rate(*arguments, metrics, **named):
+        scored.append(metrics)
+        if metrics == ("rate",) and len(scored) == 2:
+            raise KeyboardInterrupt
+        return evaluate(*arguments, metrics=metrics, **named)
+
+    monkeypatch.setattr(trainings, "evaluate", dies_at_rate)
+    for _ in range(2):
+        try:
+            campaign(**rehearsal, only=("dots/flam",))
+        except KeyboardInterrupt:
+            assert not (rehearsal["reports"] / "tiny").exists()
+    assert scored == [("pixels",), ("rate",), ("rate",)]
+    assert (rehearsal["reports"] / "tiny/dots-flam-0.json").exists()
+
+
+def test_a_training_that_fails_leaves_the_others_alone(rehearsal, here, monkeypatch):
+    def fail(training, *_):
+        if training.method == "genie":
+            raise ValueError("no luck")
+
+    monkeypatch.setattr(command, "make_training", fail)
+    with pytest.raises(ChildProcessError, match=r"got dots-genie-0: no luck; see log.txt"):
+        campaign(**rehearsal)
+    assert len(here) == len(METHODS)
+
+
+def test_what_cannot_be_scored_is_refused_before_anything_is_made(rehearsal, here, tmp_path, monkeypatch):
+    monkeypatch.setenv("FLAM_METRICS", str(tmp_path / "none"))
+    monkeypatch.setitem(PLANS, "tiny", (replace(PLANS["cpu"][0], budget=HURRIED),))
+    with pytest.raises(FileNotFoundError, match="fetch-metrics"):
+        campaign(**rehearsal | {"perceptual": ("lpips",)})
+    for wrong in ({"clips": 1}, {"minutes_at_once": -1.0}, {"jobs": -1}):
+        with pytest.raises(ValueError, match="expected"):
+            campaign(**rehearsal | wrong)
+    assert not here
+
+
+def test_rooms_are_scored_by_how_they_are_factorized(here, monkeypatch, tmp_path):
+    pytest.importorskip("gym_multigrid")
+    tiny = PRESETS["tiny"]
+    small = replace(tiny.world_model, dim=16, heads=2)
+    fit = replace(tiny.tokenizer_fit, steps=2, batch_size=2)
+    monkeypatch.setitem(PRESETS, "tiny", replace(tiny, tokenizer_fit=fit, world_model=small))
+    room = replace(DATA_SETS["agents2"], frames=2000, room=RoomConfig(agents=2))
+    monkeypatch.setitem(DATA_SETS, "agents2", room)
+    folders = {name: tmp_path / name for name in ("data", "runs", "reports")}
+    campaign(**folders, plan="tiny", only=("agents2/flam",), clips=3, perceptual=())
+    report = json.loads((tmp_path / "reports/tiny/agents2-flam-tiny-0.json").read_text())
+    assert {"dci", "exactness"} <= report["factorization"].keys()
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_the_committed_reports_beside_the_paper(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    main(["tables", "--figure", str(tmp_path / "frontiers.png")])
+    out = capsys.readouterr().out
+    for wanted in ("| *paper: FLAM* |", "*56.5*", "| Random |", "## Figure 4", "## Learning rates"):
+        assert wanted in out
+    assert (tmp_path / "frontiers.png").read_bytes().startswith(b"\x89PNG")
+    assert out.strip() == (COMMITTED / "comparison.md").read_text().strip(), "print it anew, and commit it"
+
+
+def test_what_was_not_run_is_called_so(tmp_path):
+    (tmp_path / "gpu").mkdir()
+    out = tables(plan="gpu", reports=tmp_path)
+    rows = [line for line in out.splitlines() if line.startswith("| FLAM | not run |")]
+    assert len(rows) == 2 * len(TABLE_1) + 1, "of every data set at both sizes, and of the factorization"
+    verdicts = [line for line in out.splitlines() if line.startswith("| ") and line.endswith("| not run |  |")]
+    assert len(verdicts) == len(HYPOTHESES)
+
+
+def found(data: str, method: str, *numbers: dict[str, float], price: float | None = None) -> dict[Training, Finding]:
+    training = next(t for t in PLANS["cpu"] if (t.data, t.method, t.price, t.seed) == (data, method, price, 0))
+    return {training: Finding(training, numbers)}
+
+
+def test_hypotheses_are_found_or_refuted_with_their_numbers():
+    findings = found("multigrid", "flam", {"psnr": 44.0}, {"psnr": 45.0})
+    findings |= found("multigrid", "genie", {"psnr": 30.0}) | found("multigrid", "adaworld", {"psnr": 40.0})
+    lines = "\n".join(hypothesis_lines(PLANS["cpu"], findings))
+    assert "| MultiGrid | Genie | 10 dB and more ahead | *+22.6* | +14.50 | found |" in lines
+    assert "| MultiGrid | AdaWorld | 10 dB and more ahead | *+32.5* | +4.50 | refuted |" in lines
+    assert "| Starpilot | AdaWorld | ahead, by 1.5 dB | *+1.5* | not run |  |" in lines
+
+
+def test_at_equal_information_a_frontier_is_read_between_its_points_only():
+    points = [
+        *found("multigrid", "adaworld", {"nats": 10.0, "psnr_posterior": 20.0}).values(),
+        *found("multigrid", "adaworld", {"nats": 20.0, "psnr_posterior": 30.0}, price=0.015).values(),
+    ]
+    assert at_rate(15.0, points) == pytest.approx(25.0)
+    assert at_rate(5.0, points) is None and at_rate(21.0, points) is None and at_rate(1.0, []) is None
+    findings = {point.training: point for point in points}
+    findings |= found("multigrid", "flam", {"nats": 12.0, "psnr_posterior": 28.0})
+    lines = "\n".join(hypothesis_lines(PLANS["cpu"], findings))
+    assert "FLAM at price 0.15 shows 28.00 dB with 12.0 nats, beside 22.00 of AdaWorld's frontier" in lines
+    assert draw_frontiers(PLANS["cpu"], findings).startswith(b"\x89PNG")
+
+
+def test_a_report_of_other_settings_is_refused(rehearsal):
+    campaign(**rehearsal, only=("dots/slotformer",))
+    folder = rehearsal["reports"] / "tiny"
+    assert read_findings(folder, PLANS["tiny"])
+    other = tuple(replace(training, budget=replace(HURRIED, steps=9)) for training in PLANS["tiny"])
+    with pytest.raises(ValueError, match=r"a report of dots-slotformer-0"):
+        read_findings(folder, other)
+    (folder / "dreamer.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"expected reports of runs only, got \['dreamer'\]"):
+        read_findings(folder, PLANS["tiny"])
