@@ -1,4 +1,4 @@
-"""From three short films to a world of your own and a picture of its dreams, in under five minutes on two cores.
+"""From three short films to a world of your own and a picture of its dreams, in some minutes on two cores.
 
     python examples/your_own_video.py                                # renders three films of moving discs first
     python examples/your_own_video.py a.mp4 b.mp4 c.mp4 --out runs/abc   # or takes yours: three, better more

@@ -78,7 +78,7 @@ ADVICE: Mapping[str, Advice] = {
         ),
     ),
     "cuts everywhere": Advice(
-        lambda s: s.seen.torn > MOST_TORN,
+        lambda s: s.seen.torn > MOST_TORN and s.seen.moving <= RESTLESS,
         lambda s: (
             f"{s.seen.torn:.1%} of the frames have little in common with the one before (over {TORN:.0%} of the pixels "
             "change): scenes are cut there, or frames are far apart; import with --cuts detect, or a higher --fps"

@@ -80,12 +80,9 @@ class Choices:
     @property
     def loss(self) -> WorldModelLossConfig:
         """The objective."""
-        prices: dict[str, Any] = {
-            "information_price": self.price,
-            "last_price": self.last_price,
-            "free_share": self.free_share,
-        }
-        return replace(self.sizes.loss, **prices)
+        return replace(
+            self.sizes.loss, information_price=self.price, last_price=self.last_price, free_share=self.free_share
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

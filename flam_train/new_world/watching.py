@@ -44,7 +44,7 @@ def watch(data: TrainingData) -> Seen:
     split = "train" if isinstance(data, EpisodeStore) else "val"
     clips = draw_clips(data, split, CLIPS, FRAMES, SEED)
     behind = episode_backgrounds(data, split, clips, SEED)
-    counts = [moving_regions(frames, still) for frames, still in zip(clips.frames, behind, strict=True)]
+    counts = [moving_regions(frames, still).max((1, 2)) for frames, still in zip(clips.frames, behind, strict=True)]
     changed = changes(clips.frames[:, 1:], clips.frames[:, :-1]).mean((-2, -1))
     lengths = np.array([record.frames for record in data.episodes("train")])
     return Seen(
@@ -61,21 +61,22 @@ def changes(frames: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def moving_regions(frames: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """How many regions of each frame but the first stand out from the background and move.
+    """The regions of each frame but the first that stand out from the background and move.
 
     Args:
         frames: uint8 (T, H, W, 3).
         background: uint8 (H, W, 3).
 
     Returns:
-        int64 (T - 1,).
+        int64 (T - 1, H, W), 0 for none, numbers from 1 on without gaps in each frame.
     """
     label, least = import_ndimage().label, smallest_area(*frames.shape[1:3])
-    counts = []
+    found = []
     moved = changes(frames[1:], frames[:-1])
     for things, moves in zip(changes(frames[1:], background), moved, strict=True):
         regions, count = label(things, np.ones((3, 3)))
         large = np.bincount(regions.ravel(), minlength=count + 1) >= least
-        moving = np.bincount(regions[moves], minlength=count + 1) > 0
-        counts.append((large & moving)[1:].sum())
-    return np.array(counts)
+        kept = large & (np.bincount(regions[moves], minlength=count + 1) > 0)
+        kept[0] = False
+        found.append((np.cumsum(kept) * kept)[regions])
+    return np.stack(found)
