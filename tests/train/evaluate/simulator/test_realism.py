@@ -145,6 +145,13 @@ def test_controls_need_pairs_of_windows_and_things(real, background):
         realism_controls(dreams_of(black, black), background, lambda windows: windows, [(1, 16)], config=few)
 
 
+def test_where_the_camera_moves_nothing_can_be_deleted(real):
+    few = replace(QUICK, steps=2)
+    controls = realism_controls(dreams_of(real, real), None, pytest.fail, [(1, 16)], config=few)
+    assert controls.deleted is None and 0 <= controls.same.mean <= 1
+    assert Controls(Told(0.52, 0.1), None).hold and not Controls(Told(0.54, 0.1), None).hold
+
+
 def test_controls_that_see_ghosts_or_nothing_do_not_hold():
     assert Controls(Told(0.52, 0.1), Told(0.7, 0.1)).hold
     assert not Controls(Told(0.54, 0.0), Told(0.9, 0.0)).hold

@@ -199,6 +199,14 @@ def test_entities_are_followed_as_if_all_at_once():
 # --- its tables -------------------------------------------------------------------------------------------------
 
 
+def test_a_control_that_cannot_be_had_is_no_row():
+    found = {"auc": 0.5, "spread": 0.125}
+    stretches = [{"steps": [1, 16]} | found]
+    controls = {"same": found, "deleted": None, "hold": True}
+    table = format_report({"realism": {"dreams": 3, "stretches": stretches, "controls": controls}})
+    assert "| control: real or real | 0.5 | 0.125 |" in table and "deleted" not in table
+
+
 def test_what_is_not_known_is_a_dash():
     slots = {"own": 0.75, "own_of_tiles": 0.5, "own_above_tiles": 0.5, "entities": 1.5}
     slots |= {"identity": None, "identity_of_tiles": 1.0, "identity_above_tiles": None}
