@@ -55,8 +55,8 @@ SLOTS = "slots"
 
 LEARNING_RATES = {
     "flam": 3.2e-3,
-    "adaworld": 8e-4,
-    "genie": 8e-4,
+    "adaworld": 3.2e-3,
+    "genie": 3.2e-3,
     "world-model": 8e-4,
     SLOTS: 3.2e-3,
     "playslot": 8e-4,
