@@ -57,7 +57,7 @@ LEARNING_RATES = {
     "flam": 3.2e-3,
     "adaworld": 3.2e-3,
     "genie": 3.2e-3,
-    "world-model": 8e-4,
+    "world-model": 3.2e-3,
     SLOTS: 3.2e-3,
     "playslot": 8e-4,
     "slotformer": 8e-4,
