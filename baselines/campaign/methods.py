@@ -54,11 +54,11 @@ SLOTS = "slots"
 """What PlaySlot and SlotFormer learn first; it has a learning rate of its own."""
 
 LEARNING_RATES = {
-    "flam": 8e-4,
-    "adaworld": 8e-4,
-    "genie": 8e-4,
-    "world-model": 8e-4,
-    SLOTS: 8e-4,
+    "flam": 3.2e-3,
+    "adaworld": 3.2e-3,
+    "genie": 3.2e-3,
+    "world-model": 3.2e-3,
+    SLOTS: 3.2e-3,
     "playslot": 8e-4,
     "slotformer": 8e-4,
 }
