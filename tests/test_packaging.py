@@ -17,7 +17,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 OLD_PYTHONS, NEW_PYTHONS = ("3.11", "3.12"), ("3.13", "3.14")
 NEED_NUMPY_1 = {"procgen", "multigrid"}
-TRACKED_BYTES = 45_000_000
+TRACKED_BYTES = 60_000_000
 WORLDS = sorted(path.parent for path in (ROOT / "flam_env" / "pretrained").glob("*/config.json"))
 
 
@@ -95,7 +95,7 @@ def test_the_pins_are_of_what_is_asked_for_and_within_it():
     assert {pin.name for pin in pins} == declared.keys() - {"pillow"}
 
 
-def test_tracked_files_fit_into_45_megabytes():
+def test_tracked_files_fit_into_60_megabytes():
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("needs a checkout, for git to say which files are tracked")
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -59,8 +59,8 @@ LEARNING_RATES = {
     "genie": 3.2e-3,
     "world-model": 3.2e-3,
     SLOTS: 3.2e-3,
-    "playslot": 8e-4,
-    "slotformer": 8e-4,
+    "playslot": 3.2e-3,
+    "slotformer": 3.2e-3,
 }
 """Of AdamW, of Muon its multiple: for each method the one of `TRIED_RATES` that ended lowest on MultiGrid
 (`python -m baselines.campaign --plan tuning`), then fixed. The preset `paper` keeps Table 5's."""
