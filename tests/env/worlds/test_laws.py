@@ -58,8 +58,8 @@ class Fading(Dream):
 
     hopeless = False
 
-    def _advance(self, state, actions):
-        after = super()._advance(state, actions)
+    def _advance(self, state, actions, chance):
+        after = super()._advance(state, actions, chance)
         masks = torch.full_like(after.frame.masks, 0.8)
         bold = actions[:, 4].abs().amax(-1) > 1
         masks[bold | self.hopeless, :, 4] = 0
@@ -94,7 +94,7 @@ def test_the_action_that_would_make_a_slot_vanish_is_refused(lasting):
     assert torch.equal(after.refused, wanted)
     own = dream.units.to_model(actions)
     own[1, 4] = 0.5
-    rested = dream._advance(state, own)
+    rested = dream._advance(state, own, None)
     assert torch.equal(after.tokens, rested.tokens)
     torch.testing.assert_close(after.slots, rested.slots)
     torch.testing.assert_close(after.signs, rested.signs)  # of the step that was taken, once

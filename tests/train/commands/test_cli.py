@@ -262,7 +262,7 @@ def test_presets_train_by_steps_whatever_the_machine():
         for phase, fit in vars(preset).items()
         if isinstance(fit, FitConfig)
     }
-    assert len(budgets) == 5 * len(PRESETS)
+    assert len(budgets) == 6 * len(PRESETS)
     timed = {("gpu", "world_model_fit"), ("gpu", "scheduled_sampling_fit")}
     assert all(fit.steps > 0 and fit.minutes == 0 for name, fit in budgets.items() if name not in timed)
     assert all(budgets[name].minutes > 0 for name in timed)

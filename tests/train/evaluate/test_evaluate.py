@@ -145,7 +145,7 @@ class PixelDream:
     def reset(self, context: Tensor) -> SimpleNamespace:
         return SimpleNamespace(tokens=context[:, -1])
 
-    def step(self, state: SimpleNamespace, actions: Tensor) -> tuple[SimpleNamespace, Tensor]:
+    def step(self, state: SimpleNamespace, actions: Tensor, chance=None) -> tuple[SimpleNamespace, Tensor]:
         tokens = state.tokens
         if self.oracle:
             tokens = (tokens + self.units.to_model(actions)[:, 0].round().long()).clamp(0, 255)
@@ -249,7 +249,7 @@ class MaskedDream:
     def reset(self, context: Tensor) -> SimpleNamespace:
         return self._state(torch.zeros(len(context), 3, 2))
 
-    def step(self, state: SimpleNamespace, actions: Tensor) -> tuple[SimpleNamespace, Tensor]:
+    def step(self, state: SimpleNamespace, actions: Tensor, chance=None) -> tuple[SimpleNamespace, Tensor]:
         frames = torch.zeros(len(actions), self.SIZE, self.SIZE, 3, dtype=torch.uint8)
         for frame, action in zip(frames, actions, strict=True):
             for slot in action[:, 0].nonzero()[:, 0].tolist():

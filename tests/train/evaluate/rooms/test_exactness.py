@@ -205,7 +205,7 @@ class PixelRoom:
     def reset(self, context: Tensor) -> SimpleNamespace:
         return SimpleNamespace(tokens=context[:, -1], steps=1)
 
-    def step(self, state: SimpleNamespace, actions: Tensor) -> tuple[SimpleNamespace, Tensor]:
+    def step(self, state: SimpleNamespace, actions: Tensor, chance=None) -> tuple[SimpleNamespace, Tensor]:
         tokens, steps = state.tokens, state.steps
         if self.oracle:
             tokens = (tokens + self.units.to_model(actions)[:, 0].round().long()).clamp(0, 255)
@@ -321,7 +321,7 @@ class SlotRoom:
             masks[:, :, y, x] = torch.arange(self.slots) == slot
         return SimpleNamespace(masks=masks.flatten(2), clip=clip)
 
-    def step(self, state: SimpleNamespace, actions: Tensor) -> tuple[SimpleNamespace, Tensor]:
+    def step(self, state: SimpleNamespace, actions: Tensor, chance=None) -> tuple[SimpleNamespace, Tensor]:
         frames = torch.zeros(len(actions), SIZE, SIZE, 3, dtype=torch.uint8)
         truth = list(zip(self.clips.positions[state.clip, 1], self.clips.directions[state.clip, 1], strict=True))
         for frame, action in zip(frames, actions, strict=True):
