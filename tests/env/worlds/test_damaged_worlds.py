@@ -127,7 +127,11 @@ def test_a_network_with_a_damaged_header(world_copy, entry, content):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("tokenizer", {"architecture": "vit"}, r"architecture of TokenizerConfig to be Literal\['impala', 'patch', 'magvit'\]"),
+        (
+            "tokenizer",
+            {"architecture": "vit"},
+            r"architecture of TokenizerConfig to be Literal\['impala', 'patch', 'magvit'\]",
+        ),
         ("world_model", {"target": "x"}, "target of WorldModelConfig to be Literal.*got 'x'"),
         ("world_model", {"slots": 0}, "slots of WorldModelConfig to be an integer of at least 1, got 0"),
         ("world_model", {"cell_context": 1}, "cell_context of WorldModelConfig to be bool, got 1"),
