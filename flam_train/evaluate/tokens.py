@@ -1,8 +1,11 @@
 """What a tokenizer does to video: how many tokens it uses, and how often still patches change theirs."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from einops import rearrange, reduce
+from torch import Tensor
 
 from flam_env.dream.dream import Dream
 from flam_env.models.tokenizer import Tokenizer
@@ -12,7 +15,7 @@ from flam_train.store.clips import Clips
 
 def token_scores(dream: Dream, clips: Clips) -> dict[str, float]:
     """As `tokens_of_video`, of the tokenizer of a world."""
-    return tokens_of_video(dream.tokenizer, clips)
+    return _scores(dream.encode, dream.tokenizer, clips)
 
 
 @torch.inference_mode()
@@ -23,11 +26,17 @@ def tokens_of_video(tokenizer: Tokenizer, clips: Clips) -> dict[str, float]:
         token_churn: share of the patches whose pixels stand still that change their token; tokens_changed: share of
         all patches that do; tokens_used: different tokens seen.
     """
-    patch, device = tokenizer.config.patch_size, next(tokenizer.parameters()).device
+    device = next(tokenizer.parameters()).device
+    return _scores(lambda frames: tokenizer.encode(to_float(frames, device)), tokenizer, clips)
+
+
+def _scores(encode: Callable[[np.ndarray], Tensor], tokenizer: Tokenizer, clips: Clips) -> dict[str, float]:
+    """The same, where frames uint8 (T, H, W, 3) are encoded to tokens (T, N)."""
+    patch = tokenizer.config.patch_size
     still_changed = still_count = changed_count = count = 0
     used = np.zeros(tokenizer.quantizer.size, bool)
     for frames in clips.frames:
-        tokens = tokenizer.encode(to_float(frames, device))
+        tokens = encode(frames)
         changed = (tokens[1:] != tokens[:-1]).cpu()
         moved = torch.from_numpy((frames[1:] != frames[:-1]).any(-1))
         still = ~rearrange(reduce(moved, "t (h p) (w q) -> t h w", "any", p=patch, q=patch), "t h w -> t (h w)")
