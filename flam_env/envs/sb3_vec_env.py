@@ -41,7 +41,7 @@ class FlamSB3VecEnv(VecEnv):
         others: what moves the slots that the agent does not, as for `SteerSlot`.
         choices: how many typical latent actions of each slot the agent chooses from, as for `DiscreteLatentActions`;
             default: none, its actions are vectors.
-        **arguments: world, device, horizon, render_mode, reward_fn, termination_fn.
+        **arguments: world, device, horizon, draw_tokens, render_mode, reward_fn, termination_fn.
 
     Raises:
         ValueError: no such slot or way, arguments that exclude each other, or what FlamEnv refuses.

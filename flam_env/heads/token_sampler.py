@@ -23,16 +23,16 @@ LEAST_LOG = -8.0  # of a probability, as the network sees it
 
 @dataclass(frozen=True, kw_only=True)
 class TokenSamplerConfig:
-    """Sizes of a token sampler; `levels` and `grid` are its world's.
+    """Sizes of a token sampler. Its world fixes `levels` and `grid`.
 
     Raises:
         ValueError: a field of another type or below 1, an `apart` that is no power of two, or a temperature that is
             not above 0.
     """
 
-    levels: tuple[int, ...]
+    levels: tuple[int, ...] = (4, 4, 4, 4)
     """Of each channel of a code."""
-    grid: int
+    grid: int = 16
     """Patches along one side of a frame."""
     dim: int = 48
     layers: int = 4

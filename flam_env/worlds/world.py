@@ -65,7 +65,7 @@ class World:
     """A whole learned world, loaded.
 
     units: None where actions are codes. heads: what else was learned of it, by name: "decoder" and "encoder" of real
-    actions, "road", "reward", "end".
+    actions, "road", "token_sampler", "reward", "end".
     """
 
     tokenizer: Tokenizer

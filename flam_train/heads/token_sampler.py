@@ -1,19 +1,20 @@
 """`flam-train token-sampler`: learns how the tokens of a frame are drawn together."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from flam_env.heads.token_sampler import TokenSampler, TokenSamplerConfig, sure
-from flam_env.models.protocol import WorldModel
+from flam_env.models.protocol import WorldModel, check_infers
 from flam_env.worlds.checkpoint import round_as_stored
 from flam_env.worlds.directory import add_heads, check_writable, find_world, load_world
 from flam_env.worlds.writing import write_atomically
 from flam_train.engine import Batch, FitConfig, Progress, fit, training_device
+from flam_train.phases.losses import token_error
 from flam_train.phases.world_model import CLIP_FRAMES, bare, clip_batches
 from flam_train.presets import SMALL
 from flam_train.store.clips import check_length
@@ -22,18 +23,8 @@ from flam_train.store.tokens import TokenSplit
 from flam_train.store.training_data import open_data, token_splits
 
 REPORT = "token_sampler.json"
+SIZE = TokenSamplerConfig()
 SCORED_CLIPS = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplerSize:
-    """Of a `TokenSampler`, whose config says more."""
-
-    dim: int = 48
-    layers: int = 4
-    width: int = 64
-    apart: int = 2
-    temperature: float = 0.9
 
 
 def token_sampler(
@@ -41,7 +32,7 @@ def token_sampler(
     data: Path,
     *,
     out: Path | None = None,
-    size: SamplerSize = SamplerSize(),
+    size: TokenSamplerConfig = SIZE,
     fit_config: FitConfig = SMALL.token_sampler_fit,
 ) -> Path:
     """Learns how the tokens of a frame hang together, and makes a head of the world of it.
@@ -55,7 +46,7 @@ def token_sampler(
         data: the store that it was trained on, or a pack of it.
         out: where the world with the sampler goes, by default its own directory, or a folder of one's own for a bundled
             world; logs go to `training/token_sampler` there. A run that was interrupted goes on where it was.
-        size: of the sampler.
+        size: of the sampler; `levels` and `grid` are the tokenizer's, whatever is given.
         fit_config: budget and optimiser; an example is a clip.
 
     Returns:
@@ -70,13 +61,12 @@ def token_sampler(
     warn_of_store_rate(store, old.settings.frames_per_second)
     out = find_world(world) if out is None else Path(out)
     check_writable(out)
-    if not old.model.actions.inferred:
-        raise ValueError(f"expected a world that infers latent actions, got {world} with {old.model.actions}")
+    check_infers(old.model)
     for split in ("train", "val"):
         check_length(store, split, CLIP_FRAMES)
     splits = token_splits(store, old.tokenizer, training_device())
     model = old.model.to(training_device()).eval()
-    config = TokenSamplerConfig(levels=old.tokenizer.config.levels, grid=old.tokenizer.config.grid, **asdict(size))
+    size = replace(size, levels=old.tokenizer.config.levels, grid=old.tokenizer.config.grid)
     torch.manual_seed(fit_config.seed)
 
     def objective(network: nn.Module, tokens: Batch, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
@@ -84,13 +74,13 @@ def token_sampler(
         return sampler_loss(bare(network), model, tokens)
 
     result = fit(
-        sampler := TokenSampler(config),
+        sampler := TokenSampler(size),
         objective,
         clip_batches(splits["train"]),
         fit_config,
         out / "training" / "token_sampler",
         frames_per_batch=fit_config.batch_size * CLIP_FRAMES,
-        identity={"size": asdict(config), "world": old.fingerprint()} | store.identity(),
+        identity={"size": asdict(size), "world": old.fingerprint()} | store.identity(),
         product=out / "token_sampler.safetensors",
     )
     sampler.load_state_dict(result.ema)
@@ -107,6 +97,20 @@ def _scored_clips(split: TokenSplit) -> Tensor:
     return split.clips(starts[:: -(-len(starts) // SCORED_CLIPS)], CLIP_FRAMES).to(training_device())
 
 
+class Told(NamedTuple):
+    """What a world model says of M transitions of real video, and what is true.
+
+    logs: (M, N, L, levels), the logarithms of its probabilities; now, after: tokens (M, N); certain: bool (M, N), what
+    is not drawn; seen: levels (M, N, L) of the frame after as they will be when frames are drawn.
+    """
+
+    logs: Tensor
+    now: Tensor
+    after: Tensor
+    certain: Tensor
+    seen: Tensor
+
+
 def sampler_loss(sampler: TokenSampler, model: WorldModel, tokens: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean nats of a patch that is still to be drawn, in frames of which the patches of some first passes are known.
 
@@ -115,27 +119,25 @@ def sampler_loss(sampler: TokenSampler, model: WorldModel, tokens: Tensor) -> tu
         model: of the world; its actions are drawn from what was inferred.
         tokens: (B, T, N), clips of real video.
     """
-    logs, now, after = told(model, tokens)
-    first = torch.randint(sampler.config.passes, (len(logs), 1), device=logs.device)
-    certain = sure(logs)
-    drawn = (sampler.passes >= first) & ~certain
-    seen = torch.where(certain[..., None], logs.argmax(-1), after)  # as it will be when frames are drawn
-    logits = sampler(logs, now, seen, ~drawn)
-    together, apart = ((nats(each, after) * drawn).sum() / drawn.sum().clamp(min=1) for each in (logits, logs))
+    told = tell(model, tokens)
+    first = torch.randint(sampler.config.passes, (len(told.logs), 1), device=tokens.device)
+    drawn = (sampler.passes >= first) & ~told.certain
+    logits = sampler(told.logs, told.now, told.seen, ~drawn)
+    errors = (token_error("level", model.quantizer, each, told.after) for each in (logits, told.logs))
+    together, apart = ((error * drawn).sum() / drawn.sum().clamp(min=1) for error in errors)
     return together, {"together": together.detach(), "apart": apart.detach(), "drawn": drawn.float().mean()}
 
 
 @torch.no_grad()
-def told(model: WorldModel, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What a world model says of each transition of clips (B, T, N), M = B * (T - 1) of them.
-
-    Returns:
-        The logarithms of its probabilities (M, N, L, levels), tokens before (M, N) and levels after (M, N, L).
-    """
+def tell(model: WorldModel, tokens: Tensor) -> Told:
+    """What a world model says of all transitions of clips (B, T, N), under actions drawn from what was inferred."""
     observed = model.observe(tokens)
     output = model.step(observed.at(slice(None, -1)), model.infer(observed).sample())
-    logs, after = model.level_logs(output).flatten(0, 1), model.quantizer.steps(tokens[:, 1:]).flatten(0, 1)
-    return logs, tokens[:, :-1].long().flatten(0, 1), after
+    logs = model.level_logs(output).flatten(0, 1)
+    now, after = (part.long().flatten(0, 1) for part in (tokens[:, :-1], tokens[:, 1:]))
+    certain = sure(logs)
+    seen = torch.where(certain[..., None], logs.argmax(-1), model.quantizer.steps(after))
+    return Told(logs, now, after, certain, seen)
 
 
 @torch.no_grad()
@@ -148,20 +150,13 @@ def frame_nats(sampler: TokenSampler, model: WorldModel, clips: Tensor) -> dict[
     """
     apart, together, frames = 0.0, 0.0, 0
     for tokens in clips.split(4):
-        logs, now, after = told(model, tokens)
-        certain = sure(logs)
-        seen = torch.where(certain[..., None], logs.argmax(-1), after)
-        apart += nats(logs, after).sum().item()
-        together += (nats(logs, after) * certain).sum().item()
+        told = tell(model, tokens)
+        error = token_error("level", model.quantizer, told.logs, told.after)
+        apart += error.sum().item()
+        together += (error * told.certain).sum().item()
         for each in range(sampler.config.passes):
-            drawn = (sampler.passes == each) & ~certain
-            shown = (sampler.passes < each) | certain
-            together += (nats(sampler(logs, now, seen, shown), after) * drawn).sum().item()
-        frames += len(logs)
+            logits = sampler(told.logs, told.now, told.seen, (sampler.passes < each) | told.certain)
+            drawn = (sampler.passes == each) & ~told.certain
+            together += (token_error("level", model.quantizer, logits, told.after) * drawn).sum().item()
+        frames += len(told.logs)
     return {"apart": apart / frames, "together": together / frames}
-
-
-def nats(logits: Tensor, levels: Tensor) -> Tensor:
-    """Cross-entropy of logits (B, N, L, levels) at levels (B, N, L), of each patch (B, N)."""
-    each = cross_entropy(logits.float().flatten(0, -2), levels.flatten(), reduction="none")
-    return each.view(levels.shape).sum(-1)

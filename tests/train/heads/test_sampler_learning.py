@@ -13,10 +13,10 @@ from flam_env.models.quantize import FSQ
 from flam_env.worlds.checkpoint import read_tensors
 from flam_train.engine import FitConfig
 from flam_train.heads import token_sampler as learning
-from flam_train.heads.token_sampler import REPORT, SamplerSize, frame_nats, sampler_loss, token_sampler
+from flam_train.heads.token_sampler import REPORT, frame_nats, sampler_loss, token_sampler
 
 GRID, LEVELS, QUIET = 4, (2, 2), 0
-SIZE = SamplerSize(dim=8, layers=2, width=8, temperature=1.0)
+SIZE = TokenSamplerConfig(dim=8, layers=2, width=8, temperature=1.0)
 FIT = FitConfig(
     steps=30, batch_size=2, learning_rate=3e-3, ema=0.9, precision="fp32", checkpoint_minutes=0, log_every=10
 )
