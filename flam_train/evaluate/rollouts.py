@@ -4,7 +4,7 @@ Every method goes through the same door: its frames are uint8, and its score is 
 PSNR of single frames. Recon is the tokenizer's round trip of the true future, the best that any prediction can be.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import repeat
 from typing import NamedTuple
@@ -27,6 +27,8 @@ from flam_train.phases.losses import diagnosis
 from flam_train.store.clips import Clips
 
 BATCH = 64
+Steer = Callable[[int, Tensor], Tensor]
+"""(step from 0 on, actions (B, K, A) that were drawn) -> the actions that are taken."""
 
 
 @torch.inference_mode()
@@ -75,22 +77,25 @@ def roll_freely(
 
 @torch.inference_mode()
 def free_steps(
-    dream: Dream, context: Tensor, steps: int, random: torch.Generator, *, draw_tokens: bool = True
+    dream: Dream,
+    context: Tensor,
+    steps: int,
+    random: torch.Generator,
+    *,
+    draw_tokens: bool = True,
+    steer: Steer | None = None,
 ) -> Iterator[tuple[DreamState, Tensor]]:
     """States and frames uint8 (B, h, w, 3) of such dreams, step by step; `drawn_actions` says what happens.
 
-    What follows is drawn where the world can, as in its environment, unless the likeliest is asked for.
+    What follows is drawn where the world can, as in its environment, unless the likeliest is asked for. `steer` may
+    change what happens; what is drawn stays the same.
     """
     state = dream.reset(context)
-    for _ in range(steps):
+    for step in range(steps):
         actions = drawn_actions(dream, state, random)
-        state, frame = dream.step(state, actions, draw_chance(dream, len(context), random) if draw_tokens else None)
+        chance = torch.rand(len(context), dream.chance, generator=random) if draw_tokens and dream.chance else None
+        state, frame = dream.step(state, actions if steer is None else steer(step, actions), chance)
         yield state, frame
-
-
-def draw_chance(dream: Dream, count: int, random: torch.Generator) -> Tensor | None:
-    """What decides by chance what follows a step of so many dreams; None in a world without a token sampler."""
-    return torch.rand(count, dream.chance, generator=random) if dream.chance else None
 
 
 @torch.inference_mode()

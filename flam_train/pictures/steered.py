@@ -7,7 +7,7 @@ from torch import Tensor
 from flam_env.dream.dream import Dream
 from flam_env.envs.choices import ChoiceControl
 from flam_env.worlds.world import World
-from flam_train.evaluate.rollouts import draw_chance, drawn_actions
+from flam_train.evaluate.rollouts import free_steps
 
 CHOICES, HELD = 6, 12  # typical actions of the slot, and steps for which it takes each
 COLUMNS = ("start {start}, nobody steers", "start {start}, slot {slot} steered")
@@ -35,28 +35,21 @@ def film_of_steering(
     if not 0 <= slot < dream.model.slots:
         raise ValueError(f"expected a slot of 0 to {dream.model.slots - 1}, got {slot}")
     chosen = torch.from_numpy(ChoiceControl(dream.world, CHOICES, seed, slot).codebook[0])
-    free, steered = _roll(dream, context, steps, seed), _roll(dream, context, steps, seed, slot, chosen)
-    rows = dict[str, Tensor]()
-    for start, *pair in zip(starts, free, steered, strict=True):
+
+    def steer(step: int, actions: Tensor) -> Tensor:
+        actions[:, slot] = chosen[step // HELD % len(chosen)]
+        return actions
+
+    both = []
+    for steering in (None, steer):
+        rolled = free_steps(dream, context, steps, torch.Generator().manual_seed(seed), steer=steering)
+        both.append(torch.stack([frame for _, frame in rolled], 1).cpu().numpy())
+    rows = dict[str, np.ndarray]()
+    for start, *pair in zip(starts, *both, strict=True):
         rows |= {text.format(start=start, slot=slot): frames for text, frames in zip(COLUMNS, pair, strict=True)}
-    return {label: frames.cpu().numpy() for label, frames in rows.items()}
+    return rows
 
 
 def deciding_slot(world: World) -> int:
     """The slot whose actions in real videos differ most: the one that decides."""
     return int(world.starts.bank.float().var(0).sum(-1).argmax())
-
-
-@torch.inference_mode()
-def _roll(
-    dream: Dream, context: Tensor, steps: int, seed: int, slot: int | None = None, chosen: Tensor | None = None
-) -> Tensor:
-    """Frames uint8 (B, H, h, w, 3)."""
-    random, state, frames = torch.Generator().manual_seed(seed), dream.reset(context), []
-    for step in range(steps):
-        actions, chance = drawn_actions(dream, state, random), draw_chance(dream, len(context), random)
-        if slot is not None and chosen is not None:
-            actions[:, slot] = chosen[step // HELD % len(chosen)]
-        state, frame = dream.step(state, actions, chance)
-        frames.append(frame)
-    return torch.stack(frames, 1)
