@@ -8,6 +8,7 @@ Both numbers of a share are measured in the same run. Random tokens: the arithme
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from flam_env.models.factored import FactoredWorldModel
 from flam_train.engine.allocator import restart_with_huge_pages
 from flam_train.engine.objective import Objective
-from flam_train.engine.plan import Progress, optimizers
+from flam_train.engine.plan import Loss, Progress, optimizers
 from flam_train.engine.precision import uses_bf16
 from flam_train.engine.recorded import SETTLING, RecordedStep
 from flam_train.engine.state import RunState
@@ -59,9 +60,9 @@ def measure(
     print("| K | mode | frames/s | MFLOP/frame | share of matrix rate |\n| --- | --- | --- | --- | --- |")
     modes = [(c, r) for c in compiled for r in recorded if not r or device.type == "cuda"]
     for count in slots:
-        work = flops(training_step(count, batch, frames, device, half)) / (batch * frames)
+        work = flops(training_step(count, batch, frames, device)) / (batch * frames)
         for compile_model, record in modes:
-            step = training_step(count, batch, frames, device, half, compiled=compile_model, recorded=record)
+            step = training_step(count, batch, frames, device, compiled=compile_model, recorded=record)
             speed = batch * frames / timed(step, device)
             mode = " ".join(["compiled" if compile_model else "eager"] + ["in one graph"] * record)
             print(f"| {count} | {mode} | {speed:.0f} | {work / 1e6:.0f} | {speed * work / rate:.1%} |", flush=True)
@@ -72,7 +73,6 @@ def training_step(
     batch: int,
     frames: int,
     device: torch.device,
-    half: bool,
     *,
     compiled: bool = False,
     recorded: bool = False,
@@ -88,15 +88,7 @@ def training_step(
         tokens = clips(starts)
         return world_model_loss(model, tokens, network(tokens), SMALL.loss, progress.share)
 
-    plain = TrainingStep(
-        Objective(model, loss, compiled=compiled, bf16=half),
-        both,
-        RunState(model, both, average=True),
-        backward=Tensor.backward,
-        clip=nn.utils.clip_grad_norm_,
-        most=1.0,
-        device=device,
-    )
+    plain = plain_step(model, loss, both, device, compiled=compiled)
     taken = RecordedStep(plain, device) if recorded else plain
     starts = torch.randint(STORED - frames, (batch,), device=device)
 
@@ -106,16 +98,36 @@ def training_step(
     return step
 
 
-def timed(step: Callable[[], None], device: torch.device) -> float:
-    """Median seconds of a step after warming up."""
+def plain_step(model: nn.Module, loss: Loss, both: Any, device: torch.device, *, compiled: bool) -> TrainingStep:
+    """One optimiser step as the training loop takes it, to be called with a batch and `NUMBERS`."""
+    return TrainingStep(
+        Objective(model, loss, compiled=compiled, bf16=uses_bf16("auto", device)),
+        both,
+        RunState(model, both, average=True),
+        backward=Tensor.backward,
+        clip=nn.utils.clip_grad_norm_,
+        most=1.0,
+        device=device,
+    )
+
+
+def timed(
+    step: Callable[[], None],
+    device: torch.device,
+    *,
+    warm: int = WARM,
+    measured: int = MEASURED,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Median seconds of a step after warming up, by a clock."""
     times = []
-    for _ in range(WARM + MEASURED):
-        begin = time.perf_counter()
+    for _ in range(warm + measured):
+        begin = clock()
         step()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - begin)
-    return sorted(times[WARM:])[MEASURED // 2]
+        times.append(clock() - begin)
+    return sorted(times[warm:])[measured // 2]
 
 
 def flops(step: Callable[[], None]) -> int:

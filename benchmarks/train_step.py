@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import tyro
 from torch import Tensor, nn
-from train_speed import NUMBERS
+from train_speed import NUMBERS, plain_step, timed
 
 import baselines
 from baselines.genie import GenieLossConfig, genie_loss
@@ -27,11 +27,8 @@ from baselines.slotformer import SlotLossConfig, slotformer_loss
 from baselines.train import KINDS, equal_arguments
 from flam_env.models.factored import FactoredWorldModel
 from flam_train.engine.allocator import restart_with_huge_pages
-from flam_train.engine.objective import Objective
 from flam_train.engine.plan import Progress, optimizers
 from flam_train.engine.precision import uses_bf16
-from flam_train.engine.state import RunState
-from flam_train.engine.step import TrainingStep
 from flam_train.phases.losses import prediction_loss, token_error, world_model_loss
 from flam_train.presets import SMALL, Preset
 
@@ -85,7 +82,7 @@ def measure(
         for size in sizes:
             model, step = training_step(method, size, batch, device)
             trained = trained or sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-            cells.append(f"{batch * size[2] / timed(step, device, measured, clock):.0f}")
+            cells.append(f"{batch * size[2] / timed(step, device, warm=WARM, measured=measured, clock=clock):.0f}")
         print(f"| {method} | {trained / 1e6:.2f} | {' | '.join(cells)} |", flush=True)
 
 
@@ -100,32 +97,12 @@ def training_step(method: str, size: Size, batch: int, device: torch.device) -> 
     both = optimizers(model, preset.world_model_fit, device)
     tokens = torch.randint(model.quantizer.size, (batch, frames, cells), device=device)
     known = torch.randint(15, (batch, frames), device=device)
-    plain = TrainingStep(
-        Objective(model, objective(method, preset, known), compiled=False, bf16=uses_bf16("auto", device)),
-        both,
-        RunState(model, both, average=True),
-        backward=Tensor.backward,
-        clip=nn.utils.clip_grad_norm_,
-        most=1.0,
-        device=device,
-    )
+    plain = plain_step(model, objective(method, preset, known), both, device, compiled=False)
 
     def step() -> None:
         plain(tokens, NUMBERS)
 
     return model, step
-
-
-def timed(step: Callable[[], None], device: torch.device, measured: int, clock: Callable[[], float]) -> float:
-    """Median seconds of a step after warming up."""
-    times = []
-    for _ in range(WARM + measured):
-        begin = clock()
-        step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(clock() - begin)
-    return sorted(times[WARM:])[measured // 2]
 
 
 def objective(method: str, preset: Preset, known: Tensor) -> Any:
