@@ -7,7 +7,8 @@ from typing import Any
 from baselines.campaign.data_sets import find_data
 from baselines.campaign.methods import METHODS, SLOTS
 from baselines.campaign.plans import Training
-from baselines.campaign.trainings import Campaign, log_lines
+from baselines.campaign.trainings import Campaign
+from flam_train.engine.log import log_lines
 from flam_train.evaluate.report import read_report
 
 Kind = tuple[str, str, str]

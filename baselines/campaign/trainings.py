@@ -18,7 +18,7 @@ from baselines.train import equal_arguments
 from flam_env.worlds.directory import load_world
 from flam_env.worlds.writing import write_atomically
 from flam_train.engine.locks import folder_lock
-from flam_train.engine.log import METRICS_NAME
+from flam_train.engine.log import log_lines
 from flam_train.engine.processes import logged
 from flam_train.evaluate.evaluate import Metric, evaluate
 from flam_train.evaluate.report import read_report
@@ -205,9 +205,3 @@ def machine() -> str:
 def _parameters(out: Path) -> int:
     """How many numbers the model of a world has."""
     return sum(weights.numel() for weights in load_world(out).model.parameters())
-
-
-def log_lines(phase: Path) -> list[dict[str, Any]]:
-    """The lines of a training's log, in order; none if it has not begun."""
-    path = phase / METRICS_NAME
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

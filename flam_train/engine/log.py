@@ -100,6 +100,11 @@ def last_metrics(out: Path, step: int) -> dict[str, float]:
     return {name: value for name, value in merged.items() if name not in ("step", "time")}
 
 
+def log_lines(out: Path) -> list[dict[str, Any]]:
+    """The lines of the log of a run, in order; none if it has not begun."""
+    return _read_lines(out / METRICS_NAME, sys.maxsize)
+
+
 def _read_lines(path: Path, step: int) -> list[dict[str, Any]]:
     """Lines up to `step`. A kill can leave a torn last line: reading ends at the first line that is none."""
     if not path.exists():
