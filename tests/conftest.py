@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -90,3 +91,27 @@ def full_disk():
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     return limit
+
+
+@pytest.fixture
+def in_turn(monkeypatch: pytest.MonkeyPatch):
+    """Makes a module's jobs run in this process, one after the other; returns the names of those that were begun."""
+
+    def run(command: ModuleType) -> list[str]:
+        begun: list[str] = []
+
+        def side_by_side(jobs, workers, title, *, stop_at_failure, deadline):
+            assert not stop_at_failure
+            failed = {}
+            for name, job in jobs.items():
+                begun.append(name)
+                try:
+                    job()
+                except ValueError as error:
+                    failed[name] = error
+            return failed
+
+        monkeypatch.setattr(command, "side_by_side", side_by_side)
+        return begun
+
+    return run

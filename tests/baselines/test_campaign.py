@@ -145,23 +145,9 @@ def test_a_pack_goes_before_a_store_and_what_is_whole_is_not_collected_again(sto
 
 
 @pytest.fixture
-def here(monkeypatch):
+def here(in_turn):
     """Trainings are made in this process, one after the other; returns the names of those that were begun."""
-    begun = []
-
-    def in_turn(jobs, workers, title, *, stop_at_failure, deadline):
-        assert not stop_at_failure
-        failed = {}
-        for name, job in jobs.items():
-            begun.append(name)
-            try:
-                job()
-            except ValueError as error:
-                failed[name] = error
-        return failed
-
-    monkeypatch.setattr(command, "side_by_side", in_turn)
-    return begun
+    return in_turn(command)
 
 
 @pytest.fixture

@@ -34,23 +34,9 @@ HURRIED = {"preset": "tiny", "minutes": 0.02, "sampling_share": 0.4, "scoring": 
 
 
 @pytest.fixture
-def here(monkeypatch):
+def here(in_turn):
     """Worlds are made in this process, one after the other; returns the names of those that were begun."""
-    begun = []
-
-    def in_turn(jobs, workers, title, *, stop_at_failure, deadline):
-        assert not stop_at_failure
-        failed = {}
-        for name, job in jobs.items():
-            begun.append(name)
-            try:
-                job()
-            except ValueError as error:
-                failed[name] = error
-        return failed
-
-    monkeypatch.setattr(command, "side_by_side", in_turn)
-    return begun
+    return in_turn(command)
 
 
 @pytest.fixture(scope="module")
