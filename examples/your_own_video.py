@@ -23,6 +23,7 @@ from flam_train.sources.films.importing import import_
 
 RATE, SIZE, RADIUS = 15, 64, 6
 SECONDS = (60, 10, 10)
+CLIPS = 8
 COLOURS = ((240, 90, 60), (70, 200, 90), (80, 120, 250))
 
 
@@ -59,7 +60,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/my-films"))
     parser.add_argument("--preset", default="tiny", help="small is worth it for hours of training")
     parser.add_argument("--minutes", type=float, default=3.0, help="of training and scores")
-    parser.add_argument("--steps", type=int, help="of each training, in place of minutes")
+    parser.add_argument(
+        "--steps", type=int, help=f"of each training, in place of minutes; {CLIPS} clips are scored then"
+    )
     arguments = parser.parse_args()
 
     films, out = tuple(arguments.films), arguments.out
@@ -70,8 +73,10 @@ def main() -> None:
         films = (out / "films",)
     imported = import_(films, out=out / "store")
     print("\n".join(imported.report))
-    phases = ("tokenizer_steps", "world_model_steps", "sampling_steps")
-    budget = {"minutes": arguments.minutes} if arguments.steps is None else dict.fromkeys(phases, arguments.steps)
+    phases = ("tokenizer_steps", "world_model_steps", "sampling_steps", "sampler_steps")
+    budget = {"minutes": arguments.minutes}
+    if arguments.steps is not None:
+        budget = dict.fromkeys(phases, arguments.steps) | {"clips": CLIPS}
     made = new_world(out / "store", out=out / "world", preset=arguments.preset, **budget)
     for name, text in made.advice.items():
         print(f"! {name}: {text}")
