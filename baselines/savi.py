@@ -113,7 +113,9 @@ class Savi(nn.Module):
             self.quantizer, grid=config.grid, group=config.group, dim=config.dim, context=config.cell_context
         )
         self.factorizer: Factorizer | RecurrentFactorizer = (
-            RecurrentFactorizer(**shared) if config.recurrence else Factorizer(**shared, window=config.window)
+            RecurrentFactorizer(**shared)
+            if config.recurrence
+            else Factorizer(**shared, window=config.window, patches=config.cells**2)
         )
         outputs = target_size(config.target, self.quantizer) * config.group**2
         self.decoder = SlotDecoder(dim=config.dim, cells=config.cells, outputs=outputs)

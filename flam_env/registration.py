@@ -2,21 +2,26 @@
 
 import gymnasium as gym
 
-BUNDLED = {"Bigfish": "bigfish", "MultiGrid": "multigrid", "Starpilot": "starpilot"}
-"""Worlds that come with the package: name in the id -> name of the checkpoint."""
+BUNDLED = {
+    "FLAM-Bigfish-v0": "bigfish",
+    "FLAM-Bigfish-v1": "bigfish-v1",
+    "FLAM-MultiGrid-v0": "multigrid",
+    "FLAM-Starpilot-v0": "starpilot",
+}
+"""Worlds that come with the package: id -> name of the checkpoint."""
 
-UNFITTED = {"nuPlan": "nuplan"}
+UNFITTED = {"FLAM-nuPlan-v0": "nuplan"}
 """Worlds that come without weights: unless a checkpoint of the user's own is given, they say how to fit one."""
 
 
 def register_environments() -> None:
-    """Registers `FLAM-v0`, which takes any checkpoint, and `FLAM-<Name>-v0` for every world with a name.
+    """Registers `FLAM-v0`, which takes any checkpoint, and the id of every world that has one.
 
     There is no `max_episode_steps`: the horizon is the world's own and the environments keep to it themselves.
     """
     _register("FLAM-v0", {})
-    for name, checkpoint in (BUNDLED | UNFITTED).items():
-        _register(f"FLAM-{name}-v0", {"checkpoint": f"bundled:{checkpoint}"})
+    for environment_id, checkpoint in (BUNDLED | UNFITTED).items():
+        _register(environment_id, {"checkpoint": f"bundled:{checkpoint}"})
 
 
 def _register(environment_id: str, arguments: dict[str, str]) -> None:

@@ -32,7 +32,7 @@ class WorldModelConfig:
         ValueError: a field of another type, a size below 1, or one that does not fit the others.
     """
 
-    BEFORE: ClassVar[dict[str, Any]] = {"motion": (), "prior_components": None}
+    BEFORE: ClassVar[dict[str, Any]] = {"motion": (), "prior_components": None, "persistence": 0.0}
     """What fields mean that older files lack."""
 
     grid: int = 16
@@ -72,6 +72,9 @@ class WorldModelConfig:
     focus: bool = False
     """Whether patches weigh within a slot by how well they match it, beside the share of them that it won (not in the
     paper), so that what a slot holds beside an agent does not dilute it."""
+    persistence: float = 0.0
+    """Advantage of a slot, in logits, at the patches that it held in the frame before (not in the paper). Without it,
+    slots that match a thing equally well take turns at it. For things that overlap from one frame to the next."""
     difference: bool = False
     """Whether the inverse dynamics starts from how a slot changes rather than from its next value: that nothing changes
     is then the same action wherever it happens."""
@@ -98,6 +101,8 @@ class WorldModelConfig:
             raise ValueError(f"expected motion to be how many frames back, at least 1 each, got {self.motion}")
         if not self.sharpness > 0:
             raise ValueError(f"expected sharpness above 0, got {self.sharpness}")
+        if self.persistence < 0 or (self.persistence and self.recurrence):
+            raise ValueError(f"expected persistence of at least 0, and 0 with recurrence, got {self.persistence}")
 
     @property
     def patches(self) -> int:
@@ -206,4 +211,6 @@ class FactoredWorldModel(WorldModel):
 def _factorizer(config: WorldModelConfig, **sizes: int) -> Factorizer | RecurrentFactorizer:
     named = ("slots", "iterations", "sharpness", "background_sink", "focus")
     shared: dict[str, Any] = {name: getattr(config, name) for name in named} | sizes
-    return RecurrentFactorizer(**shared) if config.recurrence else Factorizer(**shared, window=config.window)
+    if config.recurrence:
+        return RecurrentFactorizer(**shared)
+    return Factorizer(**shared, window=config.window, patches=config.cell_grid**2, persistence=config.persistence)

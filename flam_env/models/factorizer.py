@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
 from flam_env.models.layers import FeedForward, attend, rotary, rotary_turns
 
@@ -35,17 +35,29 @@ class Slots(NamedTuple):
 class SlotAttention(nn.Module):
     """One iteration of slot attention (Locatello et al. 2020): slots compete for patches, then a GRU updates.
 
-    The competition is in float32 whatever the precision around it. Two options are not in the paper:
+    The competition is in float32 whatever the precision around it. Three options are not in the paper:
 
     background_sink: one more competitor, which is no slot. It looks for what the frame is mostly made of, the mean of
     the keys, and what it takes is seen by nobody.
     focus: within a slot, patches weigh by how well they match it as well as by the share that it won. Without it, a
     slot that wins an agent and a background of sixty empty patches consists of one sixtieth of agent.
+    persistence: in a competition frame by frame, so much is added to a slot's logit for a patch that was all its own in
+    the frame before. Without it, slots that match a thing equally well take turns at it.
     """
 
-    def __init__(self, dim: int, feed_forward: int, *, sharpness: float, background_sink: bool, focus: bool):
+    def __init__(
+        self,
+        dim: int,
+        feed_forward: int,
+        *,
+        sharpness: float,
+        background_sink: bool,
+        focus: bool,
+        persistence: float = 0.0,
+    ):
         super().__init__()
         self.focus = focus
+        self.persistence = persistence
         self.norm = nn.LayerNorm(dim)
         self.project_query = nn.Linear(dim, dim, bias=False)
         nn.init.orthogonal_(self.project_query.weight, gain=sharpness)
@@ -54,23 +66,34 @@ class SlotAttention(nn.Module):
         self.feed_forward = FeedForward(dim, feed_forward)
         self.sink_gain = nn.Parameter(torch.tensor(SINK_GAIN)) if background_sink else None
 
-    def forward(self, slots: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Slots (B, K, S), keys and values (B, N, S) -> slots (B, K, S), masks (B, K, N) float32."""
+    def forward(self, slots: Tensor, key: Tensor, value: Tensor, held: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Slots (B, K, S), keys and values (B, N, S) -> slots (B, K, S), masks (B, K, N) float32.
+
+        Where B are the frames of clips, one clip after the other, `held` (clips, K, N) are the masks of the frame
+        before each clip, and slots have an advantage where they were.
+        """
         query = self.project_query(self.norm(slots)) * key.shape[-1] ** -0.5
         logits = (query @ key.transpose(1, 2)).float()
-        masks = self._compete(logits, key)
+        masks = self._shares(logits, key, held)
         won = masks * (logits - logits.amax(-1, keepdim=True)).exp() if self.focus else masks
         weights = won / (won.sum(-1, keepdim=True) + 1e-8)
         slots = self._gated_update(weights.to(value.dtype) @ value, slots)
         return slots + self.feed_forward(slots), masks
 
-    def _compete(self, logits: Tensor, key: Tensor) -> Tensor:
+    def _shares(self, logits: Tensor, key: Tensor, held: Tensor | None) -> Tensor:
         """Shares (B, K, N) of patches: a softmax over slots and, if there is one, the sink."""
-        if self.sink_gain is None:
-            return logits.softmax(dim=1)
-        common = normalize(key.float().mean(1, keepdim=True), dim=-1) * key.shape[-1] ** -0.5
-        background = self.sink_gain * (common @ key.float().transpose(1, 2))
-        return torch.cat([logits, background], 1).softmax(dim=1)[:, :-1]
+        count = logits.shape[1]
+        if self.sink_gain is not None:
+            common = normalize(key.float().mean(1, keepdim=True), dim=-1) * key.shape[-1] ** -0.5
+            logits = torch.cat([logits, self.sink_gain * (common @ key.float().transpose(1, 2))], 1)
+        if held is None:
+            return logits.softmax(1)[:, :count]
+        shares = []
+        for bids in logits.unflatten(0, (len(held), -1)).unbind(1):
+            advantage = pad(self.persistence * held.detach(), (0, 0, 0, bids.shape[1] - count))
+            held = (bids + advantage).softmax(1)[:, :count]
+            shares.append(held)
+        return torch.stack(shares, 1).flatten(0, 1)
 
     def _gated_update(self, update: Tensor, slots: Tensor) -> Tensor:
         update_reset, update_keep, update_new = self.update_gates(update).float().chunk(3, -1)
@@ -164,7 +187,7 @@ class FrameFactorizer(nn.Module):
     """
 
     def __init__(
-        self, *, dim: int, slots: int, iterations: int, feed_forward: int, sharpness: float, **competition: bool
+        self, *, dim: int, slots: int, iterations: int, feed_forward: int, sharpness: float, **competition: Any
     ):
         super().__init__()
         self.iterations = iterations
@@ -180,12 +203,13 @@ class Factorizer(FrameFactorizer):
     """Slots of every frame of a clip, all frames in parallel.
 
     Slots start from their embeddings and run `iterations` of slot attention (equation 2), each followed by temporal
-    attention of every slot to its own past (equation 3), the last `window` frames.
+    attention of every slot to its own past (equation 3), the last `window` frames. With persistence the last
+    competition goes from frame to frame.
     """
 
-    def __init__(self, *, dim: int, heads: int, window: int, **shared: Any):
+    def __init__(self, *, dim: int, heads: int, window: int, patches: int, **shared: Any):
         super().__init__(dim=dim, **shared)
-        self.window = window
+        self.window, self.patches = window, patches
         self.times = FrameTimes(window, dim // heads)
         self.temporal_attention = TemporalAttention(dim, heads, window)
 
@@ -193,12 +217,15 @@ class Factorizer(FrameFactorizer):
         """The history before the first frame.
 
         Returns:
-            Keys and values of the temporal attention (B, I, W - 1, K, S), the newest frame last, and how many of these
-            frames are real, int64 (B,).
+            Keys and values of the temporal attention (B, I, W - 1, K, S), the newest frame last, how many of these
+            frames are real, int64 (B,), and with persistence the masks (B, K, N).
         """
         count, dim = self.slot_embedding.shape
         blank = torch.zeros(batch, self.iterations, self.window - 1, count, dim, device=device)
-        return blank, blank, torch.zeros(batch, dtype=torch.long, device=device)
+        length = torch.zeros(batch, dtype=torch.long, device=device)
+        if not self.slot_attention.persistence:
+            return blank, blank, length
+        return blank, blank, length, torch.zeros(batch, count, self.patches, device=device)
 
     def forward(self, features: Tensor, history: SlotHistory | None = None) -> Slots:
         """Patch features (B, T, N, D) -> slots of each frame.
@@ -206,12 +233,12 @@ class Factorizer(FrameFactorizer):
         A clip may be given in pieces: the slots are the same when each piece gets the history of the one before.
         """
         batch, time = features.shape[:2]
-        past_keys, past_values, length = history or self.empty_history(batch, features.device)
+        past_keys, past_values, length, *held = history or self.empty_history(batch, features.device)
         key, value = self.project(self.norm(rearrange(features, "b t n d -> (b t) n d"))).chunk(2, -1)
         slots, timing = self.slot_embedding.expand(batch * time, -1, -1), self.times(time, length)
         keys, values = [], []
         for i in range(self.iterations):
-            slots, masks = self.slot_attention(slots, key, value)
+            slots, masks = self.slot_attention(slots, key, value, *held if i == self.iterations - 1 else ())
             slots = rearrange(slots, "(b t) k s -> b t k s", b=batch)
             past = past_keys[:, i], past_values[:, i]
             residual, new_keys, new_values = self.temporal_attention(slots, *past, timing)
@@ -219,8 +246,10 @@ class Factorizer(FrameFactorizer):
             keys.append(new_keys[:, 1 - self.window :])
             values.append(new_values[:, 1 - self.window :])
         length = (length + time).clamp(max=self.window - 1)
+        masks = rearrange(masks, "(b t) k n -> b t k n", b=batch)
+        remembered = (torch.stack(keys, 1).float(), torch.stack(values, 1).float(), length)
         return Slots(
             rearrange(slots, "(b t) k s -> b t k s", b=batch),
-            rearrange(masks, "(b t) k n -> b t k n", b=batch),
-            (torch.stack(keys, 1).float(), torch.stack(values, 1).float(), length),
+            masks,
+            (*remembered, masks[:, -1]) if held else remembered,
         )

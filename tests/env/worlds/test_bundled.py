@@ -15,10 +15,10 @@ CLIPS = 4
 
 @pytest.fixture(params=BUNDLED.items(), ids=BUNDLED)
 def bundled(request) -> tuple[str, str]:
-    name, checkpoint = request.param
+    environment_id, checkpoint = request.param
     if not (PRETRAINED / checkpoint / "config.json").is_file():
         pytest.skip(f"the world {checkpoint} is not bundled yet")
-    return f"FLAM-{name}-v0", checkpoint
+    return environment_id, checkpoint
 
 
 def psnr(one: np.ndarray, two: np.ndarray) -> float:
