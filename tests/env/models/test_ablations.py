@@ -22,6 +22,7 @@ BATCH, TIME = 3, 11
 OPTIONS = [
     {"background_sink": True},
     {"focus": True},
+    {"persistence": 3.0},
     {"difference": True},
     {"recurrence": True},
     {"coupled": True},
@@ -29,6 +30,7 @@ OPTIONS = [
     {"prior_components": 3},
     {"motion": (1, 3), "prior_components": 2, "recurrence": True},
     {"background_sink": True, "focus": True, "recurrence": True, "coupled": True},
+    {"background_sink": True, "focus": True, "persistence": 4.0, "prior_components": 2},
 ]
 
 
@@ -246,6 +248,40 @@ def test_labels_do_not_depend_on_the_pieces_of_a_video(world, monkeypatch):
     whole = Labeller(world).label(frames).latent_actions
     monkeypatch.setattr(Labeller, "PIECE", 3)
     np.testing.assert_allclose(Labeller(world).label(frames).latent_actions, whole, atol=1e-4, rtol=1e-3)
+
+
+# --- persistence ------------------------------------------------------------------------------------------------
+
+
+def test_of_slots_that_match_a_thing_equally_well_the_one_that_held_it_keeps_it_with_persistence():
+    torch.manual_seed(0)
+    frames, patches = 8, 5
+    slots, key = torch.randn(frames, 2, 4), 0.1 * torch.randn(frames, patches, 4)
+    held = torch.tensor([[1.0], [0.0]]).expand(1, 2, patches)
+    owners = {}
+    for persistence in (0.0, 4.0):
+        torch.manual_seed(1)
+        attention = SlotAttention(4, 2, sharpness=1.0, background_sink=False, focus=False, persistence=persistence)
+        _, masks = attention(slots, key, key, held)
+        torch.testing.assert_close(masks.sum(1), torch.ones(frames, patches))
+        owners[persistence] = masks.argmax(1)
+    assert owners[0.0].float().mean() > 0.2, "both slots hold some"
+    assert (owners[4.0] == 0).all()
+
+
+def test_what_the_background_took_is_nobodys_advantage():
+    torch.manual_seed(0)
+    attention = SlotAttention(4, 2, sharpness=1.0, background_sink=True, focus=False, persistence=4.0)
+    slots, key = torch.randn(1, 3, 4), torch.randn(1, 6, 4)
+    _, free = attention(slots, key, key)
+    _, after = attention(slots, key, key, torch.zeros(1, 3, 6))
+    torch.testing.assert_close(free, after)
+
+
+@pytest.mark.parametrize("wrong", [{"persistence": -1.0}, {"persistence": 1.0, "recurrence": True}], ids=str)
+def test_persistence_that_is_negative_or_beside_recurrence_is_refused(wrong):
+    with pytest.raises(ValueError, match="expected persistence of at least 0, and 0 with recurrence, got"):
+        replace(CONFIG, **wrong)
 
 
 # --- focus ------------------------------------------------------------------------------------------------------
