@@ -25,7 +25,7 @@ train-tiny: $(VENV)/installed-dev
 	$(RUN)/flam-train evaluate $(TINY) data/tiny --clips 64
 	$(RUN)/flam-train demo $(TINY) --out demo-tiny
 
-# What docs/driving.md tells of: a world of a drive that is made up, about half an hour on one core.
+# What docs/driving.md tells of: a world of a drive that is made up, about 40 minutes on one core.
 DRIVE := runs/drive
 drive: $(VENV)/installed-dev
 	$(RUN)/flam-train collect synthetic-drive --frames 40000 --out data/drive
