@@ -73,8 +73,8 @@ class WorldModelConfig:
     """Whether patches weigh within a slot by how well they match it, beside the share of them that it won (not in the
     paper), so that what a slot holds beside an agent does not dilute it."""
     persistence: float = 0.0
-    """Advantage of a slot, in logits, at the patches that it held in the frame before (not in the paper). Without it,
-    slots that match a thing equally well take turns at it. For things that overlap from one frame to the next."""
+    """Advantage of a slot, in logits, at the patches that it held in the frame before, and at those beside them that
+    were nobody's (not in the paper). Without it, slots that match a thing equally well take turns at it."""
     difference: bool = False
     """Whether the inverse dynamics starts from how a slot changes rather than from its next value: that nothing changes
     is then the same action wherever it happens."""

@@ -1,11 +1,12 @@
 """The factorizer: patch features of each frame to slots (paper 4.2, equations 2 and 3)."""
 
+import math
 from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.functional import normalize, pad
+from torch.nn.functional import max_pool2d, normalize, pad
 
 from flam_env.models.layers import FeedForward, attend, rotary, rotary_turns
 
@@ -42,7 +43,8 @@ class SlotAttention(nn.Module):
     focus: within a slot, patches weigh by how well they match it as well as by the share that it won. Without it, a
     slot that wins an agent and a background of sixty empty patches consists of one sixtieth of agent.
     persistence: in a competition frame by frame, so much is added to a slot's logit for a patch that was all its own in
-    the frame before. Without it, slots that match a thing equally well take turns at it.
+    the frame before, or that was nobody's and lies beside one that was. Without it, slots that match a thing equally
+    well take turns at it, and hand it on when it moves.
     """
 
     def __init__(
@@ -90,8 +92,8 @@ class SlotAttention(nn.Module):
             return logits.softmax(1)[:, :count]
         shares = []
         for bids in logits.unflatten(0, (len(held), -1)).unbind(1):
-            advantage = pad(self.persistence * held.detach(), (0, 0, 0, bids.shape[1] - count))
-            held = (bids + advantage).softmax(1)[:, :count]
+            advantage = self.persistence * _reach(held.detach())
+            held = (bids + pad(advantage, (0, 0, 0, bids.shape[1] - count))).softmax(1)[:, :count]
             shares.append(held)
         return torch.stack(shares, 1).flatten(0, 1)
 
@@ -101,6 +103,13 @@ class SlotAttention(nn.Module):
         keep = torch.sigmoid(update_keep + state_keep)
         new = torch.tanh(update_new + torch.sigmoid(update_reset + state_reset) * state_new)
         return new + keep * (slots - new)
+
+
+def _reach(held: Tensor) -> Tensor:
+    """Masks (B, K, N) of a square grid, each grown by one patch to all sides into what is nobody's."""
+    side = math.isqrt(held.shape[-1])
+    beside = max_pool2d(held.unflatten(-1, (side, side)), 3, 1, 1).flatten(2)
+    return held + (1 - held.sum(1, keepdim=True)).clamp(min=0) * beside
 
 
 class Timing(NamedTuple):

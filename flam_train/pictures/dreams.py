@@ -11,7 +11,7 @@ from flam_train.evaluate.rollouts import roll_freely
 from flam_train.pictures.sheets import contact_sheet, side_by_side, write_gif, write_png
 from flam_train.pictures.steered import deciding_slot, film_of_steering
 
-SHOWN_STEPS = (1, 2, 4, 8, 12, 16, 24, 32, 50, 75, 100)
+SHOWN_STEPS = (1, 2, 4, 8, 12, 16, 24, 32, 50, 75, 100, 150, 200)
 
 
 def dreams(

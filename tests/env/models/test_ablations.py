@@ -255,7 +255,7 @@ def test_labels_do_not_depend_on_the_pieces_of_a_video(world, monkeypatch):
 
 def test_of_slots_that_match_a_thing_equally_well_the_one_that_held_it_keeps_it_with_persistence():
     torch.manual_seed(0)
-    frames, patches = 8, 5
+    frames, patches = 8, 9
     slots, key = torch.randn(frames, 2, 4), 0.1 * torch.randn(frames, patches, 4)
     held = torch.tensor([[1.0], [0.0]]).expand(1, 2, patches)
     owners = {}
@@ -272,10 +272,22 @@ def test_of_slots_that_match_a_thing_equally_well_the_one_that_held_it_keeps_it_
 def test_what_the_background_took_is_nobodys_advantage():
     torch.manual_seed(0)
     attention = SlotAttention(4, 2, sharpness=1.0, background_sink=True, focus=False, persistence=4.0)
-    slots, key = torch.randn(1, 3, 4), torch.randn(1, 6, 4)
+    slots, key = torch.randn(1, 3, 4), torch.randn(1, 9, 4)
     _, free = attention(slots, key, key)
-    _, after = attention(slots, key, key, torch.zeros(1, 3, 6))
+    _, after = attention(slots, key, key, torch.zeros(1, 3, 9))
     torch.testing.assert_close(free, after)
+
+
+def test_a_slot_has_the_advantage_where_it_was_and_beside_where_nobody_was():
+    torch.manual_seed(0)
+    attention = SlotAttention(4, 2, sharpness=1.0, background_sink=False, focus=False, persistence=4.0)
+    slots, key = torch.randn(1, 2, 4), torch.randn(1, 9, 4)
+    held = torch.zeros(1, 2, 9)
+    held[0, 0, 0], held[0, 1, 2] = 1, 0.5  # in two corners of 3 x 3
+    (_, free), (_, after) = attention(slots, key, key), attention(slots, key, key, held)
+    gained = (after / free).log()[0]
+    advantage = torch.tensor([[4.0, 4, 0, 4, 4, 0, 0, 0, 0], [0, 2, 3, 0, 2, 2, 0, 0, 0]])
+    torch.testing.assert_close(gained[0] - gained[1], advantage[0] - advantage[1], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("wrong", [{"persistence": -1.0}, {"persistence": 1.0, "recurrence": True}], ids=str)
