@@ -30,6 +30,7 @@ PATHS = {
     "steps": "run.steps",
     "seconds": "run.seconds",
     "objective": "run.objective",
+    "rollouts": "run.looks.-1.eval/rollout_psnr",
     "clips": "clips",
 }
 
@@ -113,5 +114,8 @@ def numbers_of(report: Mapping[str, Any], training: Training, path: Path) -> dic
 
 def _find(report: Any, place: str) -> Any:
     for name in place.split("."):
-        report = report.get(name) if isinstance(report, Mapping) else None
+        if isinstance(report, list):
+            report = report[int(name)] if report else None
+        else:
+            report = report.get(name) if isinstance(report, Mapping) else None
     return report

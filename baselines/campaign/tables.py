@@ -165,7 +165,11 @@ def _rates(findings: Findings) -> Iterator[str]:
     """What the learning rates of the methods come from."""
     budget = PLANS["tuning"][0].budget
     yield "## Learning rates\n"
-    yield f"What is minimised, after {budget.steps} updates of {budget.batch_size} clips of MultiGrid; bold: taken.\n"
+    yield (
+        f"PSNR of rollouts on the val split, in dB, and what is minimised, after {budget.steps} updates of "
+        f"{budget.batch_size} clips of MultiGrid; bold: taken, the best rollouts, or where these are no different the "
+        "lowest objective.\n"
+    )
     ends: dict[str, dict[float | None, Finding]] = {}
     for training, finding in findings.items():
         ends.setdefault(training.method, {})[training.rate] = finding
@@ -175,5 +179,8 @@ def _rates(findings: Findings) -> Iterator[str]:
 
 def _rate_cells(ends: Mapping[float | None, Finding], taken: float) -> Iterator[str]:
     for rate in TRIED_RATES:
-        cell = ends[rate].cell("objective", ".4f") if rate in ends else NOT_RUN
+        shown = (
+            [ends[rate].cell(*number) for number in (("rollouts", ".2f"), ("objective", ".4f"))] if rate in ends else []
+        )
+        cell = ", ".join(filter(None, shown)) or NOT_RUN
         yield f"**{cell}**" if rate == taken and rate in ends else cell

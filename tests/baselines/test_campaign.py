@@ -114,14 +114,15 @@ def test_words_choose_by_the_first_parts_of_labels():
         command.choose(plan, ("multi",))
 
 
-def test_learning_rates_are_those_that_ended_lowest():
-    ends: dict[str, dict[float, float]] = {}
+def test_learning_rates_are_those_with_the_best_rollouts_or_else_the_lowest_objective():
+    ends: dict[str, dict[float, tuple[float, float]]] = {}
     for training, finding in read_findings(COMMITTED / "tuning", PLANS["tuning"]).items():
-        ends.setdefault(training.method, {})[training.rate] = finding.mean("objective")
+        rollouts, objective = finding.mean("rollouts") or 0.0, finding.mean("objective")
+        ends.setdefault(training.method, {})[training.rate] = (round(rollouts, 2), -objective)
     whole = {method: by_rate for method, by_rate in ends.items() if by_rate.keys() == set(TRIED_RATES)}
     assert whole, "somebody was tuned"
     for method, by_rate in whole.items():
-        assert min(by_rate, key=by_rate.get) == LEARNING_RATES[method], method
+        assert max(by_rate, key=by_rate.get) == LEARNING_RATES[method], method
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
