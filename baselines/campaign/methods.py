@@ -62,8 +62,8 @@ LEARNING_RATES = {
     "playslot": 3.2e-3,
     "slotformer": 3.2e-3,
 }
-"""Of AdamW, of Muon its multiple: for each method the one of `TRIED_RATES` whose rollouts on MultiGrid were best, or whose
-objective was lowest where rollouts are no different (`python -m baselines.campaign --plan tuning`), then fixed. The preset
-`paper` keeps Table 5's."""
+"""Of AdamW, of Muon its multiple: for each method the one of `TRIED_RATES` whose rollouts on MultiGrid were best, or
+whose objective was lowest where rollouts are no different (`python -m baselines.campaign --plan tuning`), then fixed.
+The preset `paper` keeps Table 5's."""
 
 TRIED_RATES = (8e-4, 1.6e-3, 3.2e-3)
