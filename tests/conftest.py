@@ -57,9 +57,9 @@ def tiny_world(tiny_checkpoint: Path) -> World:
 
 @pytest.fixture(scope="session")
 def tiny_prior_world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A tiny world, loaded, whose model sees motion and learned a prior of three components; not to be changed."""
+    """A tiny world, loaded, whose model learned a prior of three components; not to be changed."""
     directory = tmp_path_factory.mktemp("worlds") / "tiny-prior"
-    save_world(directory, random_world(motion=(1, 3), prior_components=3))
+    save_world(directory, random_world(prior_components=3))
     return load_world(directory)
 
 

@@ -13,7 +13,6 @@ from flam_env.models.cells import CellFeatures
 from flam_env.models.dynamics import ForwardDynamics, InverseDynamics, LatentActions
 from flam_env.models.factorizer import Factorizer
 from flam_env.models.layers import check_attention
-from flam_env.models.motion import Motion
 from flam_env.models.prior import LearnedPrior
 from flam_env.models.protocol import WORLD_MODELS, ActionPrior, History, Observed, WorldModel
 from flam_env.models.quantize import FSQ, check_levels
@@ -32,8 +31,10 @@ class WorldModelConfig:
         ValueError: a field of another type, a size below 1, or one that does not fit the others.
     """
 
-    BEFORE: ClassVar[dict[str, Any]] = {"motion": (), "prior_components": None, "persistence": 0.0}
+    BEFORE: ClassVar[dict[str, Any]] = {"prior_components": None, "persistence": 0.0}
     """What fields mean that older files lack."""
+    GONE: ClassVar[dict[str, Any]] = {"motion": []}
+    """Fields that only older files have, and all that they may say."""
 
     grid: int = 16
     """Patches along one side of a frame."""
@@ -78,9 +79,6 @@ class WorldModelConfig:
     difference: bool = False
     """Whether the inverse dynamics starts from how a slot changes rather than from its next value: that nothing changes
     is then the same action wherever it happens."""
-    motion: tuple[int, ...] = ()
-    """How many frames back slots also see the 3 x 3 cells around each cell, e.g. (1, 2, 4, 7) (not in the paper). The
-    aggregator does not: where it did, it moved things by itself, and slots held them no more."""
     recurrence: bool = False
     """Whether the slots of a frame start from those of the frame before, as in SAVi, in place of temporal attention
     (the paper's ablation "w/o factorizer temporal attention")."""
@@ -97,8 +95,6 @@ class WorldModelConfig:
         check_attention(self.window, self.dim, self.heads)
         if self.prior_components is not None:
             check_integer(self.prior_components, "prior_components", 1)
-        if any(lag < 1 for lag in self.motion):
-            raise ValueError(f"expected motion to be how many frames back, at least 1 each, got {self.motion}")
         if not self.sharpness > 0:
             raise ValueError(f"expected sharpness above 0, got {self.sharpness}")
         if self.persistence < 0 or (self.persistence and self.recurrence):
@@ -138,7 +134,6 @@ class FactoredWorldModel(WorldModel):
         self.features = CellFeatures(
             self.quantizer, grid=config.grid, group=config.group, dim=config.dim, context=config.cell_context
         )
-        self.motion = Motion(config.cell_grid, config.dim, config.motion) if config.motion else None
         self.factorizer = _factorizer(config, **sizes)
         latent = {"latent_dim": config.latent_dim, "layers": config.layers}
         self.inverse_dynamics = InverseDynamics(**latent, **sizes, coupled=config.coupled, difference=config.difference)
@@ -153,18 +148,12 @@ class FactoredWorldModel(WorldModel):
         features = rearrange(
             self.features(rearrange(tokens, "b t n -> (b t) n")), "(b t) n d -> b t n d", b=len(tokens)
         )
-        past, seen = history or self.empty_history(len(tokens), tokens.device), features
-        recent: History = ()
-        if self.motion is not None:
-            seen, moved = self.motion(features, past[-1])
-            past, recent = past[:-1], (moved,)
-        slots = self.factorizer(seen, past)
-        return Observed(tokens, slots.values, slots.masks, features, (*slots.history, *recent))
+        slots = self.factorizer(features, history or self.empty_history(len(tokens), tokens.device))
+        return Observed(tokens, slots.values, slots.masks, features, slots.history)
 
     def empty_history(self, batch: int, device: torch.device) -> History:
         """The history before the first frame."""
-        recent = () if self.motion is None else (self.motion.empty_history(batch, device),)
-        return (*self.factorizer.empty_history(batch, device), *recent)
+        return self.factorizer.empty_history(batch, device)
 
     def infer(self, observed: Observed) -> LatentActions:
         """Posterior of the latent actions (B, T - 1, K, A) between T frames (equation 4)."""

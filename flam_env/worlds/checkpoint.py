@@ -217,12 +217,21 @@ def parse_json(content: str | bytes, origin: object) -> dict[str, Any]:
 
 
 def parse_config(config: type[Config], values: Any, origin: object) -> Config:
-    """A frozen config dataclass from its JSON form; its `BEFORE`, where it has one, fills in for fields of later times.
+    """A frozen config dataclass from its JSON form.
+
+    Its `BEFORE`, where it has one, fills in for fields that older files lack; its `GONE` names those that only older
+    files have, and the one value of each that still means something.
 
     Raises:
-        ValueError: a key is unknown or missing, or the dataclass refuses a value.
+        ValueError: a key is unknown or missing, says what is gone, or the dataclass refuses a value.
     """
     values = getattr(config, "BEFORE", {}) | _expect_object(values, f"{origin}: {config.__name__}")
+    for name, kept in getattr(config, "GONE", {}).items():
+        if (found := values.pop(name, kept)) != kept:
+            raise ValueError(
+                f"{origin}: expected {name} {kept} in {config.__name__}, got {found}, an option that is gone; train "
+                "the world again without it, or open it with the version of flam-env that wrote it"
+            )
     known = {field.name for field in fields(config)}  # type: ignore[arg-type]
     if unknown := sorted(set(values) - known):
         raise ValueError(f"{origin}: unknown keys {unknown} in {config.__name__}; known are {sorted(known)}")

@@ -33,7 +33,7 @@ def as_json(record: Record) -> dict[str, Any]:
 def differences(
     there: Record, here: Record, *, may_differ: Collection[str] = (), shared_only: bool = False
 ) -> list[Difference]:
-    """Where two records say different things, by key; a key that one of them lacks equals None.
+    """Where two records say different things, by key; a key that one of them lacks equals None and an empty list.
 
     Args:
         there: what was made.
@@ -46,7 +46,7 @@ def differences(
     return [
         Difference(key, old.get(key, "absent"), new.get(key, "absent"))
         for key in sorted(keys - set(may_differ))
-        if old.get(key) != new.get(key)
+        if _said(old, key) != _said(new, key)
     ]
 
 
@@ -81,6 +81,11 @@ def require_same(
             f"{where}: expected {kind} with the same settings, got {kind} that differs in "
             f"{', '.join(map(str, found))}; {advice}{free}"
         )
+
+
+def _said(record: Record, key: str) -> Any:
+    """What a key says, None where it says nothing: so fields may come and go."""
+    return None if (value := record.get(key)) == [] else value
 
 
 def _leaves(record: Record, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Options of the world model: a background sink, focus, difference, motion, a prior, and the paper's two ablations."""
+"""Options of the world model: a background sink, focus, difference, a prior, and the paper's two ablations."""
 
 from dataclasses import replace
 
@@ -26,9 +26,8 @@ OPTIONS = [
     {"difference": True},
     {"recurrence": True},
     {"coupled": True},
-    {"motion": (1, 2, 5)},
     {"prior_components": 3},
-    {"motion": (1, 3), "prior_components": 2, "recurrence": True},
+    {"prior_components": 2, "recurrence": True},
     {"background_sink": True, "focus": True, "recurrence": True, "coupled": True},
     {"background_sink": True, "focus": True, "persistence": 4.0, "prior_components": 2},
 ]
@@ -77,6 +76,16 @@ def test_a_sink_adds_one_number_and_other_options_nothing():
         assert list(changed) == list(plain) and all(torch.equal(changed[name], plain[name]) for name in plain)
 
 
+def test_a_prior_adds_parameters_of_its_own_and_changes_nothing_else_that_is_said():
+    plain, full = build(), build(prior_components=2)
+    added = set(full.state_dict()) - set(plain.state_dict())
+    assert {name.split(".")[0] for name in added} == {"learned_prior"}
+    assert set(plain.state_dict()) < set(full.state_dict())
+    full.load_state_dict(plain.state_dict(), strict=False)
+    one, other = plain(clips()), full(clips())
+    assert torch.equal(one.output, other.output) and torch.equal(one.posterior.mean, other.posterior.mean)
+
+
 def test_sharpness_scales_the_competition_at_the_start():
     soft, sharp = (weights(sharpness=value)["factorizer.slot_attention.project_query.weight"] for value in (0.5, 2.0))
     torch.testing.assert_close(sharp, 4 * soft)
@@ -117,15 +126,31 @@ def test_bfloat16_agrees_with_float32_within_three_percent(options):
     assert (rough - exact).square().mean().sqrt() < 0.03 * exact.std()
 
 
+def all_parts(model, observed):
+    """What is made of every frame, (B, T, ...) each."""
+    prior = model.prior(observed)._asdict() if model.learns_prior else {}
+    return {"features": observed.features, "slots": observed.slots, "masks": observed.masks} | prior
+
+
 @pytest.mark.parametrize("pieces", [(1,) * TIME, (4, 5, 2), (7, 1, 3)])
-def test_a_clip_in_pieces_gives_the_slots_of_one_pass(options, pieces):
+def test_a_clip_in_pieces_is_the_clip_as_a_whole(options, pieces):
     model, tokens = build(**options), clips()
-    whole, history, parts = model.observe(tokens).slots, None, []
+    history, parts = None, []
     for piece in tokens.split(pieces, dim=1):
-        slots = model.observe(piece, history)
-        parts.append(slots.slots)
-        history = slots.history
-    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=1e-4)
+        observed = model.observe(piece, history)
+        history = observed.history
+        parts.append(all_parts(model, observed))
+    for name, whole in all_parts(model, model.observe(tokens)).items():
+        torch.testing.assert_close(torch.cat([part[name] for part in parts], 1), whole, atol=1e-5, rtol=1e-4)
+
+
+def test_a_later_frame_changes_nothing_before_it(options):
+    model, tokens = build(**options), clips()
+    changed = tokens.clone()
+    changed[:, 5] = (changed[:, 5] + 1) % 9
+    one, other = (all_parts(model, model.observe(each)) for each in (tokens, changed))
+    for name, part in one.items():
+        assert torch.equal(part[:, :5], other[name][:, :5]) and not torch.equal(part[:, 5], other[name][:, 5]), name
 
 
 # --- coupled ----------------------------------------------------------------------------------------------------

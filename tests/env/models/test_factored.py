@@ -169,6 +169,9 @@ def test_sizes_that_do_not_fit_are_refused():
         ({"levels": (1, 3)}, "2 levels"),
         ({"target": "pixel"}, "target of WorldModelConfig to be Literal.*got 'pixel'"),
         ({"cell_context": None}, "cell_context of WorldModelConfig to be bool"),
+        ({"prior_components": 0}, "prior_components to be an integer of at least 1, got 0"),
+        ({"prior_components": 2.5}, "prior_components of WorldModelConfig to be int"),
+        ({"prior_components": True}, "prior_components of WorldModelConfig to be int"),
         *(
             ({field.name: 0}, f"{field.name} of WorldModelConfig to be an integer of at least 1, got 0")
             for field in fields(CONFIG)

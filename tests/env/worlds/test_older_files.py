@@ -1,4 +1,4 @@
-"""Files that were written before a field of a config came into being open, and are what they were."""
+"""Files that were written before a field of a config came into being, or went, open and are what they were."""
 
 import json
 from dataclasses import dataclass
@@ -33,9 +33,10 @@ class Then:
 
 @dataclass(frozen=True, kw_only=True)
 class Now:
-    """The same config with a field more."""
+    """The same config with a field more, and with one that it had in between no more."""
 
     BEFORE: ClassVar[dict[str, Any]] = {"looks": ()}
+    GONE: ClassVar[dict[str, Any]] = {"tints": []}
 
     width: int
     looks: tuple[int, ...] = (1, 2)
@@ -76,6 +77,13 @@ def test_a_file_says_a_field_where_older_code_could_not_know_it(tmp_path):
         assert load_network(tmp_path / "layer.safetensors", Layer, Now)[0].config.looks == looks
 
 
+def test_a_field_that_is_gone_may_say_what_it_always_meant_and_nothing_else():
+    said = {"width": 5, "looks": [4], "tints": []}
+    assert parse_config(Now, said, "here") == Now(width=5, looks=(4,)) and "tints" in said
+    with pytest.raises(ValueError, match=r"here: expected tints \[\] in Now, got \[3\], an option that is gone; train"):
+        parse_config(Now, said | {"tints": [3]}, "here")
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -89,15 +97,16 @@ def test_keys_that_are_unknown_or_were_always_there_are_still_asked_for(values, 
         parse_config(Now, values, "here")
 
 
-def without_new_keys(path: Path) -> None:
+def rewritten(path: Path, **more: Any) -> None:
+    """As older code wrote it: without keys that it did not know, and with some that it did."""
     header, _ = read_tensors(path)
     config = {key: value for key, value in json.loads(header["config"]).items() if key not in WorldModelConfig.BEFORE}
-    save_file(load_file(path), path, header | {"config": json.dumps(config)})
+    save_file(load_file(path), path, header | {"config": json.dumps(config | more)})
 
 
-def test_a_world_model_of_before_opens_without_motion_and_prior(tiny_world, tmp_path):
+def test_a_world_model_of_before_opens_without_a_prior(tiny_world, tmp_path):
     save_world(tmp_path, tiny_world)
-    without_new_keys(tmp_path / "world_model.safetensors")
+    rewritten(tmp_path / "world_model.safetensors")
     world = load_world(tmp_path)
     assert world.model.config == tiny_world.model.config
     assert world.fingerprint() == tiny_world.fingerprint() and not world.model.learns_prior
@@ -105,8 +114,17 @@ def test_a_world_model_of_before_opens_without_motion_and_prior(tiny_world, tmp_
 
 def test_a_world_model_with_a_prior_does_not_open_without_the_key_that_says_so(tiny_prior_world, tmp_path):
     save_world(tmp_path, tiny_prior_world)
-    without_new_keys(tmp_path / "world_model.safetensors")
+    rewritten(tmp_path / "world_model.safetensors")
     with pytest.raises(ValueError, match=r"do not fit the config: .*unknown \['learned_prior"):
+        load_world(tmp_path)
+
+
+def test_a_world_model_that_says_that_it_sees_no_motion_opens_and_one_that_sees_some_does_not(tiny_world, tmp_path):
+    save_world(tmp_path, tiny_world)
+    rewritten(tmp_path / "world_model.safetensors", motion=[])
+    assert load_world(tmp_path).fingerprint() == tiny_world.fingerprint()
+    rewritten(tmp_path / "world_model.safetensors", motion=[1, 4])
+    with pytest.raises(ValueError, match=r"expected motion \[\] in WorldModelConfig, got \[1, 4\], an option"):
         load_world(tmp_path)
 
 

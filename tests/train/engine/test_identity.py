@@ -6,11 +6,11 @@ import pytest
 
 from flam_train.engine.identity import as_json, differences, require_same
 
-THERE = {"seed": 3, "fit": {"steps": 60, "betas": [0.9, 0.99]}, "room": {"tied": []}, "world": None}
+THERE = {"seed": 3, "fit": {"steps": 60, "betas": [0.9, 0.99]}, "room": {"tied": [2]}, "world": None}
 
 
 def test_a_record_is_the_same_after_json_has_had_it():
-    here = {"seed": 3, "fit": {"steps": 60, "betas": (0.9, 0.99)}, "room": {"tied": ()}}
+    here = {"seed": 3, "fit": {"steps": 60, "betas": (0.9, 0.99)}, "room": {"tied": (2,)}}
     assert as_json(here)["fit"] == THERE["fit"] and differences(THERE, here) == []
 
 
@@ -20,10 +20,17 @@ def test_every_key_that_differs_is_told_with_both_values():
     assert told == [
         "fit.betas [0.9, 0.99] there, [0.9, 0.95] here",
         "fit.steps 60 there, 90 here",
-        "room.tied [] there, absent here",
+        "room.tied [2] there, absent here",
         "seed 3 there, 4 here",
         "world None there, a here",
     ]
+
+
+def test_a_key_that_says_nothing_is_as_good_as_none():
+    for nothing in (None, [], ()):
+        assert differences(THERE | {"looks": nothing}, THERE) == differences(THERE, THERE | {"looks": nothing}) == []
+    for something in (0, False, "", [0]):
+        assert [found.key for found in differences(THERE | {"looks": something}, THERE)] == ["looks"]
 
 
 def test_what_may_differ_does_not_count():

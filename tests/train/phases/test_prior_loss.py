@@ -24,7 +24,7 @@ from flam_train.phases.losses import (
 from flam_train.phases.world_model import world_model
 
 CONFIG = WorldModelConfig(
-    grid=4, group=2, levels=(3, 3), slots=3, latent_dim=5, dim=16, heads=2, layers=1, motion=(1, 2), prior_components=4
+    grid=4, group=2, levels=(3, 3), slots=3, latent_dim=5, dim=16, heads=2, layers=1, prior_components=4
 )
 PRIOR = "learned_prior."
 
@@ -51,7 +51,7 @@ def test_the_prior_alone_learns_from_surprise_and_learns_from_nothing_else():
     assert moved_by(surprise, model) == {name for name in every if name.startswith(PRIOR)}
     charged = moved_by(own.sum(), model)
     assert not any(name.startswith(PRIOR) for name in charged)
-    for part in ("inverse_dynamics", "factorizer", "features", "motion"):
+    for part in ("inverse_dynamics", "factorizer", "features"):
         assert any(name.startswith(part) for name in charged), f"{part} is not charged for what it tells"
 
 
@@ -124,7 +124,7 @@ def test_without_a_prior_its_share_changes_nothing():
 def test_a_prior_learns_what_a_state_foretells():
     """Where frames are bright, slots go left or right as a coin falls; where they are dark, they stay."""
     torch.manual_seed(0)
-    model = FactoredWorldModel(replace(CONFIG, motion=()))
+    model = FactoredWorldModel(CONFIG)
     bright = torch.arange(32) % 2 == 0
     random = torch.Generator().manual_seed(0)
     tokens = torch.where(bright[:, None, None], 8, 0).expand(32, 6, 16)
@@ -148,13 +148,12 @@ def test_a_prior_learns_what_a_state_foretells():
 
 
 @pytest.mark.filterwarnings("ignore::flam_train.phases.collapse.CollapseWarning")
-def test_a_world_trained_with_motion_and_a_prior_draws_from_it(store, trained_tokenizer, phases, tmp_path):
+def test_a_world_trained_with_a_prior_draws_from_it(store, trained_tokenizer, phases, tmp_path):
     out = Path(shutil.copytree(trained_tokenizer, tmp_path / "run"))
-    options = {"motion": (1, 2), "prior_components": 2}
-    hurried = phases.hurried | {"model": replace(phases.hurried["model"], **options)}
+    hurried = phases.hurried | {"model": replace(phases.hurried["model"], prior_components=2)}
     world_model(store.root, out=out, **hurried)
     world = load_world(out)
-    assert world.model.learns_prior and world.model.config.motion == (1, 2)
+    assert world.model.learns_prior and world.model.config.prior_components == 2
     env = FlamEnv(world=world)
     env.reset(seed=0)
     assert env.action_space.contains(env.sample_latent_action())
