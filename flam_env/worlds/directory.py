@@ -19,6 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from flam_env.heads.registry import HEADS
+from flam_env.heads.token_sampler import TokenSampler  # noqa: F401  (registers its kind)
 from flam_env.models.factored import FactoredWorldModel  # noqa: F401  (registers its kind)
 from flam_env.models.protocol import WORLD_MODELS, WorldModel
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig

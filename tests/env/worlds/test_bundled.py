@@ -1,5 +1,7 @@
 """The worlds that come with the package replay real video."""
 
+import subprocess
+import sys
 import time
 
 import gymnasium as gym
@@ -19,6 +21,13 @@ def bundled(request) -> tuple[str, str]:
     if not (PRETRAINED / checkpoint / "config.json").is_file():
         pytest.skip(f"the world {checkpoint} is not bundled yet")
     return environment_id, checkpoint
+
+
+def test_worlds_open_where_nothing_but_their_reader_was_imported():
+    code = "import sys; from flam_env import load_world; [load_world(name) for name in sys.argv[1:]]"
+    there = sorted({name for name in BUNDLED.values() if (PRETRAINED / name / "config.json").is_file()})
+    done = subprocess.run([sys.executable, "-c", code, *there], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
 
 
 def psnr(one: np.ndarray, two: np.ndarray) -> float:
