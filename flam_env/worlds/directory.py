@@ -52,8 +52,6 @@ HOW_TO_FIT = {
 VERSION = "2"
 BEFORE_HEADS = "1"
 """The version of worlds that did not say which heads they have."""
-FITTED_BEFORE = {"fit": "stretch"}
-"""What worlds did that do not say how frames became square."""
 
 
 def find_world(name: str | Path) -> Path:
@@ -313,8 +311,6 @@ def _read_config(path: Path) -> dict:
     known = {"format", "version", "model", "settings", "units", "laws", "starts", "heads"}
     if set(config) != known:
         raise ValueError(f"{path}: expected the keys {sorted(known)}, got {sorted(config)}; export the world again")
-    if isinstance(config["settings"], dict):
-        config["settings"] = FITTED_BEFORE | config["settings"]
     return config
 
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from math import inf
-from typing import cast
+from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
@@ -28,6 +28,9 @@ class WorldSettings:
     Raises:
         ValueError: a field of another type, or a number below 1.
     """
+
+    BEFORE: ClassVar[dict[str, Any]] = {"fit": "stretch"}
+    """What fields mean that older worlds lack."""
 
     source: str
     """Where its videos came from, e.g. procgen/bigfish."""

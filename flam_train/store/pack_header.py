@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,9 @@ class PackedSplit:
     Raises:
         ValueError: fields of another type or of different length, or what no store can have.
     """
+
+    BEFORE: ClassVar[dict[str, Any]] = {"continuous": ()}
+    """What fields mean that older packs lack."""
 
     names: tuple[str, ...]
     frames: tuple[int, ...]
@@ -151,7 +154,7 @@ class PackHeader:
 def _parse_split(values: Any, origin: str) -> PackedSplit:
     if isinstance(values, dict) and isinstance(values.get("filmed"), list):
         filmed = [tuple(stretches) if isinstance(stretches, list) else stretches for stretches in values["filmed"]]
-        values = {"continuous": ()} | values | {"filmed": filmed}  # packs of before do not say it
+        values = values | {"filmed": filmed}
     return parse_config(PackedSplit, values, origin)
 
 

@@ -349,6 +349,15 @@ def test_the_pack_that_is_tampered_with_below_can_be_read(pack, tmp_path):
     read_everything(tampered(pack, tmp_path / "same.pack"))
 
 
+def test_a_header_that_does_not_speak_of_real_valued_actions_knows_of_none(pack, tmp_path):
+    def older(header):
+        return header | {"splits": {name: without(split, "continuous") for name, split in header["splits"].items()}}
+
+    again = Pack.open(tampered(pack, tmp_path / "older.pack", header=older))
+    assert again.identity() == pack.identity()
+    assert all(again.annotations(record).continuous_actions is None for record in again.episodes("test"))
+
+
 @pytest.mark.parametrize("change", HEADERS.values(), ids=HEADERS)
 def test_a_header_that_is_wrong_is_refused(pack, tmp_path, change):
     with pytest.raises(ValueError, match=r"strange\.pack"):
