@@ -9,6 +9,7 @@ import torch
 
 from flam_env.models.protocol import WorldModel
 from flam_env.models.tokenizer import Tokenizer
+from flam_env.worlds.checkpoint import as_written
 from flam_env.worlds.world import WorldSettings
 from flam_train.engine import FitConfig, Loss
 from flam_train.phases.export import bare_world
@@ -54,7 +55,7 @@ def learn(
     torch.manual_seed(fit_config.seed)
     model = build(tokenizer)
     world = bare_world(tokenizer, model, WorldSettings(source=store.source, frames_per_second=learned_rate(store)))
-    identity |= {"kind": type(model).__name__, "model": asdict(model.config), "loss": asdict(loss)}
+    identity |= {"kind": type(model).__name__, "model": as_written(model.config), "loss": asdict(loss)}
     return train_world(world, store, objective, fit_config, Path(out), "world_model", identity, evaluate_every)
 
 

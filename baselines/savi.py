@@ -14,7 +14,7 @@ What differs from its authors' version, and from those that PlaySlot and SlotFor
 It is trained for as many steps as the dynamics that follow, on top of them.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from flam_env.models.quantize import FSQ, check_levels
 from flam_env.models.recurrent_factorizer import RecurrentFactorizer
 from flam_env.models.target import Target, likeliest, target_size
 from flam_env.validation import check_fields
-from flam_env.worlds.checkpoint import fingerprint, load_network, round_as_stored, save_network
+from flam_env.worlds.checkpoint import as_written, fingerprint, load_network, round_as_stored, save_network
 from flam_train.engine import FitConfig, Progress, fit, training_device
 from flam_train.phases.losses import token_error
 from flam_train.phases.tokenizer import choose_tokenizer
@@ -185,7 +185,7 @@ def slots(
         evaluate=lambda averaged: reconstruction_scores(averaged, held_out),
         evaluate_every=evaluate_every,
         frames_per_batch=fit_config.batch_size * CLIP_FRAMES,
-        identity={"model": asdict(model), "tokenizer": fingerprint(tokenizer)} | store.identity(),
+        identity={"model": as_written(model), "tokenizer": fingerprint(tokenizer)} | store.identity(),
         product=Path(out) / FILE,
     )
     network.load_state_dict(result.ema)

@@ -15,6 +15,7 @@ from baselines.campaign.plans import Training
 from baselines.savi import FILE as SLOTS_FILE
 from baselines.savi import slots
 from baselines.train import equal_arguments
+from flam_env.worlds.checkpoint import as_written
 from flam_env.worlds.directory import load_world
 from flam_env.worlds.writing import write_atomically
 from flam_train.engine.locks import folder_lock
@@ -188,7 +189,7 @@ def settings(training: Training) -> dict[str, Any]:
     """What decides a training, as JSON-able dicts by name."""
     arguments = equal_arguments(slots, training.preset_for(SLOTS))
     arguments = arguments if training.method == SLOTS else _arguments(training)
-    return {name: asdict(config) for name, config in arguments.items()}
+    return {name: as_written(config) for name, config in arguments.items()}
 
 
 def machine() -> str:

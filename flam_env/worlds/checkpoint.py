@@ -88,7 +88,7 @@ def save_network(path: Path, network: nn.Module, **header: Any) -> None:
 def stored_form(network: nn.Module) -> tuple[str, dict[str, Tensor]]:
     """The config, as JSON, and the weights of a network as they lie in a file."""
     weights = {name: _stored(tensor) for name, tensor in network.state_dict().items()}
-    return json.dumps(_config_of(network)), weights
+    return json.dumps(as_written(network.config)), weights
 
 
 def load_network(path: Path, kind: type[Network], config: type) -> tuple[Network, dict[str, Any]]:
@@ -243,24 +243,26 @@ def parse_config(config: type[Config], values: Any, origin: object) -> Config:
         raise ValueError(f"{origin}: {error}; copy the world or export it again") from error
 
 
+def as_written(config: Any) -> dict[str, Any]:
+    """A config as files, hashes and records of runs have it: without fields that say what files without them mean.
+
+    So what was made before a field came into being stays what it was.
+    """
+    before = getattr(config, "BEFORE", {})
+    return {name: value for name, value in asdict(config).items() if name not in before or before[name] != value}
+
+
 def fingerprint(network: nn.Module) -> str:
     """A short hash of the weights and the config: equal if and only if they are, bit for bit.
 
     It is that of the file: weights that half precision holds are hashed in half precision.
     """
-    digest = hashlib.sha256(json.dumps(_config_of(network), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(as_written(network.config), sort_keys=True).encode())
     for name, tensor in sorted(network.state_dict().items()):
         stored = _stored(tensor)
         exact = stored if torch.equal(stored.to(tensor.dtype), tensor.detach().cpu()) else tensor.detach().cpu()
         digest.update(name.encode() + exact.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _config_of(network: nn.Module) -> dict[str, Any]:
-    """Without the fields that say what a file without them means, so that networks from before keep their hash."""
-    config: Any = network.config
-    before = getattr(config, "BEFORE", {})
-    return {name: value for name, value in asdict(config).items() if name not in before or before[name] != value}
 
 
 def _expect_object(value: Any, origin: object) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Phase one: learns the tokenizer (paper 4.1, equation 1)."""
 
 import os
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
 from flam_env.video.frames import to_float
-from flam_env.worlds.checkpoint import load_network, round_as_stored, save_network
+from flam_env.worlds.checkpoint import as_written, load_network, round_as_stored, save_network
 from flam_env.worlds.directory import PRETRAINED, find_world
 from flam_train.engine import FitConfig, Progress, fit, is_finished
 from flam_train.evaluate.pixels import frame_psnr
@@ -77,7 +76,7 @@ def tokenizer(
         log,
         evaluate=lambda averaged: tokenizer_scores(averaged, held_out),
         evaluate_every=500,
-        identity={"model": asdict(model)} | store.identity(),
+        identity={"model": as_written(model)} | store.identity(),
         product=Path(out) / FILE,
     )
     network.load_state_dict(result.ema)

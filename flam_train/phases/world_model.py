@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from flam_env.models.factored import FactoredWorldModel, WorldModelConfig
 from flam_env.models.protocol import WorldModel
-from flam_env.worlds.checkpoint import fingerprint, round_as_stored, save_network
+from flam_env.worlds.checkpoint import as_written, fingerprint, round_as_stored, save_network
 from flam_env.worlds.clips import save_clips
 from flam_env.worlds.directory import save_world
 from flam_env.worlds.units import ActionUnits
@@ -80,7 +80,7 @@ def world_model(
     def objective(network: nn.Module, tokens: Tensor, progress: Progress) -> tuple[Tensor, dict[str, Tensor]]:
         return world_model_loss(bare(network), tokens, network(tokens), loss, progress.share)
 
-    identity: dict[str, Any] = {"model": asdict(model), "loss": asdict(loss)}
+    identity: dict[str, Any] = {"model": as_written(model), "loss": asdict(loss)}
     if start is not None:
         identity["start"] = warm_start(world.model, tokenizer, start)
     return train_world(world, store, objective, fit_config, Path(out), "world_model", identity, evaluate_every)

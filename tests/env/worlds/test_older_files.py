@@ -14,6 +14,7 @@ from flam_env import load_world, save_world
 from flam_env.models.factored import WorldModelConfig
 from flam_env.registration import BUNDLED
 from flam_env.worlds.checkpoint import (
+    as_written,
     fingerprint,
     load_network,
     parse_config,
@@ -67,6 +68,7 @@ def test_a_field_counts_in_the_fingerprint_where_it_means_something_else():
     hashes = [fingerprint(layer(config)) for config in (Then(width=5), Now(width=5, looks=()), Now(width=5))]
     assert hashes[0] == hashes[1] != hashes[2]
     assert fingerprint(layer(Now(width=5, looks=(1, 3)))) not in hashes
+    assert as_written(Now(width=5, looks=())) == as_written(Then(width=5)) != as_written(Now(width=5))
 
 
 def test_a_file_says_a_field_where_older_code_could_not_know_it(tmp_path):
