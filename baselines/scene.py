@@ -19,9 +19,9 @@ from baselines.space_time import SpaceTime
 from flam_env.models.cells import CellFeatures
 from flam_env.models.factored import WorldModelConfig
 from flam_env.models.layers import FeedForward, PairAttention, SelfAttention, check_attention
-from flam_env.models.protocol import History, Observed, WorldModel
+from flam_env.models.protocol import History, Observed
 from flam_env.models.quantize import FSQ, check_levels
-from flam_env.models.target import Target, level_logs, likeliest, predicted, target_size
+from flam_env.models.target import Target, TargetedWorldModel, predicted, target_size
 from flam_env.validation import check_fields
 
 
@@ -117,7 +117,7 @@ class SceneForward(nn.Module):
         return self.head(self.norm(x))
 
 
-class SceneModel(WorldModel):
+class SceneModel(TargetedWorldModel):
     """A world model without slots: K = 1, whose "slot" is the mean of the cells and whose mask is everything.
 
     Who derives from it says which actions there are and what vector (B, T, A) stands for each.
@@ -168,11 +168,3 @@ class SceneModel(WorldModel):
         numbers = self.forward_dynamics(cells, rearrange(vectors, "b t a -> (b t) a")).float()
         numbers = rearrange(self.features.to_patches(numbers), "(b t) n o -> b t n o", b=len(observed.tokens))
         return predicted(self.config.target, self.quantizer, numbers, observed.tokens)
-
-    def next_tokens(self, output: Tensor) -> Tensor:
-        """The most likely tokens (B, T, N) of what `step` returns."""
-        return likeliest(self.config.target, self.quantizer, output)
-
-    def level_logs(self, output: Tensor) -> Tensor:
-        """How likely the level of each channel is; as `WorldModel.level_logs`."""
-        return level_logs(self.config.target, self.quantizer, output)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from baselines.learning import fitted
 from baselines.savi import Savi, SaviConfig, load_slots, slots
 from baselines.space_time import SpaceTime
-from flam_env.models.protocol import History, Observed, Prediction, WorldModel
-from flam_env.models.target import level_logs, likeliest
+from flam_env.models.protocol import History, Observed, Prediction
+from flam_env.models.target import TargetedWorldModel
 from flam_env.models.tokenizer import Tokenizer
 from flam_train.engine import FitConfig
 from flam_train.phases.tokenizer import choose_tokenizer
@@ -31,7 +31,7 @@ class SlotDynamicsConfig(SaviConfig):
     """Half of the blocks that predict slots: both authors have four."""
 
 
-class SlotDynamics(WorldModel):
+class SlotDynamics(TargetedWorldModel):
     """A world model over frozen slots: they, and nothing else of a frame, say what follows.
 
     A predicted frame is observed again, as by all models here, where both authors hand the predicted slots on: the
@@ -83,14 +83,6 @@ class SlotDynamics(WorldModel):
     def step(self, observed: Observed, actions: Tensor) -> Tensor:
         """What follows each frame: codes or logits, as `Savi.decode` gives them."""
         return self.savi.decode(self.next_slots(observed, self.vectors(actions)))
-
-    def next_tokens(self, output: Tensor) -> Tensor:
-        """The most likely tokens (B, T, N) of what `step` returns."""
-        return likeliest(self.config.target, self.quantizer, output)
-
-    def level_logs(self, output: Tensor) -> Tensor:
-        """How likely the level of each channel is; as `WorldModel.level_logs`."""
-        return level_logs(self.config.target, self.quantizer, output)
 
     def forward(self, tokens: Tensor, shown: Tensor | None = None, known: Tensor | None = None) -> Prediction:
         """As `WorldModel.forward`."""

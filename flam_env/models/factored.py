@@ -14,10 +14,10 @@ from flam_env.models.dynamics import ForwardDynamics, InverseDynamics, LatentAct
 from flam_env.models.factorizer import Factorizer
 from flam_env.models.layers import check_attention
 from flam_env.models.prior import LearnedPrior
-from flam_env.models.protocol import WORLD_MODELS, ActionPrior, History, Observed, WorldModel
+from flam_env.models.protocol import WORLD_MODELS, ActionPrior, History, Observed
 from flam_env.models.quantize import FSQ, check_levels
 from flam_env.models.recurrent_factorizer import RecurrentFactorizer
-from flam_env.models.target import Target, entropy, level_logs, likeliest, predicted, target_size
+from flam_env.models.target import Target, TargetedWorldModel, entropy, predicted, target_size
 from flam_env.validation import check_fields, check_integer
 
 
@@ -112,7 +112,7 @@ class WorldModelConfig:
 
 
 @WORLD_MODELS.register(WorldModelConfig)
-class FactoredWorldModel(WorldModel):
+class FactoredWorldModel(TargetedWorldModel):
     """One latent action for each slot, each inferred on its own unless the model is coupled.
 
     Raises:
@@ -183,14 +183,6 @@ class FactoredWorldModel(WorldModel):
     def prior(self, observed: Observed) -> ActionPrior:
         """How likely latent actions are in these frames: as learned, else as in the unit normal."""
         return self.actions.prior() if self.learned_prior is None else self.learned_prior(observed.slots)
-
-    def next_tokens(self, output: Tensor) -> Tensor:
-        """The most likely tokens (B, T, N) of what `step` returns."""
-        return likeliest(self.config.target, self.quantizer, output)
-
-    def level_logs(self, output: Tensor) -> Tensor:
-        """How likely the level of each channel is; as `WorldModel.level_logs`."""
-        return level_logs(self.config.target, self.quantizer, output)
 
     def doubt(self, output: Tensor) -> Tensor:
         """How undecided what `step` returns is: mean entropy of a patch in nats (B, T); 0 for codes."""

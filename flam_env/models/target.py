@@ -6,6 +6,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from flam_env.models.protocol import WorldModel
 from flam_env.models.quantize import FSQ
 
 Target = Literal["code", "token", "level"]
@@ -83,3 +84,15 @@ def entropy(target: Target, output: Tensor) -> Tensor:
     logs = output.float().log_softmax(-1)
     each = -(logs.exp() * logs).sum(-1)
     return (each.sum(-1) if target == "level" else each).mean(-1)
+
+
+class TargetedWorldModel(WorldModel):
+    """A world model whose `step` returns what `predicted` does, of the `target` in its config."""
+
+    def next_tokens(self, output: Tensor) -> Tensor:
+        """The most likely tokens (B, T, N) of what `step` returns."""
+        return likeliest(self.config.target, self.quantizer, output)
+
+    def level_logs(self, output: Tensor) -> Tensor:
+        """How likely the level of each channel is; as `WorldModel.level_logs`."""
+        return level_logs(self.config.target, self.quantizer, output)
