@@ -16,7 +16,8 @@ import torch
 
 from flam_env.dream.dream import Dream
 from flam_env.video.frames import to_uint8
-from flam_env.worlds.directory import find_world, load_world
+from flam_env.worlds.finding import find_world
+from flam_env.worlds.loading import load_world
 from flam_train.evaluate.entities import find_entities
 from flam_train.evaluate.rollouts import context_and_actions, encoded_clips, roll
 from flam_train.store.clips import Clips, draw_clips

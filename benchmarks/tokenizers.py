@@ -14,7 +14,7 @@ from tyro.conf import Positional
 
 from flam_env.dream.dream import Dream
 from flam_env.models.tokenizer import TokenizerConfig
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 from flam_train.engine import FitConfig
 from flam_train.evaluate.tokens import token_scores
 from flam_train.phases.tokenizer import tokenizer

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from flam_env.labelling.labeller import Labeller, Labels, LabelStream
     from flam_env.video.reader import read_video
     from flam_env.worlds.clips import load_clips
-    from flam_env.worlds.directory import load_world, save_world
+    from flam_env.worlds.loading import load_world
+    from flam_env.worlds.saving import save_world
     from flam_env.worlds.world import World
 
 __all__ = [
@@ -59,7 +60,8 @@ _ROOMS = {
     "labelling.labeller": ("LabelStream", "Labeller", "Labels"),
     "video.reader": ("read_video",),
     "worlds.clips": ("load_clips",),
-    "worlds.directory": ("load_world", "save_world"),
+    "worlds.loading": ("load_world",),
+    "worlds.saving": ("save_world",),
     "worlds.world": ("World",),
 }
 

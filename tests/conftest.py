@@ -13,7 +13,8 @@ import pytest
 import torch
 from tiny import random_world
 
-from flam_env.worlds.directory import load_world, save_world
+from flam_env.worlds.loading import load_world
+from flam_env.worlds.saving import save_world
 from flam_env.worlds.world import World
 
 DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.gpu))

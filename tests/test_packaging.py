@@ -13,7 +13,7 @@ from packaging.specifiers import SpecifierSet
 from safetensors import deserialize
 
 from flam_env.registration import BUNDLED
-from flam_env.worlds.directory import PRETRAINED
+from flam_env.worlds.finding import PRETRAINED
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -16,7 +16,7 @@ from baselines.savi import FILE as SLOTS_FILE
 from baselines.savi import slots
 from baselines.train import equal_arguments
 from flam_env.worlds.checkpoint import as_written
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 from flam_env.worlds.writing import write_atomically
 from flam_train.engine.locks import folder_lock
 from flam_train.engine.log import log_lines

@@ -14,7 +14,7 @@ from flam_env.envs.controls import Scene
 from flam_env.envs.judge import Judge, Moment
 from flam_env.envs.starts import Start, choose_start
 from flam_env.validation import check_integer
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 from flam_env.worlds.units import clip_to_box
 from flam_env.worlds.world import World
 

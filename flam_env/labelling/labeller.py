@@ -17,7 +17,7 @@ from flam_env.video.cuts import check_starts, split_at
 from flam_env.video.frames import FrameFitter
 from flam_env.video.rates import warn_of_rate
 from flam_env.video.reader import Video, frame_pieces, open_video, video_rate
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 from flam_env.worlds.world import World
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flam_env.worlds.directory import find_world
+from flam_env.worlds.finding import find_world
 from flam_env.worlds.writing import write_atomically
 
 

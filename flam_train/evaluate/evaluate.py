@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 
 from flam_env.dream.dream import Dream
 from flam_env.worlds.checkpoint import fingerprint
-from flam_env.worlds.directory import find_world, is_bundled, load_world
+from flam_env.worlds.finding import find_world, is_bundled
+from flam_env.worlds.loading import load_world
 from flam_env.worlds.world import World
 from flam_env.worlds.writing import write_atomically
 from flam_train.evaluate.perceptual.scores import load_judges, perceptual_scores

@@ -13,7 +13,9 @@ from flam_env.heads.action_encoder import ActionEncoder
 from flam_env.labelling.labeller import Labeller
 from flam_env.warn import warn_user
 from flam_env.worlds.checkpoint import round_as_stored
-from flam_env.worlds.directory import add_heads, check_writable, find_world, load_world
+from flam_env.worlds.finding import check_writable, find_world
+from flam_env.worlds.loading import load_world
+from flam_env.worlds.saving import add_heads
 from flam_env.worlds.writing import write_atomically
 from flam_train.engine import FitConfig
 from flam_train.heads.encoder import REPORTED_BY, choose_gain, learn_encoder, share_obeyed

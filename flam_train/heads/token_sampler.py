@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from flam_env.heads.token_sampler import TokenSampler, TokenSamplerConfig, sure
 from flam_env.models.protocol import WorldModel, check_infers
 from flam_env.worlds.checkpoint import round_as_stored
-from flam_env.worlds.directory import add_heads, check_writable, find_world, load_world
+from flam_env.worlds.finding import check_writable, find_world
+from flam_env.worlds.loading import load_world
+from flam_env.worlds.saving import add_heads
 from flam_env.worlds.writing import write_atomically
 from flam_train.engine import Batch, FitConfig, Progress, fit, training_device
 from flam_train.phases.losses import token_error

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flam_env.dream.dream import Dream
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 from flam_env.worlds.writing import write_atomically
 from flam_train.engine import is_finished
 from flam_train.engine.locks import folder_lock

@@ -18,7 +18,7 @@ from torch.distributions import Categorical
 from flam_env.models.factored import FactoredWorldModel
 from flam_env.validation import check_integer
 from flam_env.worlds.checkpoint import fingerprint
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 from flam_train.engine import FitConfig, Progress
 from flam_train.phases.losses import DIAGNOSED_CLIPS, diagnosis, prediction_loss
 from flam_train.phases.world_model import bare, train_world

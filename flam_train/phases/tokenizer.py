@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
 from flam_env.video.frames import to_float
 from flam_env.worlds.checkpoint import as_written, load_network, round_as_stored, save_network
-from flam_env.worlds.directory import PRETRAINED, find_world
+from flam_env.worlds.finding import PRETRAINED, find_world
 from flam_train.engine import FitConfig, Progress, fit, is_finished
 from flam_train.evaluate.pixels import frame_psnr
 from flam_train.phases.losses import reconstruction_loss

@@ -5,7 +5,7 @@ import torch
 from flam_env.models.protocol import WorldModel
 from flam_env.models.tokenizer import Tokenizer
 from flam_env.worlds.checkpoint import fingerprint
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 
 ADDED = ("learned_prior",)  # parts that the other world may lack; they start as they are
 

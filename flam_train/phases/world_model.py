@@ -12,7 +12,7 @@ from flam_env.models.factored import FactoredWorldModel, WorldModelConfig
 from flam_env.models.protocol import WorldModel
 from flam_env.worlds.checkpoint import as_written, fingerprint, round_as_stored, save_network
 from flam_env.worlds.clips import save_clips
-from flam_env.worlds.directory import save_world
+from flam_env.worlds.saving import save_world
 from flam_env.worlds.units import ActionUnits
 from flam_env.worlds.world import World, WorldSettings
 from flam_train.engine import Batch, DrawBatch, FitConfig, Loss, Progress, fit, training_device

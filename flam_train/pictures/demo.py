@@ -8,7 +8,8 @@ import torch
 
 from flam_env.dream.dream import Dream, pixel_masks
 from flam_env.worlds.clips import load_clips
-from flam_env.worlds.directory import find_world, load_world
+from flam_env.worlds.finding import find_world
+from flam_env.worlds.loading import load_world
 from flam_train.evaluate.rollouts import context_and_actions, roll, roll_each_slot, rollout_scores
 from flam_train.pictures.sheets import contact_sheet, overlay_masks, side_by_side, write_mp4, write_png
 from flam_train.store.clips import Clips

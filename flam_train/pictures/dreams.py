@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from flam_env.dream.dream import Dream
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 from flam_train.evaluate.rollouts import roll_freely
 from flam_train.pictures.sheets import contact_sheet, side_by_side, write_gif, write_png
 from flam_train.pictures.steered import deciding_slot, film_of_steering

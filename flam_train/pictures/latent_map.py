@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from flam_env.dream.dream import Dream
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 from flam_env.worlds.writing import write_atomically
 from flam_train.evaluate.rooms.action_probe import action_scores, actions_of_agents, visible_actions
 from flam_train.evaluate.rooms.cell_probe import Split, split_episodes

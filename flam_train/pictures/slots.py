@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from flam_env.dream.dream import Dream, pixel_masks
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 from flam_train.evaluate.rollouts import context_and_actions, roll, roll_each_slot, sampled_actions
 from flam_train.pictures.sheets import contact_sheet, write_png
 from flam_train.store.clips import draw_clips

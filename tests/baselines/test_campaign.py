@@ -20,7 +20,7 @@ from baselines.campaign.methods import LEARNING_RATES, METHODS, SLOTS, TRIED_RAT
 from baselines.campaign.paper import TABLE_1
 from baselines.campaign.plans import HURRIED, PLANS, PRICES, Training
 from baselines.campaign.tables import tables
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 from flam_train.engine.state import read_header
 from flam_train.presets import PRESETS
 from flam_train.sources.multigrid import RoomConfig

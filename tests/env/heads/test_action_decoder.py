@@ -25,7 +25,8 @@ from flam_env import (
     save_world,
 )
 from flam_env.worlds.checkpoint import load_network, round_as_stored, save_network
-from flam_env.worlds.directory import PRETRAINED, add_heads
+from flam_env.worlds.finding import PRETRAINED
+from flam_env.worlds.saving import add_heads
 
 ACTIONS, SLOT = 8, 4  # the world has K = 6, S = 16, A = 5
 CONFIG = ActionDecoderConfig(slots=6, slot_dim=16, latent_dim=5, actions=ACTIONS, width=22)

@@ -14,7 +14,7 @@ from flam_env import Dream, FlamEnv, FlamVectorEnv, load_world, save_world
 from flam_env.dream.dream import replace_rows, take_rows
 from flam_env.envs.sb3_vec_env import FlamSB3VecEnv
 from flam_env.heads.road import Road, RoadConfig
-from flam_env.worlds.directory import add_heads
+from flam_env.worlds.saving import add_heads
 
 STEPS = 6
 

@@ -14,8 +14,8 @@ from flam_env.dream.dream import take_rows
 from flam_env.heads.token_sampler import TokenSampler, TokenSamplerConfig, sure
 from flam_env.models.quantize import FSQ
 from flam_env.models.target import level_logs
-from flam_env.worlds.directory import add_heads
 from flam_env.worlds.laws import Laws
+from flam_env.worlds.saving import add_heads
 
 LEVELS, GRID = (4, 3, 2), 6
 PATCHES, CHANNELS = GRID**2, len(LEVELS)

@@ -10,7 +10,7 @@ import pytest
 
 from flam_env import Labeller, load_clips
 from flam_env.registration import BUNDLED
-from flam_env.worlds.directory import PRETRAINED
+from flam_env.worlds.finding import PRETRAINED
 
 CLIPS = 4
 

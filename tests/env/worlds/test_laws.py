@@ -12,8 +12,9 @@ from flam_env.envs.vector_env import FlamVectorEnv
 from flam_env.models.dynamics import LatentActions
 from flam_env.models.factored import FactoredWorldModel
 from flam_env.models.quantize import FSQ
-from flam_env.worlds.directory import load_world, save_world
 from flam_env.worlds.laws import Laws, NearestSeen, vanished
+from flam_env.worlds.loading import load_world
+from flam_env.worlds.saving import save_world
 from flam_env.worlds.world import World
 
 SLOTS, ACTIONS = 6, 5

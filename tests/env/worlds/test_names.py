@@ -6,7 +6,7 @@ import gymnasium as gym
 import pytest
 
 from flam_env import load_world, save_world
-from flam_env.worlds.directory import PRETRAINED, find_world
+from flam_env.worlds.finding import PRETRAINED, find_world
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from flam_env.worlds.checkpoint import (
     round_as_stored,
     save_network,
 )
-from flam_env.worlds.directory import PRETRAINED
+from flam_env.worlds.finding import PRETRAINED
 
 
 @dataclass(frozen=True, kw_only=True)

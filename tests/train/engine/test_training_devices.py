@@ -20,7 +20,7 @@ from flam_env.models.factored import FactoredWorldModel
 from flam_env.models.tokenizer import Tokenizer
 from flam_env.video.frames import to_float
 from flam_env.worlds.checkpoint import fingerprint
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 from flam_train.engine import FitConfig, fit, training_device
 from flam_train.engine.batches import BatchFeed
 from flam_train.evaluate.rollouts import quick_scores, rollout_scores

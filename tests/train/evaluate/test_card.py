@@ -6,7 +6,8 @@ import pytest
 
 from flam_env.registration import BUNDLED
 from flam_env.worlds.checkpoint import fingerprint
-from flam_env.worlds.directory import PRETRAINED, load_world
+from flam_env.worlds.finding import PRETRAINED
+from flam_env.worlds.loading import load_world
 from flam_train.evaluate.report import format_report, read_report
 from flam_train.studies.rooms.findings import finding_of
 from flam_train.studies.rooms.runs import MAIN

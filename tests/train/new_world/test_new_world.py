@@ -13,7 +13,7 @@ import pytest
 from films import sprites, write_film
 
 from flam_env.worlds.checkpoint import fingerprint
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 from flam_train.cli import main
 from flam_train.engine import allocator
 from flam_train.evaluate.report import format_report, read_report

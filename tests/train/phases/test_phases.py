@@ -17,7 +17,7 @@ from flam_env.models.tokenizer import Tokenizer
 from flam_env.video.frames import to_float
 from flam_env.worlds.checkpoint import fingerprint, save_network
 from flam_env.worlds.clips import load_clips
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 from flam_env.worlds.units import UnitConversion
 from flam_train.engine import FitConfig
 from flam_train.evaluate.pixels import frame_psnr
@@ -222,7 +222,7 @@ def test_a_failure_after_training_is_no_world(store, with_tokenizer, phases, mon
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
-        patch.setattr("flam_env.worlds.directory.save", disk_full)
+        patch.setattr("flam_env.worlds.saving.save", disk_full)
         world_model(store.root, out=with_tokenizer, **phases.hurried)
     assert not (with_tokenizer / "config.json").exists()
     assert not [name for name in contents(with_tokenizer) if name.endswith(".tmp")]

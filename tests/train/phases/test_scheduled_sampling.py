@@ -9,7 +9,7 @@ import torch
 from flam_env.dream.dream import Dream
 from flam_env.models.factored import FactoredWorldModel, WorldModelConfig
 from flam_env.worlds.checkpoint import fingerprint
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 from flam_train.engine import FitConfig
 from flam_train.evaluate.rollouts import rollout_scores
 from flam_train.phases.scheduled_sampling import SamplingConfig, own_guesses, scheduled_sampling

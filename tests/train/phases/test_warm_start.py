@@ -9,7 +9,7 @@ from tiny import MODEL
 
 from flam_env.models.factored import FactoredWorldModel
 from flam_env.worlds.checkpoint import fingerprint
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 from flam_train.phases.warm_start import warm_start
 from flam_train.phases.world_model import world_model
 

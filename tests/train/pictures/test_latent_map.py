@@ -12,7 +12,7 @@ import torch
 from matplotlib.colors import to_rgb
 from torch import Tensor
 
-from flam_env.worlds.directory import save_world
+from flam_env.worlds.saving import save_world
 from flam_env.worlds.units import ActionUnits
 from flam_env.worlds.world import Starts, World
 from flam_train.evaluate.rooms.clips import Seen

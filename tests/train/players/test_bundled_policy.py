@@ -14,7 +14,8 @@ from stable_baselines3 import PPO
 import flam_train
 from flam_env import Labeller, load_clips
 from flam_env.worlds.checkpoint import fingerprint
-from flam_env.worlds.directory import find_world, load_world
+from flam_env.worlds.finding import find_world
+from flam_env.worlds.loading import load_world
 from flam_train.clone import load_clone
 from flam_train.heads.known_actions import action_classes
 from flam_train.players.policy import load_policy

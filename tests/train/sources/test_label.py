@@ -13,7 +13,7 @@ from flam_env import Labeller, load_world, read_video
 from flam_env.heads.action_decoder import ActionDecoder, ActionDecoderConfig
 from flam_env.video.frames import resize_frames
 from flam_env.worlds.checkpoint import round_as_stored
-from flam_env.worlds.directory import save_world
+from flam_env.worlds.saving import save_world
 from flam_train.cli import main
 from flam_train.engine.locks import FolderInUseError
 from flam_train.sources.label import label

@@ -11,7 +11,7 @@ import pytest
 from flam_env.models.tokenizer import Tokenizer
 from flam_env.worlds.checkpoint import fingerprint, read_tensors, round_as_stored, save_network
 from flam_env.worlds.clips import load_clips
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 from flam_train.cli import main
 from flam_train.engine import FitConfig, allocator
 from flam_train.evaluate.evaluate import evaluate

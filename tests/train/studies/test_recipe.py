@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from flam_env.models.factored import WorldModelConfig
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 from flam_train.engine import FitConfig, fit
 from flam_train.engine.state import read_header
 from flam_train.phases.losses import WorldModelLossConfig

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from flam_env.dream.dream import Dream
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 from flam_train.engine import FitConfig
 from flam_train.evaluate.evaluate import evaluate
 from flam_train.evaluate.report import format_report

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from flam_env.dream.dream import Dream
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 from flam_train.evaluate.entities import find_background, find_entities
 from flam_train.evaluate.evaluate import evaluate
 from flam_train.evaluate.report import METHODS, format_report, read_report
