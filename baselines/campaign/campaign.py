@@ -1,7 +1,5 @@
 """`python -m baselines.campaign`: makes the trainings of a plan, killed and started again as you like."""
 
-import math
-import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -11,8 +9,9 @@ from baselines.campaign.data_sets import DATA_SETS
 from baselines.campaign.plans import PLANS, Training
 from baselines.campaign.progress import progress_lines
 from baselines.campaign.trainings import Campaign, make_training
-from flam_train.engine.processes import LOG, side_by_side
+from flam_train.engine.processes import require_made, side_by_side
 from flam_train.evaluate.perceptual.scores import load_judges
+from flam_train.studies.recipe.pieces import end_of_piece
 from flam_train.studies.runs import check_workers
 
 REPORTS = Path("baselines/results")
@@ -81,12 +80,10 @@ def campaign(
     if any(training.scored for training in missing):
         load_judges(perceptual, size=size, horizon=HORIZON, clips=clips)
     print(lines, flush=True)
-    deadline = time.time() + 60 * minutes_at_once if minutes_at_once else math.inf
+    deadline = end_of_piece(minutes_at_once)
     work = {training.name: partial(make_training, training, study, deadline) for training in missing}
     failed = side_by_side(work, jobs, plan, stop_at_failure=False, deadline=deadline)
-    if failed:
-        logs = "; ".join(f"{name}: {error}" for name, error in failed.items())
-        raise ChildProcessError(f"expected all trainings to be made, got {logs}; see {LOG} in {study.runs}")
+    require_made(failed, "trainings", study.runs)
     return "\n".join(progress_lines(chosen, study))
 
 

@@ -104,6 +104,13 @@ def side_by_side(
     return failed
 
 
+def require_made(failed: Mapping[str, BaseException], what: str, folder: Path) -> None:
+    """Raises ChildProcessError if some of what was to be made in a folder, "worlds" or the like, failed."""
+    if failed:
+        errors = "; ".join(f"{name}: {error}" for name, error in failed.items())
+        raise ChildProcessError(f"expected all {what} to be made, got {errors}; see {LOG} in {folder}")
+
+
 @contextlib.contextmanager
 def logged(out: Path) -> Iterator[None]:
     """Sends what is printed to the log of a folder, which is made; also what error ends the context."""

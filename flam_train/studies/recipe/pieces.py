@@ -1,5 +1,6 @@
 """Work in pieces: a process is asked to end in time, and goes on where it was when it is started again."""
 
+import math
 import os
 import signal
 import sys
@@ -12,6 +13,11 @@ from types import FrameType
 
 class PieceOver(Exception):  # noqa: N818 (nothing went wrong)
     """The time of a piece is over; what was saved is there to go on with."""
+
+
+def end_of_piece(minutes: float) -> float:
+    """The deadline of a piece that begins now and takes so many minutes, as `time.time` counts; 0 is without end."""
+    return time.time() + 60 * minutes if minutes else math.inf
 
 
 @contextmanager

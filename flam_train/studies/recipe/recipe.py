@@ -3,17 +3,16 @@
 What has an archive is not made again. Each world has a process of its own, so that several share a GPU.
 """
 
-import math
-import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 from flam_env.worlds.writing import write_atomically
-from flam_train.engine.processes import LOG, side_by_side
+from flam_train.engine.processes import require_made, side_by_side
 from flam_train.evaluate.simulator.frontier import frontier
 from flam_train.presets import PRESETS
 from flam_train.store.packs import Pack
+from flam_train.studies.recipe.pieces import end_of_piece
 from flam_train.studies.recipe.worlds import SCORING, PlannedWorld, Scoring, make_world
 from flam_train.studies.runs import check_workers
 
@@ -82,14 +81,12 @@ def recipe(
         for pack in packs
         for seed in seeds
     ]
-    deadline = time.time() + 60 * piece_minutes if piece_minutes else math.inf
+    deadline = end_of_piece(piece_minutes)
     jobs = {world.name: partial(make_world, world, deadline) for world in worlds if not world.archive.exists()}
     failed = side_by_side(jobs, workers, "worlds", stop_at_failure=False, deadline=deadline) if jobs else {}
     path = Path(out) / SUMMARY
     write_atomically(path, summary(worlds).encode())
-    if failed:
-        logs = "; ".join(f"{name}: {error}" for name, error in failed.items())
-        raise ChildProcessError(f"expected all worlds to be made, got {logs}; see {LOG} in {Path(out) / 'trained'}")
+    require_made(failed, "worlds", Path(out) / "trained")
     return path
 
 
