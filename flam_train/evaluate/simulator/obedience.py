@@ -26,7 +26,7 @@ from flam_train.store.training_data import TrainingData, token_splits
 LEARNED = 20_000  # transitions of real play, about: whole episodes are taken
 LEARNING = LearningConfig(held_out=0.1, evaluate_every=100, patience=4)
 FIT = FitConfig(
-    steps=800, batch_size=64, learning_rate=1.5e-3, warmup_steps=50, decay_share=0.5, weight_decay=0.1, ema=0.99
+    steps=1500, batch_size=64, learning_rate=1.5e-3, warmup_steps=50, decay_share=0.5, weight_decay=0.1, ema=0.99
 )
 CHUNK = 256
 

@@ -1,8 +1,7 @@
 """Where the player of a game is, by its colour, which nothing else in the game has.
 
-On random play of the three games (1,500 frames each, no backgrounds) the place that is found is .2 to .4 px from that
-in the simulator's saved state, and never 2 px. Where a thing in a dream has the colour, or the player has none, it is
-mistaken; so players are followed from where they were, no further than they can have come.
+Where a thing in a dream has the colour, or the player has lost it, one is mistaken; so players are followed from where
+they were, no further than they can have come.
 """
 
 from typing import NamedTuple
