@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 from flam_env import ActionDecoder, ActionDecoderConfig, ActionEncoder, ActionEncoderConfig
 from flam_env.dream.dream import Dream
 from flam_env.envs.controls import RealActionControl
-from flam_env.worlds.directory import load_world
+from flam_env.worlds.loading import load_world
 from flam_train.evaluate.evaluate import evaluate
 from flam_train.evaluate.report import format_report
 from flam_train.evaluate.simulator import obedience as measure
