@@ -19,6 +19,7 @@ from flam_train.evaluate.rooms.clips import holds_rooms
 from flam_train.evaluate.rooms.factorization import check_measures, factorization_scores, measures_of
 from flam_train.evaluate.simulator.action_information import information_scores
 from flam_train.evaluate.simulator.continuous_probe import continuous_scores
+from flam_train.evaluate.simulator.real_keys import OfRealKeys, plan_real_keys, real_key_scores
 from flam_train.evaluate.simulator.report import OfSimulator, plan_simulator, simulator_scores
 from flam_train.evaluate.video_scores import OfAnyVideo, video_scores
 from flam_train.store.clips import draw_clips
@@ -26,7 +27,9 @@ from flam_train.store.rates import warn_of_store_rate
 from flam_train.store.training_data import open_data
 
 OfRooms = Literal["dci", "actions", "exactness", "independence"]
-Metric = Literal[OfAnyVideo, "action_information", "continuous_actions", OfSimulator, "lpips", "fvd", OfRooms]
+Metric = Literal[
+    OfAnyVideo, "action_information", "continuous_actions", OfSimulator, OfRealKeys, "lpips", "fvd", OfRooms
+]
 
 
 def evaluate(
@@ -75,7 +78,8 @@ def evaluate(
         The report.
 
     Warns:
-        UserWarning: the store has another pace than the videos of the world.
+        UserWarning: the store has another pace than the videos of the world, or its keys were not drawn at random and
+            held where obedience or tracking is asked for.
 
     Raises:
         FileNotFoundError: no such world, or no weights for lpips or fvd.
@@ -100,7 +104,8 @@ def evaluate(
     warn_of_store_rate(store, dream.world.settings.frames_per_second)
     length, known = dream.world.settings.context + horizon, dream.model.actions.known
     plan = plan_simulator(dream, store, split, metrics, length, dreams=long_dreams, steps=long_dream_steps, seed=seed)
-    drawn = draw_clips(store, split, clips, length, seed, known=known)
+    keyed = plan_real_keys(dream, store, metrics)
+    drawn = draw_clips(store, split, clips, length, seed, known=known or bool(keyed))
     report: dict[str, Any] = {
         "world": {"tokenizer": fingerprint(dream.tokenizer), "model": fingerprint(dream.model)},
         "data": {"source": store.source, "split": split, "frames": store.frames(split), "settings": store.settings},
@@ -119,6 +124,7 @@ def evaluate(
     report |= video_scores(dream, drawn, metrics or of_any, seed)
     report |= perceptual_scores(dream, drawn, judges, seed)
     report |= simulator_scores(dream, store, split, drawn, plan, seed)
+    report |= real_key_scores(dream, store, drawn, keyed, seed)
     if "action_information" in metrics:
         report["action_information"] = information_scores(dream, store, split, seed)
     if "continuous_actions" in metrics:

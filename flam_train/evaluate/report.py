@@ -9,9 +9,11 @@ from flam_train.evaluate.simulator.tables import (
     continuous_lines,
     horizon_lines,
     life_lines,
+    obedience_lines,
     off_road_lines,
     realism_lines,
     slot_lines,
+    tracking_lines,
     velocity_lines,
 )
 
@@ -43,6 +45,8 @@ def format_report(report: dict[str, Any]) -> str:
         "off_road": off_road_lines,
         "life": life_lines,
         "dream_horizon": horizon_lines,
+        "obedience": obedience_lines,
+        "tracking": tracking_lines,
     }
     tables = [lines(report) for part, lines in parts.items() if part in report]
     if "factorization" in report:

@@ -27,6 +27,31 @@ class RandomAgent:
         return self._action
 
 
+class HeldKeysAgent:
+    """Draws among the distinct actions and holds each for so many frames, whatever the game shows.
+
+    What it does next cannot be told from what it did or from what is to be seen, except while a key is held.
+    """
+
+    name = "random"
+
+    def __init__(self, game: str, held: int):
+        self._actions = distinct_actions(game)
+        self._held = held
+
+    def begin(self, rng: np.random.Generator) -> None:
+        """Starts an episode with a fresh action."""
+        self._rng = rng
+        self._frames = 0
+
+    def act(self, game: Game) -> int:
+        """Keeps the action, or draws another one when its time is over."""
+        if self._frames % self._held == 0:
+            self._action = int(self._rng.choice(self._actions))
+        self._frames += 1
+        return self._action
+
+
 class RandomPlayer:
     """Takes every real action equally often.
 

@@ -31,6 +31,7 @@ def collect(
     max_episode_frames: int | None = None,
     demonstrator: Path | None = None,
     native: bool = False,
+    held_keys: int | None = None,
     room: RoomConfig | None = None,
 ) -> EpisodeStore:
     """Collects episodes of a game, a room or a made-up drive, split 80/10/10; run again to resume or to extend.
@@ -45,7 +46,7 @@ def collect(
         size: height and width of the frames in pixels: 64, 128 or 224 for a game, a multiple of its cells for a room,
             32 to 448 for a drive.
         random_share: games only: share of the frames played by the sticky random agent instead of the planner, 0.3
-            by default.
+            by default, and 1 with held_keys.
         workers: processes; 0 for one per core.
         seed: decides every episode.
         max_episode_frames: longer episodes are cut; 1000 by default for a game, 100 for a room, 200 for a drive,
@@ -54,6 +55,8 @@ def collect(
             of the planner.
         native: games only: keep the simulator's own 64-pixel pictures, which policies of the plain game see, in place
             of its 512-pixel render, averaged down.
+        held_keys: games only: the random agent draws a key, any but those of equal effect, and holds it for so many
+            frames, in place of being sticky; for the metrics obedience and tracking, which want 4.
         room: multigrid only: who is in the room, by default what `RoomConfig` says.
 
     Raises:
@@ -61,7 +64,7 @@ def collect(
         ImportError: an optional package is missing.
         ChildProcessError: a worker process was killed; run it again to resume.
     """
-    recorder = _recorder(game, size, random_share, max_episode_frames, demonstrator, native, room)
+    recorder = _recorder(game, size, random_share, max_episode_frames, demonstrator, native, held_keys, room)
     _check_numbers(frames, recorder, workers, seed)
     import_h5py()
     recorder.require()
@@ -80,11 +83,12 @@ def _recorder(
     max_episode_frames: int | None,
     demonstrator: Path | None,
     native: bool,
+    held_keys: int | None,
     room: RoomConfig | None,
 ) -> Recorder:
     """The source of a name, if the options belong to it."""
     if game in UNPLAYED:
-        _check_unplayed(game, random_share, demonstrator, native)
+        _check_unplayed(game, random_share, demonstrator, native, held_keys)
     elif game not in GAMES:
         raise ValueError(f"expected {', '.join([*GAMES, *UNPLAYED[:-1]])} or {UNPLAYED[-1]}, got {game!r}; name one")
     if room is not None and game != "multigrid":
@@ -102,13 +106,16 @@ def _recorder(
         game=game,
         size=size,
         longest=1000 if max_episode_frames is None else max_episode_frames,
-        random_share=0.3 if random_share is None else random_share,
+        random_share=(0.3 if held_keys is None else 1.0) if random_share is None else random_share,
         demonstrator=demonstrator,
         native=native,
+        held_keys=held_keys,
     )
 
 
-def _check_unplayed(game: str, random_share: float | None, demonstrator: Path | None, native: bool) -> None:
+def _check_unplayed(
+    game: str, random_share: float | None, demonstrator: Path | None, native: bool, held_keys: int | None
+) -> None:
     if random_share is not None:
         raise ValueError(
             f"expected --random-share for games of Procgen only, got {random_share} for {game}, where all "
@@ -118,6 +125,11 @@ def _check_unplayed(game: str, random_share: float | None, demonstrator: Path | 
         raise ValueError(
             f"expected --demonstrator and --native for games of Procgen only, got {demonstrator} and {native} for "
             f"{game}; leave them out"
+        )
+    if held_keys is not None:
+        raise ValueError(
+            f"expected --held-keys for games of Procgen only, got {held_keys} for {game}, where nobody presses keys; "
+            "leave it out"
         )
 
 

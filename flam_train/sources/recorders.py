@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from flam_train.players.chance import RandomAgent
+from flam_env.validation import check_integer
+from flam_train.players.chance import HeldKeysAgent, RandomAgent
 from flam_train.players.planner import PRESETS, Planner
 from flam_train.sources.multigrid import RoomConfig, check_room_size, import_multigrid, record_room_episode
 from flam_train.sources.procgen.episodes import Agent, record_episode
@@ -55,7 +56,8 @@ class Recorder(Protocol):
 class ProcgenRecorder:
     """A game of Procgen, played by a sticky random agent and the planner, or the policy in a file instead.
 
-    native: keep the simulator's own 64-pixel pictures in place of its 512-pixel render, averaged down.
+    native: keep the simulator's own 64-pixel pictures in place of its 512-pixel render, averaged down; held_keys: for
+    how many frames the random agent holds an action, instead of drawing anew in a quarter of them.
     """
 
     game: str
@@ -64,10 +66,13 @@ class ProcgenRecorder:
     random_share: float
     demonstrator: Path | None = None
     native: bool = False
+    held_keys: int | None = None
 
     def __post_init__(self):
         check_game(self.game)
         check_size(self.size, native=self.native)
+        if self.held_keys is not None:
+            check_integer(self.held_keys, "held_keys", 1)
 
     @property
     def source(self) -> str:
@@ -82,8 +87,9 @@ class ProcgenRecorder:
     def settings(self) -> dict[str, Any]:
         """What decides the episodes."""
         expert: Any = asdict(PRESETS[self.game]) if self.demonstrator is None else self._fingerprint()
-        pictures = {"native": True} if self.native else {}
-        return {"random_share": self.random_share, "max_episode_frames": self.longest, self.expert: expert} | pictures
+        others: dict[str, Any] = {"native": True} if self.native else {}
+        others |= {} if self.held_keys is None else {"held_keys": self.held_keys}
+        return {"random_share": self.random_share, "max_episode_frames": self.longest, self.expert: expert} | others
 
     def require(self) -> None:
         """Imports Procgen and Pillow."""
@@ -92,7 +98,7 @@ class ProcgenRecorder:
 
     def record(self, split: str, agent: str, seed: list[int]) -> Episode:
         """Plays one episode on a level of the split."""
-        player = _player(self.game, agent, self.demonstrator)
+        player = _player(self.game, agent, self.demonstrator, self.held_keys)
         size = None if self.native else self.size
         return record_episode(self.game, split, player, seed=seed, size=size, max_frames=self.longest)
 
@@ -105,9 +111,9 @@ class ProcgenRecorder:
 
 
 @functools.cache
-def _player(game: str, agent: str, demonstrator: Path | None) -> Agent:
+def _player(game: str, agent: str, demonstrator: Path | None, held_keys: int | None) -> Agent:
     if agent == "random":
-        return RandomAgent(game)
+        return RandomAgent(game) if held_keys is None else HeldKeysAgent(game, held_keys)
     if demonstrator is None:
         return Planner(game)
     import torch  # takes seconds, which workers without a policy need not wait

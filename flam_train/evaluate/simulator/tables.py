@@ -66,6 +66,44 @@ def horizon_lines(report: dict[str, Any]) -> list[str]:
     return _table((f"horizon ({found['dreams']} dreams)", "value"), rows)
 
 
+def obedience_lines(report: dict[str, Any]) -> list[str]:
+    """How often dreams do what keys ask for."""
+    found = report["obedience"]
+    columns = {
+        "score": "score",
+        "error": "its standard error",
+        "obeyed": "right: judge on dreams",
+        "judge_on_real": "on real video",
+        "state_only": "state only",
+    }
+    return _after_steps(f"obedience ({found['clips']} dreams, {_held(found)})", found["after"], columns)
+
+
+def tracking_lines(report: dict[str, Any]) -> list[str]:
+    """How far players are from where the same keys take them in the real game."""
+    found = report["tracking"]
+    columns = {
+        "dream_px": "dream",
+        "error_px": "its standard error",
+        "still_px": "stands still",
+        "steady_px": "keeps its velocity",
+        "recon_px": "localisation error on Recon",
+        "seen": "player seen in dreams",
+    }
+    title = f"tracking ({found['clips']} dreams, {_held(found)}): excess error, px"
+    return _after_steps(title, found["after"], columns)
+
+
+def _held(found: dict[str, Any]) -> str:
+    held = found["held_keys"]
+    return "keys not known to be held" if held is None else f"keys held for {held} steps"
+
+
+def _after_steps(title: str, after: Sequence[dict[str, Any]], columns: dict[str, str]) -> list[str]:
+    rows = [(f"after {each['step']}", *(each[name] for name in columns)) for each in after]
+    return _table((title, *columns.values()), rows)
+
+
 def continuous_lines(report: dict[str, Any]) -> list[str]:
     """What latent actions say of known actions that are real numbers."""
     found = report["continuous_actions"]

@@ -7,6 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
+from flam_train.sources import collect as collecting
+from flam_train.sources import recorders
 from flam_train.sources.collect import Schedule, collect, quotas
 from flam_train.sources.procgen.games import SPLIT_LEVELS
 from flam_train.store.store import EpisodeStore
@@ -93,6 +95,27 @@ def test_the_planner_takes_its_share(tmp_path):
     assert np.all(store.read(store.episodes("val")[0]).frames.shape == (5, 64, 64, 3))
 
 
+def test_keys_are_held_and_each_is_drawn_as_often_as_any_of_another_effect(monkeypatch):
+    monkeypatch.setattr(recorders, "record_episode", lambda game, split, player, **_: player)
+    recorder = recorders.ProcgenRecorder(game="leaper", size=64, longest=23, random_share=1.0, held_keys=3)
+    player = recorder.record("train", "random", [0])
+    player.begin(np.random.default_rng(0))
+    played = [player.act(None) for _ in range(3 * 1000)]
+    assert played[::3] == played[1::3] == played[2::3]
+    keys, counts = np.unique(played[::3], return_counts=True)
+    assert keys.tolist() == [1, 3, 4, 5, 7] and abs(counts / 1000 - 0.2).max() < 0.05
+
+
+def test_settings_tell_that_keys_are_held_and_all_play_is_theirs_by_default(tmp_path, monkeypatch):
+    wanted = []
+    monkeypatch.setattr(collecting, "work_off", lambda job, schedule, workers: wanted.append(schedule.wanted))
+    store = collect("bigfish", tmp_path / "store", frames=100, held_keys=4)
+    assert store.settings["held_keys"] == 4
+    assert wanted[0]["train", "random"] == 80 and wanted[0]["train", "planner"] == 0
+    with pytest.raises(ValueError, match="another folder"):
+        collect("bigfish", store.root, frames=100, random_share=1.0)
+
+
 @pytest.mark.parametrize("workers", [1, 2, 7])
 def test_the_set_of_episodes_does_not_depend_on_who_finishes_first(workers):
     lengths = {
@@ -128,6 +151,7 @@ def test_bad_arguments_are_refused_and_leave_no_folder(tmp_path):
         ({"frames": 0}, "frames >= 10"),
         ({"random_share": 1.5}, "random_share <= 1"),
         ({"workers": -1}, "workers >= 0"),
+        ({"held_keys": 0}, "held_keys to be an integer of at least 1, got 0"),
     ):
         with pytest.raises(ValueError, match=message):
             collect(**{"game": "bigfish", "out": out, **arguments})

@@ -219,6 +219,7 @@ def test_a_collection_is_split_says_what_it_is_and_resumes(tmp_path):
     [
         ({"size": 16}, "expected a size of 32 to 448 pixels for a drive, got 16"),
         ({"random_share": 0.5}, "--random-share for games of Procgen only, got 0.5 for synthetic-drive"),
+        ({"held_keys": 4}, "--held-keys for games of Procgen only, got 4 for synthetic-drive"),
         ({"native": True}, "--demonstrator and --native for games of Procgen only"),
     ],
 )
