@@ -7,7 +7,7 @@ TINY := runs/tiny
 .PHONY: demo test lint train-tiny drive rehearse-recipe rehearse-campaign world-bigfish world-starpilot world-multigrid rooms policies-bigfish policies-starpilot
 
 demo: $(VENV)/installed-demo
-	$(RUN)/flam-train demo bigfish --out demo
+	$(RUN)/flam-train demo bigfish-v1 --out demo
 
 test: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
