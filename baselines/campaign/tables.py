@@ -179,8 +179,9 @@ def _rates(findings: Findings) -> Iterator[str]:
 
 def _rate_cells(ends: Mapping[float | None, Finding], taken: float) -> Iterator[str]:
     for rate in TRIED_RATES:
-        shown = (
-            [ends[rate].cell(*number) for number in (("rollouts", ".2f"), ("objective", ".4f"))] if rate in ends else []
-        )
-        cell = ", ".join(filter(None, shown)) or NOT_RUN
-        yield f"**{cell}**" if rate == taken and rate in ends else cell
+        if rate not in ends:
+            yield NOT_RUN
+            continue
+        numbers = ends[rate].cell("rollouts", ".2f"), ends[rate].cell("objective", ".4f")
+        cell = ", ".join(filter(None, numbers))
+        yield f"**{cell}**" if rate == taken else cell
