@@ -1,9 +1,10 @@
-"""Training that goes on from the weights of another world, e.g. at another price or with a prior added."""
+"""Training that goes on from the weights of another world: at another price, with a prior added, in another game."""
 
 import torch
 
 from flam_env.models.protocol import WorldModel
 from flam_env.models.tokenizer import Tokenizer
+from flam_env.warn import warn_user
 from flam_env.worlds.checkpoint import fingerprint
 from flam_env.worlds.loading import load_world
 
@@ -16,19 +17,18 @@ def warm_start(model: WorldModel, tokenizer: Tokenizer, name: str) -> str:
 
     Args:
         model: of the same sizes; parts that only it has (a learned prior) keep their values.
-        tokenizer: whose tokens the model is to be trained on; the world's must be the same.
+        tokenizer: whose tokens the model is to be trained on.
         name: of a bundled world or a directory.
 
     Raises:
         FileNotFoundError: no such world.
-        ValueError: a world of another tokenizer, or of a model of another kind or size.
+        ValueError: a world of a model of another kind or size.
+
+    Warns:
+        UserWarning: a world of another tokenizer, as that of another game: what tokens stand for is learned anew, and
+            what the world knows of how things keep together and move is what it starts from.
     """
     world = load_world(name)
-    if fingerprint(world.tokenizer) != fingerprint(tokenizer):
-        raise ValueError(
-            f"expected a world of the tokenizer {fingerprint(tokenizer)} that the data is read with to start from, got "
-            f"{name} of {fingerprint(world.tokenizer)}; copy its tokenizer.safetensors into the run's directory first"
-        )
     given, own = world.model.state_dict(), model.state_dict()
     lacking = {part for part in own.keys() - given.keys() if part.split(".")[0] not in ADDED}
     other = {part for part in own.keys() & given.keys() if own[part].shape != given[part].shape}
@@ -36,6 +36,11 @@ def warm_start(model: WorldModel, tokenizer: Tokenizer, name: str) -> str:
         raise ValueError(
             f"expected {name} to have a model of the same sizes to start from, got other {', '.join(odd[:3])}"
             f"{' and more' if len(odd) > 3 else ''}; give the sizes of its config, or train from nothing"
+        )
+    if (theirs := fingerprint(world.tokenizer)) != (ours := fingerprint(tokenizer)):
+        warn_user(
+            f"{name} is a world of the tokenizer {theirs}, and the data is read with {ours}: what tokens stand for is "
+            "learned anew; if that is not wanted, copy its tokenizer.safetensors into the run's directory first"
         )
     model.load_state_dict(own | given)
     return fingerprint(world.model)

@@ -57,8 +57,8 @@ def world_model(
         model: sizes; `grid` and `levels` are the tokenizer's, whatever is given.
         fit_config: budget and optimiser.
         loss: the objective.
-        start: a world whose weights the model starts from, of the same sizes and tokenizer; a learned prior may be
-            new. By default from nothing.
+        start: a world whose weights the model starts from, of the same sizes; a learned prior may be new. One of
+            another game saves most of the way (docs/simulators.md), with a warning. By default from nothing.
         evaluate_every: steps between looks at held-out rollouts.
 
     Returns:
