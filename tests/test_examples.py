@@ -38,3 +38,18 @@ def test_ppo_in_a_dream(run_example, tiny_checkpoint):
     pytest.importorskip("stable_baselines3")
     out = run_example("ppo_in_a_dream.py", "--checkpoint", tiny_checkpoint, "--steps", "512")
     assert "mean return" in out and "after learning" in out
+
+
+def test_dream_beside_game(run_example, tmp_path):
+    imageio = pytest.importorskip("imageio.v3")
+    for package in ("procgen", "scipy"):
+        pytest.importorskip(package)
+    film = tmp_path / "beside.mp4"
+    out = run_example("dream_beside_game.py", "--episodes", "2", "--steps", "8", "--out", film)
+    assert out.startswith("wrote 2 episodes of bigfish beside dreams, 8 steps under the same keys")
+    assert [line.split(":")[0] for line in out.splitlines()[2:]] == ["  after step 1", "  after step 8"]
+    frames = imageio.imread(film, plugin="pyav").astype(int)
+    assert frames.shape == (9, 2 * (3 * 64 + 2 + 14), 2 * (3 * 64 + 2), 3)
+    game, dream = np.split(frames[:, 14:206], 2, axis=2)
+    assert abs(game[0] - dream[0]).mean() < 3 < abs(game[0]).mean()  # they begin alike
+    assert all((abs(side[0] - side[-1]) > 64).any() for side in (game, dream))  # and go on
