@@ -62,7 +62,7 @@ def learn_judges(
         return Judges(judge, learn_supervised((before, before), labels, learning, Path(out) / "state_only"))
 
 
-def obedience(judges: Judges, pressed: SameKeys, classes: np.ndarray) -> list[dict[str, float | None]]:
+def obedience(judges: Judges, pressed: SameKeys, classes: np.ndarray) -> list[dict[str, Any]]:
     """How often dreams do what they are asked for, by the transition of each step that is scored.
 
     Args:
@@ -74,12 +74,14 @@ def obedience(judges: Judges, pressed: SameKeys, classes: np.ndarray) -> list[di
         For each step its number; obeyed: share of the dreams in which the judge reads the key; judge_on_real,
         state_only: share of the real transitions there, as the tokenizer draws them, whose key the judge or the model
         that sees the frame before alone tells; score: (obeyed - state_only) / (judge_on_real - state_only), None
-        where the judge is no better; error: standard error of the score over clips.
+        where the judge is no better; error: standard error of the score over clips; keys: for each class of keys that
+        is pressed there, by the action that stands for it, how many clips press it, and obeyed and judge_on_real of
+        these.
     """
     return [_of_step(judges, pressed, classes, step) for step in pressed.scored]
 
 
-def _of_step(judges: Judges, pressed: SameKeys, classes: np.ndarray, step: int) -> dict[str, float | None]:
+def _of_step(judges: Judges, pressed: SameKeys, classes: np.ndarray, step: int) -> dict[str, Any]:
     around = slice(step - 1, step + 1)
     dreamt, real = (torch.from_numpy(video[:, around]).unbind(1) for video in (pressed.dreamt, pressed.recon))
     readings = {
@@ -92,8 +94,22 @@ def _of_step(judges: Judges, pressed: SameKeys, classes: np.ndarray, step: int) 
         name: classes[all_logits(network, (before, after)).argmax(-1).numpy()] == wanted
         for name, (network, (before, after)) in readings.items()
     }
-    shares = dict[str, float | None]({name: float(told.mean()) for name, told in right.items()})
-    return {"step": step} | shares | _score(*(right[name].astype(float) for name in readings))
+    scores = _shares(right) | _score(*(right[name].astype(float) for name in readings))
+    return {"step": step} | scores | {"keys": _by_key(wanted, right)}
+
+
+def _by_key(wanted: np.ndarray, right: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """What is read right in the clips of each key int (B,), out of bool (B,) each."""
+    read = {name: right[name] for name in ("obeyed", "judge_on_real")}
+    rows = {key: np.flatnonzero(wanted == key) for key in np.unique(wanted)}
+    return {
+        str(key): {"clips": len(of)} | _shares({name: told[of] for name, told in read.items()})
+        for key, of in rows.items()
+    }
+
+
+def _shares(right: dict[str, np.ndarray]) -> dict[str, float]:
+    return {name: float(told.mean()) for name, told in right.items()}
 
 
 def _score(obeyed: np.ndarray, judge: np.ndarray, state_only: np.ndarray) -> dict[str, float | None]:

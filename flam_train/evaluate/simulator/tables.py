@@ -76,7 +76,17 @@ def obedience_lines(report: dict[str, Any]) -> list[str]:
         "judge_on_real": "on real video",
         "state_only": "state only",
     }
-    return _after_steps(f"obedience ({found['clips']} dreams, {_held(found)})", found["after"], columns)
+    title = f"obedience ({found['clips']} dreams, {_held(found)})"
+    return [*_after_steps(title, found["after"], columns), "", *_key_lines(found["after"])]
+
+
+def _key_lines(after: Sequence[dict[str, Any]]) -> list[str]:
+    """How often dreams do what each key asks for, beside how often the judge reads it on real video."""
+    columns = {"clips": "clips", "obeyed": "right on dreams", "judge_on_real": "right on real video"}
+    titles = [f"after {each['step']}: {title}" for each in after for title in columns.values()]
+    keys = sorted({key for each in after for key in each["keys"]}, key=int)
+    rows = [(key, *(each["keys"].get(key, {}).get(name) for each in after for name in columns)) for key in keys]
+    return _table(("obedience by key", *titles), rows)
 
 
 def tracking_lines(report: dict[str, Any]) -> list[str]:

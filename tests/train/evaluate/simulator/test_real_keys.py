@@ -107,6 +107,16 @@ def test_dreams_that_obey_every_other_time_score_half():
     assert all(each["obeyed"] == 0.5 and 0.2 < each["score"] < 0.45 for each in half)
 
 
+def test_each_key_is_told_by_itself_and_those_of_equal_effect_are_one():
+    pressed = planted(lambda keys, _: np.where(keys == 1, 0, keys))
+    for each, step in zip(obedience(EXACT, pressed, CLASSES), (1, 8), strict=True):
+        wanted = CLASSES[pressed.keys[:, step - 1]]
+        assert list(each["keys"]) == ["0", "1", "2", "3"] and (pressed.keys[:, step - 1] == 4).any()
+        for key, scores in each["keys"].items():
+            obeyed = 0 if key == "1" else 1
+            assert scores == {"clips": (wanted == int(key)).sum(), "obeyed": obeyed, "judge_on_real": 1}
+
+
 def test_there_is_no_score_where_the_judge_knows_no_more_than_the_state():
     still = planted(lambda keys, _: keys)
     still = still._replace(recon=np.repeat(still.recon[:, :1], STEPS + 1, 1))
@@ -282,4 +292,9 @@ def test_a_report_tells_both_beside_what_they_are_measured_against(keyed, game, 
     assert all(0 <= each[name] <= 1 for each in obeyed["after"] for name in ("obeyed", "judge_on_real", "state_only"))
     table, last = format_report(report), tracked["after"][-1]
     assert "| obedience (4 dreams, keys held for 4 steps) | score |" in table
+    first, later = (each["keys"] for each in obeyed["after"])
+    assert sum(key["clips"] for key in first.values()) == sum(key["clips"] for key in later.values()) == 4
+    assert "| obedience by key | after 1: clips | after 1: right on dreams | after 1: right on real video | " in table
+    key, read = next((key, read) for key, read in first.items() if key not in later)
+    assert f"| {key} | {read['clips']} | {read['obeyed']:.4g} | {read['judge_on_real']:.4g} | - | - | - |" in table
     assert f"| after 8 | {last['dream_px']:.4g} | {last['error_px']:.4g} | {last['still_px']:.4g} | " in table
