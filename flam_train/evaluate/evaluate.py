@@ -59,6 +59,7 @@ def evaluate(
             by networks and by the world's own sign); of games without painted backgrounds, whose entities are found in
             the pixels, whether slots hold and follow them (slots) and know how fast they move (velocity), whether as
             much goes on in long dreams (life), and up to which step both hold (horizon, which brings realism and life);
+            whether dreams do what the keys of the real game ask for (obedience, tracking, and in Starpilot shots);
             lpips and fvd, whose weights `flam-train fetch-metrics` gets; or how rooms are factorized, whose truth is
             known: dci, actions, exactness, independence. By default pixels, dreams and rate, and for rooms also how
             they are factorized, as far as the world has slots and infers an action of each. Those that are named are
@@ -79,7 +80,7 @@ def evaluate(
 
     Warns:
         UserWarning: the store has another pace than the videos of the world, or its keys were not drawn at random and
-            held where obedience or tracking is asked for.
+            held where obedience, tracking or shots is asked for.
 
     Raises:
         FileNotFoundError: no such world, or no weights for lpips or fvd.

@@ -12,6 +12,7 @@ from flam_train.evaluate.simulator.tables import (
     obedience_lines,
     off_road_lines,
     realism_lines,
+    shot_lines,
     slot_lines,
     tracking_lines,
     velocity_lines,
@@ -47,6 +48,7 @@ def format_report(report: dict[str, Any]) -> str:
         "dream_horizon": horizon_lines,
         "obedience": obedience_lines,
         "tracking": tracking_lines,
+        "shots": shot_lines,
     }
     tables = [lines(report) for part, lines in parts.items() if part in report]
     if "factorization" in report:

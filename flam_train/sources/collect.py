@@ -56,7 +56,7 @@ def collect(
         native: games only: keep the simulator's own 64-pixel pictures, which policies of the plain game see, in place
             of its 512-pixel render, averaged down.
         held_keys: games only: the random agent draws a key, any but those of equal effect, and holds it for so many
-            frames, in place of being sticky; for the metrics obedience and tracking, which want 4.
+            frames, in place of being sticky; for the metrics obedience, tracking and shots, which want 4.
         room: multigrid only: who is in the room, by default what `RoomConfig` says.
 
     Raises:

@@ -55,16 +55,22 @@ def find_players(frames: np.ndarray, colour: tuple[int, int, int], start: np.nda
         ImportError: SciPy is missing.
     """
     starts = np.full((len(frames), 2), np.nan) if start is None else start
-    found = [_follow(_likeness(video, colour), where) for video, where in zip(frames, starts, strict=True)]
+    found = [_follow(likeness(video, colour), where) for video, where in zip(frames, starts, strict=True)]
     return Places(np.stack([places for places, _ in found]), np.stack([seen for _, seen in found]))
 
 
-def _likeness(frames: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """How much each pixel of frames (T, H, W, 3) is of a colour, however dark: float64 (T, H, W), 1 in full colour."""
+def likeness(frames: np.ndarray, colour: tuple[int, int, int], hue_apart: float = HUE_APART) -> np.ndarray:
+    """How much each pixel of frames (T, H, W, 3) is of a colour, however dark: float64 (T, H, W), 1 in full colour.
+
+    Args:
+        frames: uint8.
+        colour: RGB.
+        hue_apart: distance of colours of unit length, from which on a pixel is of another one.
+    """
     wanted, seen = np.array(colour, float), frames.astype(float)
     length = np.linalg.norm(seen, axis=-1)
     apart = np.linalg.norm(seen / np.maximum(length, 1)[..., None] - wanted / np.linalg.norm(wanted), axis=-1)
-    return np.clip(1 - apart / HUE_APART, 0, None) * length / np.linalg.norm(wanted)
+    return np.clip(1 - apart / hue_apart, 0, None) * length / np.linalg.norm(wanted)
 
 
 def _follow(likeness: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

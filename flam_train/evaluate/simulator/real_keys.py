@@ -1,4 +1,4 @@
-"""Whether dreams do what the keys of the real game do, as parts of a report: obedience and tracking."""
+"""Whether dreams do what the keys of the real game do, as parts of a report: obedience, tracking and shots."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
@@ -10,12 +10,13 @@ from flam_train.evaluate.entities import import_ndimage
 from flam_train.evaluate.simulator.obedience import obedience_scores
 from flam_train.evaluate.simulator.player import player_colour
 from flam_train.evaluate.simulator.same_keys import same_keys
+from flam_train.evaluate.simulator.shots import check_fires, shots
 from flam_train.evaluate.simulator.tracking import tracking
 from flam_train.heads.known_actions import action_classes
 from flam_train.store.clips import Clips
 from flam_train.store.training_data import TrainingData
 
-OfRealKeys = Literal["obedience", "tracking"]
+OfRealKeys = Literal["obedience", "tracking", "shots"]
 
 
 def plan_real_keys(dream: Dream, data: TrainingData, metrics: Sequence[str]) -> tuple[OfRealKeys, ...]:
@@ -30,8 +31,8 @@ def plan_real_keys(dream: Dream, data: TrainingData, metrics: Sequence[str]) -> 
         Those that do.
 
     Raises:
-        ValueError: the world has no action decoder, nobody knows the real actions of the data, or it is tracking and
-            nobody knows the player's colour.
+        ValueError: the world has no action decoder, nobody knows the real actions of the data, it is tracking and
+            nobody knows the player's colour, or it is shots and the game is not Starpilot.
         ImportError: SciPy is missing.
 
     Warns:
@@ -44,6 +45,9 @@ def plan_real_keys(dream: Dream, data: TrainingData, metrics: Sequence[str]) -> 
     action_classes(data)
     if "tracking" in chosen:
         player_colour(data.source)
+    if "shots" in chosen:
+        check_fires(data.source)
+    if {"tracking", "shots"} & set(chosen):
         import_ndimage()
     if "held_keys" not in data.settings:
         warn_user(
@@ -66,8 +70,8 @@ def real_key_scores(
         seed: of all that is by chance.
 
     Returns:
-        obedience: as `obedience_scores`; tracking: as `tracking`; each with held_keys, for how many frames keys were
-        held in the data, None where it does not say.
+        obedience: as `obedience_scores`; tracking: as `tracking`; shots: as `shots`; each with held_keys, for how
+        many frames keys were held in the data, None where it does not say.
     """
     if not metrics:
         return {}
@@ -76,5 +80,7 @@ def real_key_scores(
         report["obedience"] = obedience_scores(dream, data, pressed, seed)
     if "tracking" in metrics:
         report["tracking"] = tracking(pressed, player_colour(data.source))
+    if "shots" in metrics:
+        report["shots"] = shots(pressed, action_classes(data))
     held = {"held_keys": data.settings.get("held_keys")}
     return {part: scores | held for part, scores in report.items()}

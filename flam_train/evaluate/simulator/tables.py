@@ -104,6 +104,24 @@ def tracking_lines(report: dict[str, Any]) -> list[str]:
     return _after_steps(title, found["after"], columns)
 
 
+def shot_lines(report: dict[str, Any]) -> list[str]:
+    """How often a shot appears when it is fired, and when not."""
+    found = report["shots"]
+    columns = {
+        "fired": "clips that fire",
+        "shown": "shot in dreams",
+        "error": "its standard error",
+        "real": "shot on Recon",
+        "others": "clips that do not",
+        "unasked": "shot in dreams nonetheless",
+        "unasked_real": "shot on Recon nonetheless",
+    }
+    rows = [
+        (f"after {each['step']}, within {each['within']}", *(each[name] for name in columns)) for each in found["after"]
+    ]
+    return _table((f"shots ({found['clips']} dreams, {_held(found)})", *columns.values()), rows)
+
+
 def _held(found: dict[str, Any]) -> str:
     held = found["held_keys"]
     return "keys not known to be held" if held is None else f"keys held for {held} steps"

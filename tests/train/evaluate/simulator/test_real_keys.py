@@ -267,10 +267,12 @@ def test_a_world_without_a_decoder_is_refused_before_anything_is_dreamt(trained,
     assert not (tmp_path / "report.json").exists()
 
 
-def test_data_whose_keys_or_player_nobody_knows_is_refused(keyed, store):
+def test_data_whose_keys_player_or_shots_nobody_knows_is_refused(keyed, store, game):
     with pytest.raises(ValueError, match="number of real actions"):
         plan_real_keys(Dream(keyed), store, ("obedience",))
     assert plan_real_keys(Dream(keyed), store, ("pixels",)) == ()
+    with pytest.raises(ValueError, match="leave out the metric shots"):
+        plan_real_keys(Dream(keyed), game, ("shots",))
 
 
 def test_play_whose_keys_were_not_held_is_warned_of(keyed, game):
@@ -279,17 +281,20 @@ def test_play_whose_keys_were_not_held_is_warned_of(keyed, game):
         assert plan_real_keys(Dream(keyed), game, ("obedience",)) == ("obedience",)
 
 
-def test_a_report_tells_both_beside_what_they_are_measured_against(keyed, game, tmp_path, monkeypatch):
+def test_a_report_tells_all_beside_what_they_are_measured_against(keyed, game, tmp_path, monkeypatch):
     monkeypatch.setattr(measure, "FIT", replace(measure.FIT, steps=2, warmup_steps=1, precision="fp32"))
     monkeypatch.setattr("flam_train.evaluate.evaluate.load_world", lambda _: keyed)
     monkeypatch.setattr("flam_train.evaluate.evaluate.find_world", lambda _: tmp_path)
     monkeypatch.setitem(COLOURS, "bigfish", (40, 120, 250))
-    asked = {"metrics": ("obedience", "tracking"), "clips": 4, "horizon": 9, "device": "cpu"}
+    monkeypatch.setattr("flam_train.evaluate.simulator.shots.GAME", "bigfish")
+    asked = {"metrics": ("obedience", "tracking", "shots"), "clips": 4, "horizon": 9, "device": "cpu"}
     report = evaluate("keyed", game.root, out=tmp_path / "report.json", **asked)
     obeyed, tracked = report["obedience"], report["tracking"]
     assert [each["step"] for each in obeyed["after"]] == [each["step"] for each in tracked["after"]] == [1, 8]
     assert obeyed["clips"] == 4 and obeyed["held_keys"] == 4 and obeyed["learned"] == 4 * 44
     assert all(0 <= each[name] <= 1 for each in obeyed["after"] for name in ("obeyed", "judge_on_real", "state_only"))
+    last_shots = report["shots"]["after"][-1]
+    assert (last_shots["step"], last_shots["within"], last_shots["fired"], last_shots["others"]) == (8, 1, 0, 4)
     table, last = format_report(report), tracked["after"][-1]
     assert "| obedience (4 dreams, keys held for 4 steps) | score |" in table
     first, later = (each["keys"] for each in obeyed["after"])
