@@ -4,7 +4,7 @@ In the game the next frame shows a new shot just ahead of the ship, each time; o
 So a shot that is where new ones appear was fired just now.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,6 +43,19 @@ def _see(frames: np.ndarray, ships: np.ndarray) -> np.ndarray:
     return (likeness(frames, COLOUR, HUE_APART) * inside).sum((1, 2)) >= LEAST * scale**2
 
 
+class Windows(NamedTuple):
+    """What is pressed and seen in windows of some frames, bool (B, S): window s begins with the frame after key s.
+
+    asked: its first key fires, and a shot is in the recorded frames; unasked: none of its keys fires, and none is
+    there; recon, dreamt: whether a shot appears in Recon and in dreams.
+    """
+
+    asked: np.ndarray
+    unasked: np.ndarray
+    recon: np.ndarray
+    dreamt: np.ndarray
+
+
 def shots(pressed: SameKeys, classes: np.ndarray) -> dict[str, Any]:
     """How often a shot appears when fired, and when not.
 
@@ -56,38 +69,54 @@ def shots(pressed: SameKeys, classes: np.ndarray) -> dict[str, Any]:
     Returns:
         clips: how many there are; after: for each step that is scored and each number of frames in which a shot may
         appear, as far as the dreams last, step and within; fired: clips whose key of this step fires; shown, real:
-        share of these in which a shot appears in dreams and in Recon; error: standard error of shown; others: clips
-        where no key of these frames fires; unasked, unasked_real: share of these in which a shot appears nonetheless.
-        Shares of no clips are None.
+        share of these in which a shot appears in dreams and in Recon; error: standard error of shown over clips;
+        others: clips where no key of these frames fires; unasked, unasked_real: share of these in which a shot appears
+        nonetheless. Shares of no clips are None. all_steps: the same of all steps together, without step, where fired
+        and others are keys.
 
     Raises:
         ImportError: SciPy is missing.
     """
+    after, together = list[dict[str, Any]](), list[dict[str, Any]]()
+    fired = classes[pressed.keys] == FIRE
+    for within, windows in _windows(pressed, fired).items():
+        last = windows.asked.shape[1]
+        columns = {step: Windows(*(each[:, step - 1 : step] for each in windows)) for step in pressed.scored}
+        after += [
+            {"step": step, "within": within} | _scores(column) for step, column in columns.items() if step <= last
+        ]
+        together.append({"within": within} | _scores(windows))
+    after.sort(key=lambda each: each["step"])
+    return {"clips": len(fired), "after": after, "all_steps": together}
+
+
+def _windows(pressed: SameKeys, fired: np.ndarray) -> dict[int, Windows]:
+    """The windows of each length that dreams are long enough for."""
     colour, count = COLOURS[GAME], pressed.keys.shape[1]
     ships = find_players(pressed.real, colour).places
     start = ships[:, -count - 1]
-    fired = classes[pressed.keys] == FIRE
     recorded = see_shots(pressed.real[:, -count:], ships[:, -count:])
     recon, dreamt = (
         see_shots(video, find_players(video, colour, start).places)[:, 1:] for video in (pressed.recon, pressed.dreamt)
     )
-    spans = [(step, within) for step in pressed.scored for within in WITHIN if step + within <= count + 1]
-    after = [_of_span(step, within, fired, (recorded, recon, dreamt)) for step, within in spans]
-    return {"clips": len(fired), "after": after}
+    found = {}
+    for within in (frames for frames in WITHIN if frames <= count):
+        any_fired, *shown = (
+            np.lib.stride_tricks.sliding_window_view(each, within, 1).any(-1)
+            for each in (fired, recorded, recon, dreamt)
+        )
+        asked = fired[:, : shown[0].shape[1]] & shown[0]
+        found[within] = Windows(asked, ~any_fired & ~shown[0], *shown[1:])
+    return found
 
 
-def _of_span(step: int, within: int, fired: np.ndarray, seen: tuple[np.ndarray, ...]) -> dict[str, Any]:
-    """Scores of keys fired (B, H), and shots seen in recorded frames, in Recon and in dreams, bool (B, H) each."""
-    frames = slice(step - 1, step - 1 + within)
-    recorded, recon, dreamt = (each[:, frames].any(1) for each in seen)
-    asked, unasked = fired[:, step - 1] & recorded, ~fired[:, frames].any(1) & ~recorded
+def _scores(windows: Windows) -> dict[str, Any]:
+    asked, unasked, recon, dreamt = windows
     shown = _share(dreamt[asked])
     return {
-        "step": step,
-        "within": within,
         "fired": int(asked.sum()),
         "shown": shown,
-        "error": None if shown is None else float(np.sqrt(shown * (1 - shown) / asked.sum())),
+        "error": None if shown is None else _error(asked, dreamt, shown),
         "real": _share(recon[asked]),
         "others": int(unasked.sum()),
         "unasked": _share(dreamt[unasked]),
@@ -97,3 +126,9 @@ def _of_span(step: int, within: int, fired: np.ndarray, seen: tuple[np.ndarray, 
 
 def _share(seen: np.ndarray) -> float | None:
     return float(seen.mean()) if len(seen) else None
+
+
+def _error(asked: np.ndarray, seen: np.ndarray, share: float) -> float:
+    """Standard error of the share seen of what is asked, bool (B, S) each, over clips, to first order."""
+    gained = (asked & seen).sum(1) - share * asked.sum(1)
+    return float(np.sqrt((gained**2).sum()) / asked.sum())

@@ -108,17 +108,17 @@ def shot_lines(report: dict[str, Any]) -> list[str]:
     """How often a shot appears when it is fired, and when not."""
     found = report["shots"]
     columns = {
-        "fired": "clips that fire",
+        "fired": "fired",
         "shown": "shot in dreams",
         "error": "its standard error",
         "real": "shot on Recon",
-        "others": "clips that do not",
+        "others": "not fired",
         "unasked": "shot in dreams nonetheless",
         "unasked_real": "shot on Recon nonetheless",
     }
-    rows = [
-        (f"after {each['step']}, within {each['within']}", *(each[name] for name in columns)) for each in found["after"]
-    ]
+    named = [(f"after {each['step']}", each) for each in found["after"]]
+    named += [("all steps", each) for each in found["all_steps"]]
+    rows = [(f"{title}, within {each['within']}", *(each[name] for name in columns)) for title, each in named]
     return _table((f"shots ({found['clips']} dreams, {_held(found)})", *columns.values()), rows)
 
 

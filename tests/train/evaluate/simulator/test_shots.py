@@ -61,8 +61,11 @@ def test_dreams_that_always_fire_do_so_unasked_too():
 
 
 def test_dreams_that_fire_every_third_time_score_a_third():
-    for each in scores(lambda fired: film(fired & (np.arange(CLIPS)[:, None] % 3 == 0))):
+    every_third = pressed(lambda fired: film(fired & (np.arange(CLIPS)[:, None] % 3 == 0)))
+    found = shots(every_third, CLASSES)
+    for each in found["after"] + found["all_steps"]:
         assert each["shown"] == pytest.approx(1 / 3) and each["error"] == pytest.approx(np.sqrt(2 / 9 / 6))
+    assert [each["fired"] for each in found["all_steps"]] == [CLIPS, CLIPS], "two keys of one clip are no two clips"
 
 
 def test_a_shot_that_comes_late_comes_within_three_frames_only():
@@ -93,7 +96,8 @@ def test_frames_after_the_end_of_a_dream_are_not_looked_at():
 
 def test_a_report_prints_shots_beside_what_they_are_measured_against():
     table = format_report({"shots": shots(pressed(film), CLASSES) | {"held_keys": 4}})
-    assert f"| shots ({CLIPS} dreams, keys held for 4 steps) | clips that fire | shot in dreams |" in table
+    assert f"| shots ({CLIPS} dreams, keys held for 4 steps) | fired | shot in dreams |" in table
+    assert "| all steps, within 3 | 12 | 1 |" in table
     assert "| after 8, within 3 | 6 | 1 | 0 | 1 | 6 | 0 | 0 |" in table
 
 
