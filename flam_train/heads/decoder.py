@@ -2,9 +2,11 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,17 +22,13 @@ from flam_env.worlds.writing import write_atomically
 from flam_train.engine import FitConfig
 from flam_train.heads.encoder import REPORTED_BY, choose_gain, learn_encoder, share_obeyed
 from flam_train.heads.few_labels import LEARNING, LearningConfig
-from flam_train.heads.known_actions import Supervision, supervise
+from flam_train.heads.inverse_model import SupervisedInverse
+from flam_train.heads.known_actions import Supervision, scored_labels, supervise
 from flam_train.heads.learning import action_scores, all_logits
-from flam_train.heads.models import (
-    DecoderSize,
-    LabelLearning,
-    frame_pairs,
-    learn_decoder,
-    learn_supervised,
-)
+from flam_train.heads.models import DecoderSize, LabelLearning, learn_decoder
 from flam_train.heads.player_slot import attention_of, share_of_episodes
 from flam_train.heads.watching import watch
+from flam_train.heads.without_world import learn_without_world, scores_without_world
 from flam_train.presets import SMALL
 from flam_train.store.rates import warn_of_store_rate
 from flam_train.store.store import EpisodeStore
@@ -49,6 +47,7 @@ def decoder(
     labels: int = 10_000,
     out: Path | None = None,
     actions: int | None = None,
+    also: tuple[Path, ...] = (),
     supervised: bool = True,
     size: DecoderSize = SIZE,
     learning: LearningConfig = LEARNING,
@@ -58,8 +57,9 @@ def decoder(
     """Learns the action decoder and encoder of a world from a few labels, and makes them heads of it.
 
     From then on the labeller also tells real actions, `RealActions` takes them, and the world knows which slot the
-    player is. `decoder.json` tells how often the decoder is right on the val split, and beside it a model that learned
-    from the same labels without the world.
+    player is. `decoder.json` tells how often the decoder is right on the val split, and beside it models that learned
+    from the same labels without the world: one sees both frames, the other (state_only) the one before alone, from
+    which much can be told where whoever played had reasons.
 
     Args:
         world: name of a bundled world or directory of one's own.
@@ -69,11 +69,12 @@ def decoder(
         out: where the world with these heads goes, by default its own directory, or a folder of one's own for a
             bundled world; logs go to `training` there. A run that was interrupted goes on where it was.
         actions: size of the real action space; by default the source's own.
-        supervised: also learn the model without the world, for the report; it sees frames whose size is a multiple of
-            16, and so needs a store: with a pack it is left out, with a warning.
-        size: of the decoder, and the dropout of both models.
+        also: further stores, as of keys that were drawn at random and held, on whose val splits all are scored too.
+        supervised: also learn the models without the world, for the report; they see frames whose size is a multiple of
+            16, and so need a store: with a pack they are left out, with a warning.
+        size: of the decoder, and the dropout of all models.
         learning: how labels are used.
-        fit_config: budget and optimiser, of both models.
+        fit_config: budget and optimiser, of all models.
         device: where the world runs: cpu, cuda or auto.
 
     Returns:
@@ -89,6 +90,7 @@ def decoder(
     out = find_world(world) if out is None else Path(out)
     check_writable(out)
     filmed = _filmed(store) if supervised else None
+    others = [_like(open_data(path), store) for path in also]
     known = supervise(store, labels, actions=actions, seed=fit_config.seed)
     tokens = token_splits(store, labeller.dream.tokenizer, labeller.dream.device)
     world_hash = labeller.world.fingerprint()
@@ -101,8 +103,10 @@ def decoder(
     report["scored"] = len(known.scored)
     report |= _decoder_report(network, watch(labeller, tokens["val"], known.scored.at), known)
     report |= _obedience(labeller, network, encoder, report["attention"])
-    if filmed is not None:
-        report["supervised"] = _supervised_scores(filmed, known, both, out)
+    worldless = {} if filmed is None else learn_without_world(filmed, known, both, out / "training")
+    report |= scores_without_world(worldless, store, known.scored, known.classes)
+    score = partial(_scores_on, labeller, network, worldless, known.classes, fit_config.seed)
+    report["also"] = {play.root.name: score(play) for play in others}
     if main:
         add_heads(world, {"decoder": network, "encoder": encoder}, out)
         write_atomically(out / REPORT, json.dumps(report, indent=1).encode())
@@ -134,12 +138,35 @@ def _learn_both_ways(
     return round_as_stored(network), encoder, result.main
 
 
-def _supervised_scores(store: EpisodeStore, known: Supervision, learning: LabelLearning, out: Path) -> dict[str, float]:
-    """Scores of a model that learned from the same labels without the world."""
-    pairs, logs = frame_pairs(store, known.learned.at), out / "training" / "supervised_inverse"
-    network = learn_supervised(pairs, known.learned, learning, logs)
-    logits = all_logits(network, frame_pairs(store, known.scored.at))
-    return action_scores(logits, torch.from_numpy(known.scored.actions), known.classes)
+def _like(data: TrainingData, learned: TrainingData) -> EpisodeStore:
+    """Data on which what was learned from other data can be scored: a store of the same source and size.
+
+    Raises:
+        ValueError: it is another.
+    """
+    if isinstance(data, EpisodeStore) and (data.source, data.size) == (learned.source, learned.size):
+        return data
+    raise ValueError(
+        f"expected a store of {learned.source} in {learned.size} px to score on as well, got {data.root}, "
+        f"{data.source} in {data.size} px; leave it out of `also`, or collect one"
+    )
+
+
+def _scores_on(
+    labeller: Labeller,
+    network: ActionDecoder,
+    worldless: dict[str, SupervisedInverse],
+    classes: np.ndarray,
+    seed: int,
+    store: EpisodeStore,
+) -> dict[str, Any]:
+    """Scores of all models on the val split of other play."""
+    scored = scored_labels(store, actions=len(classes), seed=seed)
+    tokens = token_splits(store, labeller.dream.tokenizer, labeller.dream.device)["val"]
+    told = all_logits(network, watch(labeller, tokens, scored.at))
+    scores = action_scores(told, torch.from_numpy(scored.actions), classes)
+    found = {"settings": store.settings, "scored": len(scored), "decoder": scores}
+    return found | scores_without_world(worldless, store, scored, classes)
 
 
 def _decoder_report(network: ActionDecoder, inputs: tuple[Tensor, Tensor], known: Supervision) -> dict[str, Any]:

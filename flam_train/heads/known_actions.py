@@ -81,11 +81,15 @@ def supervise(store: TrainingData, labels: int, *, actions: int | None, seed: in
         ValueError: as for `draw_labels`, or nobody knows how many real actions there are.
     """
     classes = action_classes(store, actions)
-    held_out, every = (all_labels(store, split, actions=len(classes)) for split in ("val", "train"))
-    chosen = np.random.default_rng(seed).permutation(len(held_out))[:SCORED]
-    return Supervision(
-        learned=every.take(draw_labels(every, labels, seed=seed)), scored=held_out.take(chosen), classes=classes
-    )
+    every = all_labels(store, "train", actions=len(classes))
+    learned = every.take(draw_labels(every, labels, seed=seed))
+    return Supervision(learned=learned, scored=scored_labels(store, actions=len(classes), seed=seed), classes=classes)
+
+
+def scored_labels(store: TrainingData, *, actions: int, seed: int) -> LabelledTransitions:
+    """Up to 10 000 labels of the val split in random order; errors as of `all_labels`."""
+    held_out = all_labels(store, "val", actions=actions)
+    return held_out.take(np.random.default_rng(seed).permutation(len(held_out))[:SCORED])
 
 
 def draw_labels(every: LabelledTransitions, count: int, *, seed: int) -> np.ndarray:

@@ -352,7 +352,7 @@ def test_the_command_gives_the_world_a_decoder_and_a_report(decoded, played):
     assert (report["labels"], report["scored"], report["world"]) == (60, 46, world.fingerprint())
     assert report["controlled_slot"] == world.controlled_slot
     assert 0 <= report["controlled_share_of_episodes"] <= 1
-    for scores in (report["decoder"], report["supervised"]):
+    for scores in (report[model] for model in ("decoder", "supervised", "state_only")):
         assert set(scores) == {"accuracy", "class_accuracy", "cross_entropy", "calibration_error"}
     at = moments(np.zeros(30, np.int64), np.arange(30))
     inputs = watch(Labeller(world), token_cache(played, world.tokenizer)["val"], at)
@@ -385,6 +385,20 @@ def test_what_the_report_scores_is_what_was_stored(decoded, played, tiny_checkpo
     assert scores == report["decoder"]
     with pytest.raises(ValueError, match="another"):
         run(tiny_checkpoint, played, tmp_path, supervised=False, labels=61)
+
+
+def test_other_play_is_scored_beside_and_play_of_another_source_is_refused(
+    played, tiny_checkpoint, make_episode, tmp_path
+):
+    run(tiny_checkpoint, played, tmp_path / "out", also=(played.root,))
+    report = json.loads((tmp_path / "out" / "decoder.json").read_text())
+    beside = report["also"][played.root.name]
+    assert (beside["scored"], beside["settings"]) == (report["scored"], played.settings)
+    for model in ("decoder", "supervised", "state_only"):
+        assert beside[model] == report[model], model
+    other = store_of(tmp_path / "other", make_episode, source="elsewhere")
+    with pytest.raises(ValueError, match="to score on as well, got"):
+        run(tiny_checkpoint, played, tmp_path / "two", also=(other.root,))
 
 
 def test_labelled_episodes_keep_the_real_actions(decoded, played, tmp_path):

@@ -1,0 +1,47 @@
+"""What labels alone are worth, beside a decoder that reads a world: two models of one make that see frames."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from flam_train.heads.inverse_model import SupervisedInverse
+from flam_train.heads.known_actions import LabelledTransitions, Supervision
+from flam_train.heads.learning import action_scores, all_logits
+from flam_train.heads.models import LabelLearning, frame_pairs, learn_supervised
+from flam_train.store.store import EpisodeStore
+from flam_train.store.training_data import TrainingData
+
+
+def learn_without_world(
+    store: EpisodeStore, known: Supervision, learning: LabelLearning, logs: Path
+) -> dict[str, SupervisedInverse]:
+    """Models that learn from the same labels as a decoder, by what reports call them.
+
+    Args:
+        store: of the labels.
+        known: the labels.
+        learning: as for the decoder.
+        logs: folder of their runs, which are resumed.
+
+    Returns:
+        supervised, which sees a frame and the next one; state_only, which sees the first of them twice.
+    """
+    before, after = frame_pairs(store, known.learned.at)
+    return {
+        "supervised": learn_supervised((before, after), known.learned, learning, logs / "supervised_inverse"),
+        "state_only": learn_supervised((before, before), known.learned, learning, logs / "state_only"),
+    }
+
+
+def scores_without_world(
+    models: dict[str, SupervisedInverse], data: TrainingData, scored: LabelledTransitions, classes: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Scores of such models on labels of a store; none of none, whatever the data."""
+    if not models:
+        return {}
+    assert isinstance(data, EpisodeStore), data
+    before, after = frame_pairs(data, scored.at)
+    seen = {"supervised": (before, after), "state_only": (before, before)}
+    actions = torch.from_numpy(scored.actions)
+    return {name: action_scores(all_logits(model, seen[name]), actions, classes) for name, model in models.items()}
