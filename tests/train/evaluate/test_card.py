@@ -53,8 +53,9 @@ def test_the_card_prints_the_report(bundled, report):
     assert [line for line in format_report(report).splitlines() if line not in card] == []
 
 
-def test_the_card_tells_how_often_the_decoder_is_right(game):
-    world, directory = load_world(game), PRETRAINED / game
+@pytest.mark.parametrize("name", [*GAMES, SIMULATOR])
+def test_the_card_tells_how_often_the_decoder_is_right(name):
+    world, directory = load_world(name), PRETRAINED / name
     report, card = json.loads((directory / "decoder.json").read_text()), (directory / "card.md").read_text()
     assert report["world"] == world.fingerprint() and report["controlled_slot"] == world.controlled_slot
     for right in (report["decoder"]["accuracy"], report["supervised"]["accuracy"], report["floor"]):
@@ -120,3 +121,22 @@ def test_dreams_of_a_simulator_are_half_as_far_from_real_video_as_those_of_the_w
     assert realism["controls"]["hold"] and realism["dreams"] >= 128
     assert [stretch["steps"] for stretch in realism["stretches"]][2] == [51, 100]
     assert realism["stretches"][2]["auc"] <= 0.5 + (AUC_BEFORE - 0.5) / 2
+
+
+def test_a_simulator_tells_actions_better_than_a_model_without_a_world():
+    report = json.loads((PRETRAINED / SIMULATOR / "decoder.json").read_text())
+    assert report["decoder"]["class_accuracy"] >= report["supervised"]["class_accuracy"] + 0.01
+    assert report["decoder"]["calibration_error"] <= 0.05
+    assert report["controlled_share_of_episodes"] >= 0.95
+
+
+def test_dreams_of_a_simulator_obey_the_keys_of_the_game():
+    world, report = load_world(SIMULATOR), read_report(PRETRAINED / SIMULATOR / "keys.json")
+    assert report["world"] == {"tokenizer": fingerprint(world.tokenizer), "model": fingerprint(world.model)}
+    assert report["data"]["settings"]["held_keys"] == 4 and report["data"]["split"] == "test"
+    card = (PRETRAINED / SIMULATOR / "card.md").read_text().splitlines()
+    assert [line for line in format_report(report).splitlines() if line not in card] == []
+    assert [after["step"] for after in report["obedience"]["after"]] == [1, 8, 32]
+    assert all(after["score"] >= 0.8 for after in report["obedience"]["after"])
+    followed = report["tracking"]["after"][1]
+    assert followed["dream_px"] <= min(followed["still_px"], followed["steady_px"]) / 2
