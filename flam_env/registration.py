@@ -7,6 +7,7 @@ BUNDLED = {
     "FLAM-Bigfish-v1": "bigfish-v1",
     "FLAM-MultiGrid-v0": "multigrid",
     "FLAM-Starpilot-v0": "starpilot",
+    "FLAM-Starpilot-v1": "starpilot-v1",
 }
 """Worlds that come with the package: id -> name of the checkpoint."""
 
