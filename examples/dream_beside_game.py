@@ -73,7 +73,7 @@ def film(pressed: SameKeys) -> np.ndarray:
 def main() -> None:
     """Plays, dreams, writes the film, and says how far apart the two players are."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", default="bigfish-v1", help="a bundled world or your own, with an action decoder")
+    parser.add_argument("--checkpoint", default="bigfish-v1", help="bundled world or your own, with an action decoder")
     parser.add_argument("--game", help="bigfish, leaper or starpilot; default: the one that the world was learned from")
     parser.add_argument("--episodes", type=int, default=4)
     parser.add_argument("--steps", type=int, default=48)
