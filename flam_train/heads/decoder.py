@@ -83,14 +83,17 @@ def decoder(
     Raises:
         FileNotFoundError: no such world.
         ValueError: no such store, one of other frames or without actions, more labels than transitions or fewer than
-            real actions, or the directory holds another decoder or is a bundled world's.
+            real actions, other play of another source or two of one name, or the directory holds another decoder or is
+            a bundled world's.
     """
     store, labeller = open_data(data), Labeller(load_world(world, without=("decoder", "encoder")), device)
     warn_of_store_rate(store, labeller.world.settings.frames_per_second)
     out = find_world(world) if out is None else Path(out)
     check_writable(out)
     filmed = _filmed(store) if supervised else None
-    others = [_like(open_data(path), store) for path in also]
+    others = {path.name: _like(open_data(path), store) for path in map(Path, also)}
+    if len(others) < len(also):
+        raise ValueError(f"expected stores of different names to score on as well, got {[str(path) for path in also]}")
     known = supervise(store, labels, actions=actions, seed=fit_config.seed)
     tokens = token_splits(store, labeller.dream.tokenizer, labeller.dream.device)
     world_hash = labeller.world.fingerprint()
@@ -106,7 +109,7 @@ def decoder(
     worldless = {} if filmed is None else learn_without_world(filmed, known, both, out / "training")
     report |= scores_without_world(worldless, store, known.scored, known.classes)
     score = partial(_scores_on, labeller, network, worldless, known.classes, fit_config.seed)
-    report["also"] = {play.root.name: score(play) for play in others}
+    report["also"] = {name: score(play) for name, play in others.items()}
     if main:
         add_heads(world, {"decoder": network, "encoder": encoder}, out)
         write_atomically(out / REPORT, json.dumps(report, indent=1).encode())

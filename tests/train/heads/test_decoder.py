@@ -399,6 +399,8 @@ def test_other_play_is_scored_beside_and_play_of_another_source_is_refused(
     other = store_of(tmp_path / "other", make_episode, source="elsewhere")
     with pytest.raises(ValueError, match="to score on as well, got"):
         run(tiny_checkpoint, played, tmp_path / "two", also=(other.root,))
+    with pytest.raises(ValueError, match="of different names"):
+        run(tiny_checkpoint, played, tmp_path / "two", also=(played.root, played.root))
 
 
 def test_labelled_episodes_keep_the_real_actions(decoded, played, tmp_path):
