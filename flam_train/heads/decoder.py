@@ -25,7 +25,7 @@ from flam_train.heads.few_labels import LEARNING, LearningConfig
 from flam_train.heads.inverse_model import SupervisedInverse
 from flam_train.heads.known_actions import Supervision, scored_labels, supervise
 from flam_train.heads.learning import action_scores, all_logits
-from flam_train.heads.models import DecoderSize, LabelLearning, learn_decoder
+from flam_train.heads.models import DecoderSize, LabelLearning, frame_pairs, learn_decoder
 from flam_train.heads.player_slot import attention_of, share_of_episodes
 from flam_train.heads.watching import watch
 from flam_train.heads.without_world import learn_without_world, scores_without_world
@@ -106,7 +106,10 @@ def decoder(
     report["scored"] = len(known.scored)
     report |= _decoder_report(network, watch(labeller, tokens["val"], known.scored.at), known)
     report |= _obedience(labeller, network, encoder, report["attention"])
-    worldless = {} if filmed is None else learn_without_world(filmed, known, both, out / "training")
+    worldless = dict[str, SupervisedInverse]()
+    if filmed is not None:
+        learned = known.learned
+        worldless = learn_without_world(frame_pairs(filmed, learned.at), learned, both, out / "training")
     report |= scores_without_world(worldless, store, known.scored, known.classes)
     score = partial(_scores_on, labeller, network, worldless, known.classes, fit_config.seed)
     report["also"] = {name: score(play) for name, play in others.items()}

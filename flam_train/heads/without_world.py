@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from flam_train.heads.inverse_model import SupervisedInverse
-from flam_train.heads.known_actions import LabelledTransitions, Supervision
+from flam_train.heads.known_actions import LabelledTransitions
 from flam_train.heads.learning import action_scores, all_logits
 from flam_train.heads.models import LabelLearning, frame_pairs, learn_supervised
 from flam_train.store.store import EpisodeStore
@@ -14,23 +15,23 @@ from flam_train.store.training_data import TrainingData
 
 
 def learn_without_world(
-    store: EpisodeStore, known: Supervision, learning: LabelLearning, logs: Path
+    pairs: tuple[Tensor, Tensor], labels: LabelledTransitions, learning: LabelLearning, logs: Path
 ) -> dict[str, SupervisedInverse]:
-    """Models that learn from the same labels as a decoder, by what reports call them.
+    """Models that tell actions from frames, by what reports call them; arguments and errors as of `learn_supervised`.
 
     Args:
-        store: of the labels.
-        known: the labels.
-        learning: as for the decoder.
+        pairs: frames before and after.
+        labels: of these.
+        learning: how.
         logs: folder of their runs, which are resumed.
 
     Returns:
         supervised, which sees a frame and the next one; state_only, which sees the first of them twice.
     """
-    before, after = frame_pairs(store, known.learned.at)
+    before, after = pairs
     return {
-        "supervised": learn_supervised((before, after), known.learned, learning, logs / "supervised_inverse"),
-        "state_only": learn_supervised((before, before), known.learned, learning, logs / "state_only"),
+        "supervised": learn_supervised((before, after), labels, learning, logs / "supervised_inverse"),
+        "state_only": learn_supervised((before, before), labels, learning, logs / "state_only"),
     }
 
 

@@ -20,7 +20,8 @@ from flam_train.evaluate.simulator.same_keys import SameKeys
 from flam_train.heads.few_labels import LearningConfig
 from flam_train.heads.known_actions import LabelledTransitions, action_classes, all_labels
 from flam_train.heads.learning import all_logits
-from flam_train.heads.models import DecoderSize, LabelLearning, learn_supervised
+from flam_train.heads.models import DecoderSize, LabelLearning
+from flam_train.heads.without_world import learn_without_world
 from flam_train.store.training_data import TrainingData, token_splits
 
 LEARNED = 20_000  # transitions of real play, about: whole episodes are taken
@@ -56,10 +57,9 @@ def learn_judges(
     learning = LabelLearning(
         actions=actions, size=DecoderSize(), config=LEARNING, fit_config=replace(fit, seed=seed), identity={}
     )
-    before, after = pairs
     with torch.random.fork_rng(devices=[]), TemporaryDirectory() as out:
-        judge = learn_supervised((before, after), labels, learning, Path(out) / "judge")
-        return Judges(judge, learn_supervised((before, before), labels, learning, Path(out) / "state_only"))
+        models = learn_without_world(pairs, labels, learning, Path(out))
+    return Judges(models["supervised"], models["state_only"])
 
 
 def obedience(judges: Judges, pressed: SameKeys, classes: np.ndarray) -> list[dict[str, Any]]:
