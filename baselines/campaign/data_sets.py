@@ -58,7 +58,7 @@ def _game(title: str, source: Literal["bigfish", "leaper", "starpilot"]) -> Data
 
 
 def _rooms(title: str, room: RoomConfig) -> DataSet:
-    return DataSet(title=title, source="multigrid", preset="rooms", model={"slots": room.agents}, room=room)
+    return DataSet(title=title, source="multigrid", preset="rooms", model=BOUND | {"slots": room.agents}, room=room)
 
 
 SWEPT = (2, 4, 8, 16)

@@ -20,8 +20,8 @@ class GameOptions:
     metrics: tuple[Metric, ...] = ()
 
 
-BOUND = {"background_sink": True, "focus": True, "difference": True}
-"""What makes slots hold whole things that move about."""
+BOUND = {"background_sink": True, "focus": True, "difference": True, "persistence": 2.5}
+"""What makes slots hold whole things that move about, and keep them."""
 SPRITES = GameOptions(model=BOUND, loss={"information_price": 0.6}, metrics=SIMULATOR)
 """A dear nat besides: a latent action then says what is decided, and dreams hold."""
 CELLS = {"group": 1, "slots": 4, "cell_context": False, "sharpness": 1.0}
