@@ -77,7 +77,7 @@ rooms: $(VENV)/installed-dev
 POLICIES := flam_train/pretrained
 FILM = $(RUN)/flam-train collect $(1) --native --random-share 0 --max-episode-frames $(2) --frames $(3) \
 	--demonstrator runs/demonstrators/$(1)/policy.safetensors --out data/$(1)-$(4)
-DECODE = $(RUN)/flam-train decoder $(1) data/$(1)-$(2) --labels 10000 --out runs/decoders/$(1) && \
+DECODE = $(RUN)/flam-train ground $(1) data/$(1)-$(2) --labels 10000 --out runs/decoders/$(1) && \
 	cp runs/decoders/$(1)/decoder.* runs/decoders/$(1)/encoder.* runs/decoders/$(1)/config.json $(WORLDS)/$(1)
 policies-bigfish: $(VENV)/installed-dev
 	$(RUN)/flam-train demonstrator bigfish --out runs/demonstrators/bigfish --episodes 64

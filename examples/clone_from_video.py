@@ -59,7 +59,7 @@ def main() -> None:
     arguments = parser.parse_args()
     labeller = Labeller.from_pretrained(arguments.checkpoint)
     if arguments.videos < 2 or labeller.world.decoder is None:
-        parser.error("expected two or more videos and a world with an action decoder; `flam-train decoder` makes one")
+        parser.error("expected two or more videos and a world with an action decoder; `flam-train ground` makes one")
 
     count, player = arguments.videos, load_clone(PLAYER, device="cpu")
     filmed, videos = play(player, "train", arguments.seed, episodes=count, films=count)

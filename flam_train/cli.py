@@ -22,7 +22,7 @@ GROUPS = {
         "world-model": "learn slots, latent actions and dynamics; the folder is a world from then on",
         "scheduled-sampling": "train dynamics further, so that longer dreams hold",
         "token-sampler": "learn how tokens are drawn together, so that in dreams things come in",
-        "decoder": "learn real actions from a few labels",
+        "ground": "learn real actions from a few labels, and who the player is",
         "evaluate": "score a world on held-out clips",
         "fetch-metrics": "get the weights that LPIPS and FVD need",
         "frontier": "print what worlds show beside what they are told",

@@ -49,7 +49,8 @@ def campaign(
         minutes_at_once: ends this call in time, with what is done so far saved; 0 goes on until all is done.
         clips: held-out clips on which worlds are scored.
         perceptual: metrics whose weights `flam-train fetch-metrics` gets; name none to score without. FVD takes long on
-            a CPU. One that is named later is added to reports whose worlds are still there.
+            a CPU, and is of the worlds of Table 1. One that is named later is added to reports whose worlds are still
+            there.
         dry_run: say what would be done, and nothing more.
 
     Returns:

@@ -11,6 +11,7 @@ import torch
 
 from baselines.campaign.data_sets import collect_data
 from baselines.campaign.methods import METHODS, SLOTS
+from baselines.campaign.paper import TABLE_1
 from baselines.campaign.plans import Training
 from baselines.savi import FILE as SLOTS_FILE
 from baselines.savi import slots
@@ -52,6 +53,11 @@ class Campaign(Study):
     clips: int = 128
     perceptual: tuple[Metric, ...] = ("lpips",)
 
+    @property
+    def seen(self) -> Path:
+        """What the network of FVD saw, which all worlds that share a tokenizer have much of in common."""
+        return self.tokenizers.with_name("seen")
+
     def tokenizer(self, training: Training) -> Path:
         """The folder of the tokenizer that all trainings on a data set share."""
         return self.tokenizers / f"{training.data}-{training.preset}"
@@ -68,7 +74,8 @@ class Campaign(Study):
         found: tuple[Metric, ...] = ("pixels", *(("rate",) if method.infers else ()))
         if training.data_set.room is not None:
             found += ("exactness", *(("dci",) if method.slotted else ()))
-        return found + self.perceptual
+        in_table_1 = training.price is None and training.data in TABLE_1
+        return found + tuple(metric for metric in self.perceptual if in_table_1 or metric != "fvd")
 
     def lacking(self, training: Training) -> tuple[Metric, ...] | None:
         """The metrics that the report of a training has not; None if there is no report."""
@@ -148,7 +155,7 @@ def _score(training: Training, campaign: Campaign, data: Path) -> dict[str, Any]
     """The report of a world, to which metrics are added one by one; those that it has are not computed again."""
     out = campaign.folder(training)
     for metric in missing_metrics(out / "report.json", campaign.metrics(training)):
-        evaluate(str(out), data, metrics=(metric,), clips=campaign.clips)
+        evaluate(str(out), data, metrics=(metric,), clips=campaign.clips, seen=campaign.seen)
     return read_report(out / "report.json")
 
 

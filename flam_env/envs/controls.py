@@ -200,7 +200,7 @@ class RealActionControl:
         if world.encoder is None or world.decoder is None:
             raise ValueError(
                 "expected a world with an action decoder, got one without; learn it from a few labels with "
-                "`flam-train decoder`, or steer latent actions with SteerSlot"
+                "`flam-train ground`, or steer latent actions with SteerSlot"
             )
         self.slots = _check_slots([world.controlled_slot] if slots is None else slots, world)
         self.others = chosen_others(others, world)

@@ -214,7 +214,7 @@ def _labels(latent_actions: Tensor, labelled: Tensor, probabilities: Tensor | No
     if not np.isfinite(chances[known]).all():
         raise ValueError(
             "expected a decoder that tells finite probabilities, got NaN or infinite ones; its weights are damaged: "
-            "learn it again with `flam-train decoder`"
+            "learn it again with `flam-train ground`"
         )
     actions = np.where(known, chances.argmax(-1), -1)
     chances[~known] = np.nan

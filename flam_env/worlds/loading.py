@@ -83,7 +83,7 @@ def _load_heads(directory: Path, listed: Any, world: str, without: Collection[st
         if header.get("world") != world:
             raise ValueError(
                 f"{path}: expected a {name} of the world {world}, got one of {header.get('world')}; "
-                "learn one for this world, e.g. with `flam-train decoder`"
+                "learn one for this world, e.g. with `flam-train ground`"
             )
         if fingerprint(head) != expected:
             raise ValueError(
@@ -149,6 +149,6 @@ def _with_heads(config: dict, path: Path) -> dict:
     if (decoder := path.with_name("decoder.safetensors")).exists():
         raise ValueError(
             f"{decoder}: expected a decoder of a world of version {VERSION}, got one of version {BEFORE_HEADS}; move "
-            "the file away, and learn it again with `flam-train decoder`"
+            "the file away, and learn it again with `flam-train ground`"
         )
     return {"heads": {}, "starts": None} | config

@@ -45,6 +45,7 @@ def evaluate(
     long_dream_steps: int | None = None,
     seed: int = 0,
     device: str = "auto",
+    seen: Path | None = None,
     out: Path | None = None,
 ) -> dict:
     """Scores a world on held-out clips and writes a report; single metrics are added to one of the same evaluation.
@@ -73,6 +74,8 @@ def evaluate(
             200. They are scored by stretches: 1-16, 17-50, 51-100, 101-200, or up to their end.
         seed: of the choice of clips and of sampled actions.
         device: cpu, cuda or auto.
+        seen: folder that keeps what the network of FVD saw, which takes long on a CPU: real video and what another
+            world of the same tokenizer has in common with this one is then looked at once. By default nothing is kept.
         out: the report, or the folder for report.json; by default the world's directory, or here for a bundled world.
 
     Returns:
@@ -96,7 +99,7 @@ def evaluate(
     directory, store = find_world(world), open_data(data)
     measures = [metric for metric in get_args(OfRooms) if metric in metrics or (not metrics and holds_rooms(store))]
     check_measures(store, measures)
-    judges = load_judges(metrics, size=store.size, horizon=horizon, clips=clips)
+    judges = load_judges(metrics, size=store.size, horizon=horizon, clips=clips, seen=seen)
     dream = Dream(_from_context(load_world(directory), context), device)
     measures = _measurable(dream, measures, asked=bool(metrics))
     size = dream.tokenizer.config.image_size

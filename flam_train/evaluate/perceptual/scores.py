@@ -1,13 +1,17 @@
 """LPIPS and FVD of a world's rollouts, beside those of the ceiling and of the floors."""
 
+import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from flam_env.dream.dream import Dream
 from flam_env.video.frames import to_float
+from flam_env.worlds.writing import replacing
 from flam_train.evaluate.perceptual.backbones import BACKBONES, load_backbone
 from flam_train.evaluate.perceptual.frechet import frechet_distance
 from flam_train.evaluate.perceptual.i3d import SHORTEST, SIZE, I3d, as_input
@@ -27,13 +31,14 @@ LONGEST = 16
 
 
 class Judges(NamedTuple):
-    """The networks of the metrics that are asked for, with verified weights."""
+    """The networks of the metrics that are asked for, with verified weights, and where what I3D saw is kept."""
 
     lpips: Lpips | None
     i3d: I3d | None
+    seen: Path | None = None
 
 
-def load_judges(metrics: Iterable[str], *, size: int, horizon: int, clips: int) -> Judges:
+def load_judges(metrics: Iterable[str], *, size: int, horizon: int, clips: int, seen: Path | None = None) -> Judges:
     """The networks that LPIPS and FVD need, where `metrics` names these; to be called before anything takes long.
 
     Args:
@@ -41,6 +46,7 @@ def load_judges(metrics: Iterable[str], *, size: int, horizon: int, clips: int) 
         size: of the frames, in pixels.
         horizon: predicted frames.
         clips: how many.
+        seen: folder in which what I3D sees of videos is kept; what is there is not looked at again.
 
     Raises:
         FileNotFoundError: weights are missing.
@@ -55,6 +61,7 @@ def load_judges(metrics: Iterable[str], *, size: int, horizon: int, clips: int) 
     return Judges(
         cast(Lpips, load_backbone(BACKBONES["lpips"])) if "lpips" in metrics else None,
         cast(I3d, load_backbone(BACKBONES["fvd"])) if "fvd" in metrics else None,
+        seen,
     )
 
 
@@ -74,7 +81,7 @@ def perceptual_scores(dream: Dream, clips: Clips, judges: Judges, seed: int = 0)
         resized. Both with the convention, the hash of the weights, and inferred_minus_sampled: the score under inferred
         actions minus that under sampled ones, negative where inferred actions bring dreams nearer to the truth.
     """
-    if judges == (None, None):
+    if judges.lpips is None and judges.i3d is None:
         return {}
     lpips, i3d = judges.lpips and judges.lpips.to(dream.device), judges.i3d and judges.i3d.to(dream.device)
     distances, seen = dict[str, list[Tensor]](), dict[str, list[Tensor]]()
@@ -86,7 +93,7 @@ def perceptual_scores(dream: Dream, clips: Clips, judges: Judges, seed: int = 0)
                     distances.setdefault(name, []).append(_distances(lpips, shown, rolled.true, progress))
             if i3d:
                 for name, shown in {"true": rolled.true, **rolled.methods}.items():
-                    seen.setdefault(name, []).append(_features(i3d, shown[:, :LONGEST], progress))
+                    seen.setdefault(name, []).append(_features(i3d, shown[:, :LONGEST], progress, judges.seen))
     report = dict[str, Any]()
     if distances:
         report["lpips"] = _lpips_report({name: torch.cat(parts) for name, parts in distances.items()})
@@ -106,14 +113,24 @@ def _distances(lpips: Lpips, shown: Tensor, true: Tensor, progress: tqdm) -> Ten
     return torch.stack(rows)
 
 
-def _features(i3d: I3d, videos: Tensor, progress: tqdm) -> Tensor:
-    """What I3D sees in each: uint8 (B, T, H, W, 3) -> (B, 400) on the CPU."""
+def _features(i3d: I3d, videos: Tensor, progress: tqdm, kept: Path | None) -> Tensor:
+    """What I3D sees in each: uint8 (B, T, H, W, 3) -> (B, 400) on the CPU; from the folder, if it saw them before."""
+    pixels = videos.cpu().numpy()
+    name = hashlib.sha256(f"{BACKBONES['fvd'].tensors_sha256} {pixels.shape} ".encode() + pixels.tobytes()).hexdigest()
+    file = None if kept is None else Path(kept) / f"{name}.npy"
+    if file is not None and file.is_file():
+        progress.update(len(videos))
+        return torch.from_numpy(np.load(file))
     rows = []
     for video in videos:
         with full_precision():
             rows.append(i3d(as_input(to_float(video, video.device)[None]))[0].cpu())
         progress.update()
-    return torch.stack(rows)
+    features = torch.stack(rows)
+    if file is not None:
+        with replacing(file) as temporary, temporary.open("wb") as stream:
+            np.save(stream, features.numpy())
+    return features
 
 
 def _lpips_report(distances: dict[str, Tensor]) -> dict[str, Any]:

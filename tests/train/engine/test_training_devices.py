@@ -27,8 +27,8 @@ from flam_train.evaluate.rollouts import quick_scores, rollout_scores
 from flam_train.evaluate.rooms.exactness import distances, read_cells, shows_whole_agents, true_cells
 from flam_train.evaluate.steering import steering_scores
 from flam_train.evaluate.wholeness import wholeness
-from flam_train.heads.decoder import decoder
 from flam_train.heads.few_labels import LearningConfig
+from flam_train.heads.ground import ground
 from flam_train.heads.inverse_model import SupervisedInverse
 from flam_train.heads.watching import watch
 from flam_train.phases import world_model as world_model_phase
@@ -263,7 +263,7 @@ def test_a_decoder_learns_and_is_judged_on_one_device(tiny_checkpoint, make_epis
         store.write(split, replace(make_episode(frames), actions=actions))
     settings = {"learning": LearningConfig(held_out=0.4, evaluate_every=2, patience=0), "fit_config": FIT}
     settings |= {"labels": 30, "actions": 3, "device": str(trains_there)}
-    decoder(str(tiny_checkpoint), store.root, out=tmp_path / "out", **settings)
+    ground(str(tiny_checkpoint), store.root, out=tmp_path / "out", **settings)
     assert seen == {name: {trains_there.type} for name in ("encode", "observe", "decode", "supervised")}
     heads = load_world(tmp_path / "out").heads
     inputs = torch.zeros(2, 2, 6, 16), torch.zeros(2, 6, 5)

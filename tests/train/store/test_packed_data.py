@@ -15,8 +15,8 @@ from flam_env.worlds.loading import load_world
 from flam_train.cli import main
 from flam_train.engine import FitConfig, allocator
 from flam_train.evaluate.evaluate import evaluate
-from flam_train.heads.decoder import decoder
 from flam_train.heads.few_labels import LearningConfig
+from flam_train.heads.ground import ground
 from flam_train.phases.scheduled_sampling import scheduled_sampling
 from flam_train.phases.tokenizer import find_tokenizer, load_tokenizer
 from flam_train.phases.world_model import world_model
@@ -165,13 +165,13 @@ def test_a_decoder_learns_from_a_pack_what_it_learns_from_a_store(played, traine
     options = {"labels": 40, "actions": 4, "fit_config": SHORT, "supervised": False}
     options |= {"learning": LearningConfig(held_out=0.3, evaluate_every=2, patience=0)}
     for name, data in (("store", played.root), ("pack", packed)):
-        decoder(str(trained), data, out=tmp_path / name, **options)
+        ground(str(trained), data, out=tmp_path / name, **options)
     assert (tmp_path / "store" / "decoder.json").read_bytes() == (tmp_path / "pack" / "decoder.json").read_bytes()
     for head in ("decoder.safetensors", "encoder.safetensors"):
         one, other = (read_tensors(tmp_path / name / head)[1] for name in ("store", "pack"))
         assert all(one[name].equal(other[name]) for name in one | other)
     with pytest.warns(UserWarning, match=r"played\.pack: the model without the world sees pixels, .* is left out"):
-        decoder(str(trained), packed, out=tmp_path / "asked", **options | {"supervised": True})
+        ground(str(trained), packed, out=tmp_path / "asked", **options | {"supervised": True})
     assert (tmp_path / "asked" / "decoder.json").read_bytes() == (tmp_path / "pack" / "decoder.json").read_bytes()
 
 

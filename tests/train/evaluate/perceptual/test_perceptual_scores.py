@@ -75,6 +75,17 @@ def test_fvd_is_that_of_the_first_16_frames_of_all_clips(rolled):
     assert fvd["inferred_minus_sampled"] == pytest.approx(-fvd["scores"]["sampled"], rel=1e-3)
 
 
+def test_what_the_network_of_fvd_saw_is_kept_and_not_looked_at_again(rolled, tmp_path):
+    first, again = MeanColour(), MeanColour()
+    reports = [
+        perceptual_scores(rolled.dream, rolled.clips, Judges(None, judge, tmp_path / "seen"))["fvd"]
+        for judge in (first, again)
+    ]
+    assert reports[0] == reports[1]
+    assert first.shapes and not again.shapes
+    assert len(list((tmp_path / "seen").iterdir())) == 2 * 4  # batches, and videos: predictions are the true ones
+
+
 def test_a_report_prints_both_under_names_that_say_what_they_are(rolled):
     report = {"clips": CLIPS} | perceptual_scores(rolled.dream, rolled.clips, Judges(MeanColour(), MeanColour()))
     table = format_report(report)

@@ -262,7 +262,7 @@ def test_keys_that_the_decoder_does_not_know_are_refused(keyed, store):
 
 
 def test_a_world_without_a_decoder_is_refused_before_anything_is_dreamt(trained, game, tmp_path):
-    with pytest.raises(ValueError, match="flam-train decoder"):
+    with pytest.raises(ValueError, match="flam-train ground"):
         evaluate(str(trained), game.root, metrics=("obedience",), clips=2, out=tmp_path / "report.json")
     assert not (tmp_path / "report.json").exists()
 

@@ -1,14 +1,10 @@
-"""`flam-train decoder`: learns from a few labels which real actions latent ones stand for (paper 4.3, C.3)."""
+"""`flam-train ground`: learns from a few labels which real actions latent ones stand for (paper 4.3, C.3)."""
 
 import json
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor
 
 from flam_env.heads.action_decoder import ActionDecoder
 from flam_env.heads.action_encoder import ActionEncoder
@@ -20,13 +16,13 @@ from flam_env.worlds.loading import load_world
 from flam_env.worlds.saving import add_heads
 from flam_env.worlds.writing import write_atomically
 from flam_train.engine import FitConfig
-from flam_train.heads.encoder import REPORTED_BY, choose_gain, learn_encoder, share_obeyed
+from flam_train.heads.encoder import choose_gain, learn_encoder
 from flam_train.heads.few_labels import LEARNING, LearningConfig
+from flam_train.heads.grounding_report import decoder_report, obedience, scores_on
 from flam_train.heads.inverse_model import SupervisedInverse
-from flam_train.heads.known_actions import Supervision, scored_labels, supervise
-from flam_train.heads.learning import action_scores, all_logits
+from flam_train.heads.known_actions import Supervision, supervise
 from flam_train.heads.models import DecoderSize, LabelLearning, frame_pairs, learn_decoder
-from flam_train.heads.player_slot import attention_of, share_of_episodes
+from flam_train.heads.player_slot import attention_of
 from flam_train.heads.watching import watch
 from flam_train.heads.without_world import learn_without_world, scores_without_world
 from flam_train.presets import SMALL
@@ -37,10 +33,9 @@ from flam_train.store.training_data import TrainingData, open_data, token_splits
 
 REPORT = "decoder.json"
 SIZE = DecoderSize()
-PLAYER_SHARE = 0.1  # of the attention, from which on a slot holds a part of the player
 
 
-def decoder(
+def ground(
     world: str,
     data: Path,
     *,
@@ -104,14 +99,14 @@ def decoder(
     network, encoder, main = _learn_both_ways(labeller, tokens["train"], known, both, out)
     report: dict[str, Any] = {"labels": labels, "seed": fit_config.seed, "world": world_hash}
     report["scored"] = len(known.scored)
-    report |= _decoder_report(network, watch(labeller, tokens["val"], known.scored.at), known)
-    report |= _obedience(labeller, network, encoder, report["attention"])
+    report |= decoder_report(network, watch(labeller, tokens["val"], known.scored.at), known)
+    report |= obedience(labeller, network, encoder, report["attention"])
     worldless = dict[str, SupervisedInverse]()
     if filmed is not None:
         learned = known.learned
         worldless = learn_without_world(frame_pairs(filmed, learned.at), learned, both, out / "training")
     report |= scores_without_world(worldless, store, known.scored, known.classes)
-    score = partial(_scores_on, labeller, network, worldless, known.classes, fit_config.seed)
+    score = partial(scores_on, labeller, network, worldless, known.classes, fit_config.seed)
     report["also"] = {name: score(play) for name, play in others.items()}
     if main:
         add_heads(world, {"decoder": network, "encoder": encoder}, out)
@@ -156,52 +151,3 @@ def _like(data: TrainingData, learned: TrainingData) -> EpisodeStore:
         f"expected a store of {learned.source} in {learned.size} px to score on as well, got {data.root}, "
         f"{data.source} in {data.size} px; leave it out of `also`, or collect one"
     )
-
-
-def _scores_on(
-    labeller: Labeller,
-    network: ActionDecoder,
-    worldless: dict[str, SupervisedInverse],
-    classes: np.ndarray,
-    seed: int,
-    store: EpisodeStore,
-) -> dict[str, Any]:
-    """Scores of all models on the val split of other play."""
-    scored = scored_labels(store, actions=len(classes), seed=seed)
-    tokens = token_splits(store, labeller.dream.tokenizer, labeller.dream.device)["val"]
-    told = all_logits(network, watch(labeller, tokens, scored.at))
-    scores = action_scores(told, torch.from_numpy(scored.actions), classes)
-    found = {"settings": store.settings, "scored": len(scored), "decoder": scores}
-    return found | scores_without_world(worldless, store, scored, classes)
-
-
-def _decoder_report(network: ActionDecoder, inputs: tuple[Tensor, Tensor], known: Supervision) -> dict[str, Any]:
-    """Scores on held-out transitions, and who the player is there."""
-    actions = torch.from_numpy(known.scored.actions)
-    slot, attention = int(network.controlled_slot), attention_of(network, inputs)
-    return {
-        "decoder": action_scores(all_logits(network, inputs), actions, known.classes),
-        "temperature": network.temperature.item(),
-        "floor": (actions.bincount().max() / len(actions)).item(),
-        "controlled_slot": slot,
-        "controlled_share_of_episodes": share_of_episodes(attention, known.scored.episodes, slot),
-        "attention": attention.mean(0).tolist(),
-    }
-
-
-def _obedience(
-    labeller: Labeller, network: ActionDecoder, encoder: ActionEncoder, attention: list[float]
-) -> dict[str, Any]:
-    """How often dreams do what `RealActions` asks for: by the controlled slot, and by all that hold the player."""
-    players = [slot for slot, share in enumerate(attention) if share >= PLAYER_SHARE]
-    controlled, all_players = (
-        share_obeyed(labeller.dream, network, encoder, steered, REPORTED_BY)
-        for steered in ([int(network.controlled_slot)], players)
-    )
-    return {
-        "obeyed_by_controlled_slot": controlled,
-        "player_slots": players,
-        "obeyed_by_player_slots": all_players,
-        "obeyed_by_chance": 1 / len(encoder.choices),
-        "gain": encoder.gain.item(),
-    }

@@ -16,9 +16,9 @@ from flam_env.worlds.checkpoint import read_tensors
 from flam_train.cli import main
 from flam_train.engine import FitConfig
 from flam_train.heads import encoder as action_encoding
-from flam_train.heads.decoder import decoder
 from flam_train.heads.encoder import learn_encoder
 from flam_train.heads.few_labels import LearningConfig, hold_out
+from flam_train.heads.ground import ground
 from flam_train.heads.inverse_model import SupervisedInverseConfig
 from flam_train.heads.known_actions import (
     LabelledTransitions,
@@ -328,7 +328,7 @@ def test_the_supervised_model_learns_which_way_something_moved(tmp_path):
 
 def run(world: Path, store: EpisodeStore, out: Path, **changes) -> Path:
     arguments = {"labels": 60, "actions": ACTIONS, "learning": LEARNING, "fit_config": FIT, "device": "cpu"}
-    return decoder(str(world), store.root, out=out, **arguments | changes)
+    return ground(str(world), store.root, out=out, **arguments | changes)
 
 
 def assert_same_tensors(one: Path, two: Path) -> None:
@@ -430,7 +430,7 @@ def test_mistakes_are_one_line(played, tiny_checkpoint, tmp_path, capsys):
         "expected held_out between 0 and 1": ["--actions", "7", "--learning.held-out", "1"],
     }.items():
         with pytest.raises(SystemExit) as left:
-            main(["decoder", str(tiny_checkpoint), str(played.root), "--out", str(tmp_path / "out"), *arguments])
+            main(["ground", str(tiny_checkpoint), str(played.root), "--out", str(tmp_path / "out"), *arguments])
         out, err = capsys.readouterr()
         assert left.value.code == 2 and out == "" and message in err, err
         assert not (tmp_path / "out").exists()
