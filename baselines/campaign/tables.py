@@ -11,7 +11,7 @@ from baselines.campaign.findings import Finding, Findings, read_findings, read_m
 from baselines.campaign.frontiers import draw_frontiers, frontier_lines
 from baselines.campaign.hypotheses import hypothesis_lines
 from baselines.campaign.methods import LEARNING_RATES, METHODS, TRIED_RATES
-from baselines.campaign.plans import PLANS, PRICES, Training
+from baselines.campaign.plans import PLANS, PRICES, ROOM, TUNED, Training
 from flam_env.worlds.writing import write_atomically
 from flam_train.studies.tables import table_of_text
 
@@ -163,12 +163,11 @@ def _agent_cells(finding: Finding | None) -> list[str]:
 
 def _rates(findings: Findings) -> Iterator[str]:
     """What the learning rates of the methods come from."""
-    budget = PLANS["tuning"][0].budget
     yield "## Learning rates\n"
     yield (
-        f"PSNR of rollouts on the val split, in dB, and what is minimised, after {budget.steps} updates of "
-        f"{budget.batch_size} clips of MultiGrid; bold: taken, the best rollouts, or where these are no different the "
-        "lowest objective.\n"
+        f"PSNR of rollouts on the val split, in dB, and what is minimised, after {TUNED.steps} updates of "
+        f"{TUNED.batch_size} clips of MultiGrid, of slots learned by reconstruction and what stands on them after "
+        f"{ROOM.steps}; bold: taken, the best rollouts, or where these are no different the lowest objective.\n"
     )
     ends: dict[str, dict[float | None, Finding]] = {}
     for training, finding in findings.items():
