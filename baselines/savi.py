@@ -5,8 +5,8 @@ What differs from its authors' version, and from those that PlaySlot and SlotFor
 - It reconstructs the tokens of the tokenizer that FLAM has, not pixels: the first phase of both, on equal features.
 - Its cells, slot attention and look back in time are FLAM's own. With the authors' way from frame to frame
   (`recurrence`, FLAM's ablation "w/o factorizer temporal attention") gradients through 16 frames explode at these
-  rates: after 450 updates of 8 clips of MultiGrid no frame came back whole, and slots of Bigfish showed nothing but
-  water. With temporal attention and FLAM's `focus` .995 of the frames of MultiGrid did.
+  rates, and after 600 updates of 8 clips of MultiGrid no frame comes back whole; with temporal attention and FLAM's
+  `focus` all do (docs/comparison.md).
 - Slots start from embeddings of their own, as SlotFormer's do, not from draws of one distribution.
 - The decoder is theirs, a perceptron over a slot and a place, mixed by a softmax over slots; nothing of the current
   frame reaches it but the slots, where FLAM's aggregator sees the frame. Nothing pulls it to what is there now.
