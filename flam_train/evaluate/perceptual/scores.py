@@ -1,6 +1,5 @@
 """LPIPS and FVD of a world's rollouts, beside those of the ceiling and of the floors."""
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -12,7 +11,7 @@ from torch import Tensor
 from flam_env.dream.dream import Dream
 from flam_env.video.frames import to_float
 from flam_env.worlds.writing import replacing
-from flam_train.evaluate.perceptual.backbones import BACKBONES, load_backbone
+from flam_train.evaluate.perceptual.backbones import BACKBONES, load_backbone, tensors_sha256
 from flam_train.evaluate.perceptual.frechet import frechet_distance
 from flam_train.evaluate.perceptual.i3d import SHORTEST, SIZE, I3d, as_input
 from flam_train.evaluate.perceptual.lpips import SMALLEST, Lpips
@@ -93,7 +92,7 @@ def perceptual_scores(dream: Dream, clips: Clips, judges: Judges, seed: int = 0)
                     distances.setdefault(name, []).append(_distances(lpips, shown, rolled.true, progress))
             if i3d:
                 for name, shown in {"true": rolled.true, **rolled.methods}.items():
-                    seen.setdefault(name, []).append(_features(i3d, shown[:, :LONGEST], progress, judges.seen))
+                    seen.setdefault(name, []).append(_kept_features(i3d, shown[:, :LONGEST], progress, judges.seen))
     report = dict[str, Any]()
     if distances:
         report["lpips"] = _lpips_report({name: torch.cat(parts) for name, parts in distances.items()})
@@ -113,24 +112,28 @@ def _distances(lpips: Lpips, shown: Tensor, true: Tensor, progress: tqdm) -> Ten
     return torch.stack(rows)
 
 
-def _features(i3d: I3d, videos: Tensor, progress: tqdm, kept: Path | None) -> Tensor:
-    """What I3D sees in each: uint8 (B, T, H, W, 3) -> (B, 400) on the CPU; from the folder, if it saw them before."""
-    pixels = videos.cpu().numpy()
-    name = hashlib.sha256(f"{BACKBONES['fvd'].tensors_sha256} {pixels.shape} ".encode() + pixels.tobytes()).hexdigest()
-    file = None if kept is None else Path(kept) / f"{name}.npy"
-    if file is not None and file.is_file():
+def _kept_features(i3d: I3d, videos: Tensor, progress: tqdm, folder: Path | None) -> Tensor:
+    """As `_features`, from a folder if the videos were seen before, and into it if not."""
+    if folder is None:
+        return _features(i3d, videos, progress)
+    file = Path(folder) / f"{tensors_sha256({BACKBONES['fvd'].tensors_sha256: videos.cpu()})}.npy"
+    if file.is_file():
         progress.update(len(videos))
         return torch.from_numpy(np.load(file))
+    features = _features(i3d, videos, progress)
+    with replacing(file) as temporary, temporary.open("wb") as stream:
+        np.save(stream, features.numpy())
+    return features
+
+
+def _features(i3d: I3d, videos: Tensor, progress: tqdm) -> Tensor:
+    """What I3D sees in each: uint8 (B, T, H, W, 3) -> (B, 400) on the CPU."""
     rows = []
     for video in videos:
         with full_precision():
             rows.append(i3d(as_input(to_float(video, video.device)[None]))[0].cpu())
         progress.update()
-    features = torch.stack(rows)
-    if file is not None:
-        with replacing(file) as temporary, temporary.open("wb") as stream:
-            np.save(stream, features.numpy())
-    return features
+    return torch.stack(rows)
 
 
 def _lpips_report(distances: dict[str, Tensor]) -> dict[str, Any]:
