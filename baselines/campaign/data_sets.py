@@ -103,7 +103,7 @@ def collect_data(folder: Path, name: str, size: int) -> Path:
 
 
 def _is_whole(store: Path, frames: int) -> bool:
-    if not (store / "store.json").is_file():
+    if not any(store.glob("*/*.h5")):  # none, or one whose first episode was never finished
         return False
     found = EpisodeStore.open(store)
     return sum(map(found.frames, found.splits)) >= frames

@@ -14,11 +14,17 @@ class Budget:
     """Optimiser steps, and clips in each of them: the same for all methods.
 
     free_steps: in so many, at least, information is free; whoever pays for it sooner never learns what to tell.
+    slot_steps: of the slots that are learned by reconstruction before; 0 for as many as `steps`.
     """
 
     steps: int
     batch_size: int
     free_steps: int = 0
+    slot_steps: int = 0
+
+    def steps_of(self, method: str) -> int:
+        """Optimiser steps of a method, or of `SLOTS`."""
+        return self.slot_steps or self.steps if method == SLOTS else self.steps
 
     def frees(self, share: float) -> float:
         """The share of the run in which information is free, where a preset says `share`."""
@@ -67,14 +73,15 @@ class Training:
         rate = self.rate if method == self.method else None
         if self.preset != "paper":
             rate = rate or LEARNING_RATES[method]
+        steps = self.budget.steps_of(method)
         fit = replace(
             preset.world_model_fit,
-            steps=self.budget.steps,
+            steps=steps,
             minutes=0.0,
             batch_size=self.budget.batch_size,
             learning_rate=rate or preset.world_model_fit.learning_rate,
-            warmup_steps=min(preset.world_model_fit.warmup_steps, self.budget.steps // 10),
-            log_every=max(1, min(preset.world_model_fit.log_every, self.budget.steps // 5)),
+            warmup_steps=min(preset.world_model_fit.warmup_steps, steps // 10),
+            log_every=max(1, min(preset.world_model_fit.log_every, steps // 5)),
             seed=self.seed,
         )
         loss = replace(preset.loss, free_share=self.budget.frees(preset.loss.free_share))
@@ -87,8 +94,8 @@ class Training:
         return f"{self.label}/".startswith(f"{wanted.strip('/')}/")
 
 
-ROOM, GAME = Budget(steps=600, batch_size=8), Budget(steps=400, batch_size=16, free_steps=100)
-"""On one core of a CPU: 20 minutes for the slowest method."""
+ROOM, GAME = Budget(steps=600, batch_size=8), Budget(steps=400, batch_size=16, free_steps=100, slot_steps=1200)
+"""On one core of a CPU: 20 minutes for the slowest method. After 400 updates slots of games hold nothing yet."""
 TUNED = Budget(steps=120, batch_size=8)
 """For the learning rates; slots that are learned by reconstruction hold nothing yet after so few, and take `ROOM`."""
 MUCH, PAPER = Budget(steps=4000, batch_size=128), Budget(steps=100_000, batch_size=32)

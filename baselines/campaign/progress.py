@@ -38,7 +38,8 @@ def progress_lines(trainings: Sequence[Training], campaign: Campaign, *, budgets
 
 def _line(training: Training, campaign: Campaign, seconds: dict[str, float | None]) -> str:
     size = training.preset_for(training.method).tokenizer.image_size
-    before = training.budget.steps if training.method in METHODS and METHODS[training.method].on_slots else 0
+    on_slots = training.method in METHODS and METHODS[training.method].on_slots
+    before = training.budget.steps_of(SLOTS) if on_slots else 0
     state = "done"
     if training.name in seconds:
         left, done = seconds[training.name], _steps(training, campaign, "world_model")
@@ -83,7 +84,8 @@ def _seconds_left(training: Training, campaign: Campaign, paces: dict[Kind, floa
     for method, folder in _phases(training, campaign).items():
         done = (log_lines(folder)[-1:] or [{"step": 0}])[0]["step"]
         pace = paces.get((training.data, training.preset, method))
-        if pace is None and done < training.budget.steps:
+        steps = training.budget.steps_of(method)
+        if pace is None and done < steps:
             return None
-        total += (training.budget.steps - done) * training.budget.batch_size * (pace or 0.0)
+        total += (steps - done) * training.budget.batch_size * (pace or 0.0)
     return total

@@ -10,7 +10,7 @@ from baselines.campaign.data_sets import DATA_SETS, SWEPT
 from baselines.campaign.findings import Finding, Findings, read_findings, read_machines, usual
 from baselines.campaign.frontiers import draw_frontiers, frontier_lines
 from baselines.campaign.hypotheses import hypothesis_lines
-from baselines.campaign.methods import LEARNING_RATES, METHODS, TRIED_RATES
+from baselines.campaign.methods import LEARNING_RATES, METHODS, SLOTS, TRIED_RATES
 from baselines.campaign.plans import PLANS, PRICES, ROOM, TUNED, Training
 from flam_env.worlds.writing import write_atomically
 from flam_train.studies.tables import table_of_text
@@ -96,7 +96,7 @@ def _row(method: str, finding: Finding | None) -> list[str]:
     million = finding.mean("parameters")
     return [
         title,
-        f"{budget.steps}" + (f" (+ {budget.steps})" if kind.on_slots else ""),
+        f"{budget.steps}" + (f" (+ {budget.steps_of(SLOTS)})" if kind.on_slots else ""),
         "" if million is None else f"{million / 1e6:.2f}",
         nats if kind.infers else {"known": "true actions", "none": "no actions"}[kind.rate],
         *(finding.cell(name, ".2f") for name in ("psnr", "psnr_posterior", "psnr_sampled")),

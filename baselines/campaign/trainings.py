@@ -193,9 +193,11 @@ def summary(training: Training, campaign: Campaign) -> dict[str, Any]:
 
 
 def settings(training: Training) -> dict[str, Any]:
-    """What decides a training, as JSON-able dicts by name."""
-    arguments = equal_arguments(slots, training.preset_for(SLOTS))
-    arguments = arguments if training.method == SLOTS else _arguments(training)
+    """What decides a training, as JSON-able dicts by name; with the updates of its slots, if those are not its own."""
+    before = equal_arguments(slots, training.preset_for(SLOTS))
+    arguments = before if training.method == SLOTS else _arguments(training)
+    if training.budget.slot_steps and training.method != SLOTS and METHODS[training.method].on_slots:
+        arguments |= {"slots_fit_config": before["fit_config"]}
     return {name: as_written(config) for name, config in arguments.items()}
 
 

@@ -24,6 +24,7 @@ from flam_env.worlds.loading import load_world
 from flam_train.engine.state import read_header
 from flam_train.presets import PRESETS
 from flam_train.sources.multigrid import RoomConfig
+from flam_train.store.store import EpisodeStore
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::flam_train.phases.collapse.CollapseWarning"),
@@ -65,6 +66,18 @@ def test_methods_have_equal_updates_sizes_and_information(plan):
             assert model.latent_dim == preset.world_model.slots * preset.world_model.latent_dim
     budgets = {(t.data, t.preset): t.budget for t in PLANS[plan]}
     assert all(t.budget == budgets[t.data, t.preset] for t in PLANS[plan])
+
+
+def test_slots_by_reconstruction_have_updates_of_their_own_and_a_report_says_how_many():
+    game, room = (
+        next(t for t in PLANS["cpu"] if (t.data, t.method) == (d, "playslot")) for d in ("bigfish", "multigrid")
+    )
+    assert (game.preset_for(SLOTS).world_model_fit.steps, game.preset_for("playslot").world_model_fit.steps) == (
+        1200,
+        400,
+    )
+    assert trainings.settings(game)["slots_fit_config"]["steps"] == 1200
+    assert room.preset_for(SLOTS).world_model_fit.steps == 600 and "slots_fit_config" not in trainings.settings(room)
 
 
 def test_genie_has_a_code_for_each_joint_action_as_far_as_that_can_be():
@@ -143,6 +156,13 @@ def test_a_pack_goes_before_a_store_and_what_is_whole_is_not_collected_again(sto
 
 
 # --- a rehearsal ------------------------------------------------------------------------------------------------------
+
+
+def test_a_store_whose_first_episode_was_never_finished_is_collected(tmp_path, monkeypatch):
+    EpisodeStore.create(tmp_path / "bigfish", source="procgen/bigfish", size=64, settings={})
+    asked = []
+    monkeypatch.setattr(data_sets, "collect", lambda source, out, **how: asked.append(source))
+    assert collect_data(tmp_path, "bigfish", 64) == tmp_path / "bigfish" and asked == ["bigfish"]
 
 
 @pytest.fixture
