@@ -155,14 +155,14 @@ def test_a_pack_goes_before_a_store_and_what_is_whole_is_not_collected_again(sto
         collect_data(tmp_path, "dots", 64)
 
 
-# --- a rehearsal ------------------------------------------------------------------------------------------------------
-
-
 def test_a_store_whose_first_episode_was_never_finished_is_collected(tmp_path, monkeypatch):
     EpisodeStore.create(tmp_path / "bigfish", source="procgen/bigfish", size=64, settings={})
     asked = []
     monkeypatch.setattr(data_sets, "collect", lambda source, out, **how: asked.append(source))
     assert collect_data(tmp_path, "bigfish", 64) == tmp_path / "bigfish" and asked == ["bigfish"]
+
+
+# --- a rehearsal ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
