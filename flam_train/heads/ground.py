@@ -21,6 +21,7 @@ from flam_train.heads.few_labels import LEARNING, LearningConfig
 from flam_train.heads.grounding_report import decoder_report, obedience, scores_on
 from flam_train.heads.inverse_model import SupervisedInverse
 from flam_train.heads.known_actions import Supervision, supervise
+from flam_train.heads.mirrors import known_mirrors
 from flam_train.heads.models import DecoderSize, LabelLearning, frame_pairs, learn_decoder
 from flam_train.heads.player_slot import attention_of
 from flam_train.heads.watching import watch
@@ -94,7 +95,12 @@ def ground(
     world_hash = labeller.world.fingerprint()
     identity = {"learning": asdict(learning), "labels": labels, "world": world_hash} | store.identity()
     both = LabelLearning(
-        actions=len(known.classes), size=size, config=learning, fit_config=fit_config, identity=identity
+        actions=len(known.classes),
+        size=size,
+        config=learning,
+        fit_config=fit_config,
+        identity=identity,
+        mirrors=known_mirrors(store.source, len(known.classes)),
     )
     network, encoder, main = _learn_both_ways(labeller, tokens["train"], known, both, out)
     report: dict[str, Any] = {"labels": labels, "seed": fit_config.seed, "world": world_hash}

@@ -1,5 +1,6 @@
 """Learning to tell real actions from a few labels: the action decoder and the model beside it learn by this."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,18 @@ from torch.nn.functional import cross_entropy, nll_loss
 from flam_train.engine import FitResult
 from flam_train.heads.few_labels import learn_from_labels, seen_by
 from flam_train.heads.known_actions import LabelledTransitions
+from flam_train.heads.mirrors import Mirrors, mirrored
 
 BINS = 10
 
 
 def learn_actions(
-    network: nn.Module, inputs: tuple[Tensor, Tensor], labels: LabelledTransitions, **settings: Any
+    network: nn.Module,
+    inputs: tuple[Tensor, Tensor],
+    labels: LabelledTransitions,
+    *,
+    mirrors: Mirrors | None = None,
+    **settings: Any,
 ) -> FitResult:
     """Fits a network to labels with cross-entropy.
 
@@ -23,16 +30,19 @@ def learn_actions(
         network: called with both inputs; gives logits (B, C), alone or under that name.
         inputs: (P, ...) each, on the CPU.
         labels: P of them.
+        mirrors: what inputs, which then are frames, are mirrored along in training.
         settings: as for `learn_from_labels`, whose errors it raises.
     """
     data = {"first": inputs[0], "second": inputs[1], "actions": torch.from_numpy(labels.actions)}
-    return learn_from_labels(network, data, labels, _score, **settings)
+    return learn_from_labels(network, data, labels, partial(_score, mirrors=mirrors or {}), **settings)
 
 
-def _score(network: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    logits = _logits(network(batch["first"], batch["second"])).float()
-    right = (logits.argmax(-1) == batch["actions"]).float().mean()
-    return {"loss": cross_entropy(logits, batch["actions"]), "accuracy": right}
+def _score(network: nn.Module, batch: dict[str, Tensor], mirrors: Mirrors) -> dict[str, Tensor]:
+    first, second, actions = batch["first"], batch["second"], batch["actions"]
+    if network.training:
+        first, second, actions = mirrored(first, second, actions, mirrors)
+    logits = _logits(network(first, second)).float()
+    return {"loss": cross_entropy(logits, actions), "accuracy": (logits.argmax(-1) == actions).float().mean()}
 
 
 def all_logits(network: nn.Module, inputs: tuple[Tensor, Tensor]) -> Tensor:

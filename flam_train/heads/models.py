@@ -1,6 +1,6 @@
 """The two models that learn real actions from a few labels: one through a world, and beside it one without (4.3)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from flam_train.heads.few_labels import LearningConfig, hold_out
 from flam_train.heads.inverse_model import SupervisedInverse, SupervisedInverseConfig
 from flam_train.heads.known_actions import LabelledTransitions
 from flam_train.heads.learning import all_logits, calibrated_temperature, learn_actions
+from flam_train.heads.mirrors import Mirrors
 from flam_train.store.moments import Moments, read_clips
 from flam_train.store.store import EpisodeStore
 
@@ -46,6 +47,7 @@ class LabelLearning:
         config: how labels are used.
         fit_config: budget and optimiser.
         identity: what makes a run another one, as for `fit`.
+        mirrors: what frames are mirrored along, for the model that sees them.
     """
 
     actions: int
@@ -53,10 +55,16 @@ class LabelLearning:
     config: LearningConfig
     fit_config: FitConfig
     identity: dict[str, Any]
+    mirrors: Mirrors = field(default_factory=dict)
 
-    def settings(self, model: Any) -> dict[str, Any]:
-        """The arguments of `learn_from_labels` that are the same for all models; model: the config of this one."""
-        identity = self.identity | {"model": asdict(model)}
+    def settings(self, model: Any, **further: Any) -> dict[str, Any]:
+        """The arguments of `learn_from_labels` that are the same for all models.
+
+        Args:
+            model: the config of this one.
+            further: what makes its run another one besides.
+        """
+        identity = self.identity | {"model": asdict(model)} | further
         return {"config": self.config, "fit_config": self.fit_config, "identity": identity}
 
 
@@ -128,7 +136,8 @@ def learn_supervised(
     )
     torch.manual_seed(learning.fit_config.seed)
     network = SupervisedInverse(config)
-    learn_actions(network, pairs, labels, out=out, **learning.settings(config))
+    settings = learning.settings(config, mirrors=sorted(learning.mirrors))
+    learn_actions(network, pairs, labels, mirrors=learning.mirrors, out=out, **settings)
     _calibrate(network, pairs, labels, learning)
     return network
 

@@ -20,6 +20,12 @@ _STARPILOT = (*range(9), 9, 10, 9, 9, 9, 9)
 ACTION_CLASS = {"bigfish": _BIGFISH, "leaper": _LEAPER, "starpilot": _STARPILOT}
 """For each game and each of Procgen's 15 actions, the action that stands for all those with the same effect."""
 
+_LEFT_RIGHT = (6, 7, 8, 3, 4, 5, 0, 1, 2, *range(9, ACTIONS))
+_UP_DOWN = (2, 1, 0, 5, 4, 3, 8, 7, 6, *range(9, ACTIONS))
+MIRRORS = {"bigfish": {1: _LEFT_RIGHT, 0: _UP_DOWN}, "leaper": {1: _LEFT_RIGHT}, "starpilot": {0: _UP_DOWN}}
+"""How frames of a game may be mirrored and look like it still: by axis, 0 of rows or 1 of columns, what each action
+becomes."""
+
 
 def distinct_actions(game: str) -> np.ndarray:
     """Actions of a game that differ in effect, int32 (A,), ascending."""

@@ -20,6 +20,7 @@ from flam_train.engine.identity import require_same
 from flam_train.heads.few_labels import LEARNING
 from flam_train.heads.known_actions import LabelledTransitions, action_classes, all_labels, draw_labels
 from flam_train.heads.learning import action_scores, all_logits
+from flam_train.heads.mirrors import known_mirrors
 from flam_train.heads.models import DecoderSize, LabelLearning, frame_pairs, learn_decoder, learn_supervised
 from flam_train.heads.watching import watch
 from flam_train.presets import SMALL
@@ -139,6 +140,7 @@ def _learning(store: EpisodeStore, world: str, run: Run, actions: int) -> LabelL
         config=LEARNING,
         fit_config=replace(SMALL.decoder_fit, seed=run.seed),
         identity=identity,
+        mirrors=known_mirrors(store.source, actions),
     )
 
 

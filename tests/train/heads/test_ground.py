@@ -29,6 +29,7 @@ from flam_train.heads.known_actions import (
     supervise,
 )
 from flam_train.heads.learning import action_scores, all_logits, calibrated_temperature, learn_actions
+from flam_train.heads.mirrors import known_mirrors, mirrored
 from flam_train.heads.models import DecoderSize, LabelLearning, frame_pairs, learn_supervised
 from flam_train.heads.player_slot import attention_of, share_of_episodes
 from flam_train.heads.watching import watch
@@ -322,6 +323,41 @@ def test_the_supervised_model_learns_which_way_something_moved(tmp_path):
     network = learn_supervised((before[:400], after[:400]), labels.take(np.arange(400)), learning, tmp_path)
     told = all_logits(network, (before[400:], after[400:])).argmax(1).numpy()
     assert (told == labels.actions[400:]).mean() > 0.9
+
+
+def test_mirrors_teach_the_supervised_model_what_it_has_no_label_of(tmp_path):
+    """Shown moves to the right and down only, it tells those to the left, which mirrors make of those to the right."""
+    before, after, labels = moving_squares(800)
+    shown = np.flatnonzero(labels.actions[:600] < 2)
+    left = 600 + np.flatnonzero(labels.actions[600:] == 2)
+    fit = replace(FIT, steps=250, batch_size=32, learning_rate=2e-3)
+    learning = LabelLearning(actions=4, size=DecoderSize(dropout=0.1), config=LEARNING, fit_config=fit, identity={})
+    right = {}
+    for name, mirrors in (("with", {1: (2, 1, 0, 3)}), ("without", {})):
+        how = replace(learning, mirrors=mirrors)
+        network = learn_supervised((before[shown], after[shown]), labels.take(shown), how, tmp_path / name)
+        right[name] = (all_logits(network, (before[left], after[left])).argmax(1) == 2).float().mean().item()
+    assert right["with"] > 0.9 and right["without"] == 0
+
+
+def test_what_is_seen_in_a_mirror_is_the_move_of_the_other_direction():
+    before, after, labels = moving_squares(64)
+    torch.manual_seed(0)
+    seen, then, actions = mirrored(before, after, torch.from_numpy(labels.actions), {1: (2, 1, 0, 3), 0: (0, 3, 2, 1)})
+    centre = [((frames[..., 0] == 220).float().flatten(1).argmax(1)) for frames in (seen, then)]
+    moved = torch.stack([centre[1] // 32 - centre[0] // 32, centre[1] % 32 - centre[0] % 32], 1)
+    assert torch.equal(moved, 2 * torch.tensor([[0, 1], [1, 0], [0, -1], [-1, 0]])[actions])
+    assert (actions != torch.from_numpy(labels.actions)).any()
+
+
+def test_mirrors_are_known_of_games_with_their_own_actions():
+    assert set(known_mirrors("procgen/bigfish", 15)) == {0, 1} and set(known_mirrors("procgen/starpilot", 15)) == {0}
+    assert known_mirrors("procgen/bigfish", 9) == known_mirrors("film", 15) == {}
+    for becomes in known_mirrors("procgen/bigfish", 15).values():
+        assert [becomes[other] for other in becomes] == list(range(15)), "twice mirrored is as it was"
+
+
+def test_the_supervised_model_wants_frames_that_it_can_halve():
     with pytest.raises(ValueError, match="expected a size that is a multiple of 16"):
         SupervisedInverseConfig(size=40, actions=4)
 
