@@ -10,7 +10,7 @@ What differs from its authors' version, and why:
 - The action is added to the cells, as in the paper and in jafar; jasmine puts it before them.
 - There are 256 codes where the paper has 8 in its largest model, for scenes of many agents: |A|^n where n agents have
   |A| actions each (paper, C.1), 256 for four of four.
-- Actions pass as they are for the first tenth of the training, as FLAM's are free at first; then they are codes.
+- Actions pass as they are for the first tenth of the training, or for as long as FLAM's are free; then they are codes.
 - Codes are running means, and those that nothing chooses begin anew: books of codes learned by gradients collapsed in
   many hands. Jafar and jasmine begin them anew too.
 - The frames before count through a causal window, for the inverse model as for the forward model, and the action of a

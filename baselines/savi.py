@@ -10,9 +10,8 @@ What differs from its authors' version, and from those that PlaySlot and SlotFor
 - Slots start from embeddings of their own, as SlotFormer's do, not from draws of one distribution.
 - The decoder is theirs, a perceptron over a slot and a place, mixed by a softmax over slots; nothing of the current
   frame reaches it but the slots, where FLAM's aggregator sees the frame. Nothing pulls it to what is there now.
-- There is no background sink: what no slot holds could not be reconstructed.
-
-It is trained for as many steps as the dynamics that follow, on top of them.
+- There is no background sink: what no slot holds could not be reconstructed. Nor is there FLAM's `persistence`: each
+  agent of MultiGrid has a slot of its own without.
 """
 
 from dataclasses import dataclass, replace

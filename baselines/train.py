@@ -83,7 +83,12 @@ def equal_arguments(learn: Callable[..., Path], preset: Preset) -> dict[str, Any
     weighting, layers = preset.loss.weighting, preset.world_model.layers
     of: dict[Callable[..., Path], dict[str, Any]] = {
         adaworld: {"model": AdaWorldConfig(**scene), "loss": preset.loss},
-        genie: {"model": GenieConfig(**scene), "loss": GenieLossConfig(weighting=weighting)},
+        genie: {
+            "model": GenieConfig(**scene),
+            "loss": GenieLossConfig(
+                weighting=weighting, free_share=max(GenieLossConfig.free_share, preset.loss.free_share)
+            ),
+        },
         action_world_model: {
             "model": ActionWorldModelConfig(**scene),
             "loss": PredictionLossConfig(weighting=weighting),

@@ -25,8 +25,9 @@ for all, a posterior is paid for by how much it narrows the prior.
 True actions and none cost nothing. PSNR: rollouts of 16 frames from 2, on held-out
 clips, under the means of the posteriors; under samples of them, which show no more than was paid for (a code has no
 other sample); and under sampled actions, which know nothing of the future. Updates in parentheses: of the slots,
-before. ± is the standard deviation over seeds. Rows in italics are the paper's, of 128 or 224 px and other tokenizers:
-compare gaps to Recon, not numbers."""
+before, whose parameters are counted too. ± is the standard deviation over seeds. FVD is of as many clips, and larger
+with fewer. Rows in italics are the paper's, of 128 or 224 px and other tokenizers: compare gaps to Recon, not
+numbers."""
 
 
 def tables(*, plan: Literal["cpu", "gpu"] = "cpu", reports: Path = REPORTS, figure: Path | None = None) -> str:
@@ -147,18 +148,20 @@ def _agents(findings: Findings) -> Iterator[str]:
         for method in ("flam", "adaworld", "genie"):
             finding = usual(findings, f"agents{agents}", method)
             rows.append([str(agents), METHODS[method].title, *_agent_cells(finding)])
-    titles = ["agents", "method", "PSNR, mean", "Recon", "copy last frame", "frames right", "nats a frame", "seeds"]
+    titles = ["agents", "method", "updates", "PSNR, mean", "samples", "Recon", "copy last frame", "frames right"]
+    titles += ["nats a frame", "seeds"]
     yield from table_of_text(titles, rows)
     yield f"\n*Paper: {paper.FIGURE_4}* Genie's book has a code for each joint action, 65,536 at most."
 
 
 def _agent_cells(finding: Finding | None) -> list[str]:
     if finding is None:
-        return [NOT_RUN, *[""] * 5]
-    names = ("psnr", "psnr_recon", "psnr_copy_last")
+        return [NOT_RUN, *[""] * 7]
+    names = ("psnr", "psnr_posterior", "psnr_recon", "psnr_copy_last")
     mark = " (codes)" if METHODS[finding.training.method].rate == "codes" else ""
     cells = [*(finding.cell(name, ".2f") for name in names), finding.cell("frames_right", ".3f")]
-    return [*cells, finding.cell("nats", ".1f") + mark, str(len(finding.numbers))]
+    steps = str(finding.training.budget.steps)
+    return [steps, *cells, finding.cell("nats", ".1f") + mark, str(len(finding.numbers))]
 
 
 def _rates(findings: Findings) -> Iterator[str]:
@@ -167,7 +170,8 @@ def _rates(findings: Findings) -> Iterator[str]:
     yield (
         f"PSNR of rollouts on the val split, in dB, and what is minimised, after {TUNED.steps} updates of "
         f"{TUNED.batch_size} clips of MultiGrid, of slots learned by reconstruction and what stands on them after "
-        f"{ROOM.steps}; bold: taken, the best rollouts, or where these are no different the lowest objective.\n"
+        f"{ROOM.steps}; bold: taken, the best rollouts, or where these are no different the lowest objective. Where it "
+        "is the largest of the three, a larger one may do better still.\n"
     )
     ends: dict[str, dict[float | None, Finding]] = {}
     for training, finding in findings.items():

@@ -15,11 +15,12 @@ from baselines.campaign.campaign import REPORTS, campaign
 from baselines.campaign.data_sets import DATA_SETS, DataSet, collect_data, find_data
 from baselines.campaign.findings import Finding, read_findings
 from baselines.campaign.frontiers import at_rate, draw_frontiers
-from baselines.campaign.hypotheses import HYPOTHESES, hypothesis_lines
+from baselines.campaign.hypotheses import HYPOTHESES, hypothesis_lines, verdict
 from baselines.campaign.methods import LEARNING_RATES, METHODS, SLOTS, TRIED_RATES
 from baselines.campaign.paper import TABLE_1
 from baselines.campaign.plans import HURRIED, PLANS, PRICES, Training
 from baselines.campaign.tables import tables
+from baselines.genie import GenieLossConfig
 from flam_env.worlds.loading import load_world
 from flam_train.engine.state import read_header
 from flam_train.presets import PRESETS
@@ -54,9 +55,13 @@ def test_methods_have_equal_updates_sizes_and_information(plan):
         preset = training.preset_for(training.method)
         twin = replace(training, method="flam").preset_for("flam")
         assert (preset.world_model, preset.loss) == (twin.world_model, twin.loss)
+        arguments = METHODS[training.method].arguments(preset, training.data_set)
+        free = getattr(arguments["loss"], "free_share", None)
+        least = GenieLossConfig.free_share if training.method == "genie" else 0.0
+        assert free in (None, max(least, twin.loss.free_share))
         assert preset.world_model_fit.steps == twin.world_model_fit.steps == training.budget.steps
         assert preset.world_model.prior_components is None, "nobody learns a prior"
-        model = METHODS[training.method].arguments(preset, training.data_set)["model"]
+        model = arguments["model"]
         assert (model.dim, model.heads, model.feed_forward) == (
             preset.world_model.dim,
             preset.world_model.heads,
@@ -304,7 +309,7 @@ def test_what_was_not_run_is_called_so(tmp_path):
     out = tables(plan="gpu", reports=tmp_path)
     rows = [line for line in out.splitlines() if line.startswith("| FLAM | not run |")]
     assert len(rows) == 2 * len(TABLE_1) + 1, "of every data set at both sizes, and of the factorization"
-    verdicts = [line for line in out.splitlines() if line.startswith("| ") and line.endswith("| not run |  |")]
+    verdicts = [line for line in out.splitlines() if line.startswith("| ") and line.endswith("| not run |  |  |  |")]
     assert len(verdicts) == len(HYPOTHESES)
 
 
@@ -314,12 +319,23 @@ def found(data: str, method: str, *numbers: dict[str, float], price: float | Non
 
 
 def test_hypotheses_are_found_or_refuted_with_their_numbers():
-    findings = found("multigrid", "flam", {"psnr": 44.0}, {"psnr": 45.0})
-    findings |= found("multigrid", "genie", {"psnr": 30.0}) | found("multigrid", "adaworld", {"psnr": 40.0})
+    told = {"nats": 8.0, "psnr_posterior": 41.0}
+    findings = found("multigrid", "flam", {"psnr": 44.0} | told, {"psnr": 45.0} | told)
+    findings |= found("multigrid", "genie", {"psnr": 30.0, "psnr_posterior": 29.0, "nats": 5.0})
+    findings |= found("multigrid", "adaworld", {"psnr": 40.0}) | found("multigrid", "playslot", {"psnr": 43.2})
     lines = "\n".join(hypothesis_lines(PLANS["cpu"], findings))
-    assert "| MultiGrid | Genie | 10 dB and more ahead | *+22.6* | +14.50 | found |" in lines
-    assert "| MultiGrid | AdaWorld | 10 dB and more ahead | *+32.5* | +4.50 | refuted |" in lines
-    assert "| Starpilot | AdaWorld | ahead, by 1.5 dB | *+1.5* | not run |  |" in lines
+    genie = "*+22.6* | +14.50 | +12.00 | 8.0 ± 0.0 and 5.0 (codes) | found |"
+    assert f"| MultiGrid | Genie | 10 dB and more ahead | {genie}" in lines
+    assert "| MultiGrid | AdaWorld | 10 dB and more ahead | *+32.5* | +4.50 |" in lines and "| refuted |" in lines
+    assert "| MultiGrid | PlaySlot | level | *+0.0* | +1.30 |" in lines and "| undecided |" in lines
+    assert "| Starpilot | AdaWorld | ahead, by 1.5 dB | *+1.5* | not run |  |  |  |" in lines
+
+
+def test_a_lead_near_where_its_verdict_changes_is_undecided():
+    def ahead(lead: float) -> bool:
+        return lead >= 10
+
+    assert [verdict(ahead, lead) for lead in (9.4, 9.6, 10.4, 10.6)] == ["refuted", "undecided", "undecided", "found"]
 
 
 def test_at_equal_information_a_frontier_is_read_between_its_points_only():
@@ -332,7 +348,7 @@ def test_at_equal_information_a_frontier_is_read_between_its_points_only():
     findings = {point.training: point for point in points}
     findings |= found("multigrid", "flam", {"nats": 12.0, "psnr_posterior": 28.0})
     lines = "\n".join(hypothesis_lines(PLANS["cpu"], findings))
-    assert "FLAM at price 0.15 shows 28.00 dB with 12.0 nats, beside 22.00 of AdaWorld's frontier" in lines
+    assert "FLAM 28.00 dB with 12.0 nats (price 0.15), AdaWorld 22.00 dB" in lines
     assert draw_frontiers(PLANS["cpu"], findings).startswith(b"\x89PNG")
 
 
