@@ -1,7 +1,7 @@
 """`flam-train ground`: learns from a few labels which real actions latent ones stand for (paper 4.3, C.3)."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from flam_train.heads.few_labels import LEARNING, LearningConfig
 from flam_train.heads.grounding_report import decoder_report, obedience, scores_on
 from flam_train.heads.inverse_model import SupervisedInverse
 from flam_train.heads.known_actions import Supervision, supervise
-from flam_train.heads.mirrors import known_mirrors
+from flam_train.heads.mirrors import Inputs, known_mirrors, with_mirrored
 from flam_train.heads.models import DecoderSize, LabelLearning, frame_pairs, learn_decoder
 from flam_train.heads.player_slot import attention_of
 from flam_train.heads.watching import watch
@@ -29,7 +29,6 @@ from flam_train.heads.without_world import learn_without_world, scores_without_w
 from flam_train.presets import SMALL
 from flam_train.store.rates import warn_of_store_rate
 from flam_train.store.store import EpisodeStore
-from flam_train.store.tokens import TokenSplit
 from flam_train.store.training_data import TrainingData, open_data, token_splits
 
 REPORT = "decoder.json"
@@ -55,7 +54,8 @@ def ground(
     From then on the labeller also tells real actions, `RealActions` takes them, and the world knows which slot the
     player is. `decoder.json` tells how often the decoder is right on the val split, and beside it models that learned
     from the same labels without the world: one sees both frames, the other (state_only) the one before alone, from
-    which much can be told where whoever played had reasons.
+    which much can be told where whoever played had reasons. Where it is known what a game's actions become in a mirror,
+    all learn from labelled frames in mirrors too; a decoder does not with a pack, which lacks the frames.
 
     Args:
         world: name of a bundled world or directory of one's own.
@@ -102,15 +102,17 @@ def ground(
         identity=identity,
         mirrors=known_mirrors(store.source, len(known.classes)),
     )
-    network, encoder, main = _learn_both_ways(labeller, tokens["train"], known, both, out)
+    seen = watch(labeller, tokens["train"], known.learned.at)
+    seen, learned = with_mirrored(labeller, store, seen, known.learned, both.mirrors, seed=fit_config.seed)
+    network, encoder, main = _learn_both_ways(labeller, seen, replace(known, learned=learned), both, out)
     report: dict[str, Any] = {"labels": labels, "seed": fit_config.seed, "world": world_hash}
     report["scored"] = len(known.scored)
     report |= decoder_report(network, watch(labeller, tokens["val"], known.scored.at), known)
     report |= obedience(labeller, network, encoder, report["attention"])
     worldless = dict[str, SupervisedInverse]()
     if filmed is not None:
-        learned = known.learned
-        worldless = learn_without_world(frame_pairs(filmed, learned.at), learned, both, out / "training")
+        pairs = frame_pairs(filmed, known.learned.at)
+        worldless = learn_without_world(pairs, known.learned, both, out / "training")
     report |= scores_without_world(worldless, store, known.scored, known.classes)
     score = partial(scores_on, labeller, network, worldless, known.classes, fit_config.seed)
     report["also"] = {name: score(play) for name, play in others.items()}
@@ -132,10 +134,10 @@ def _filmed(data: TrainingData) -> EpisodeStore | None:
 
 
 def _learn_both_ways(
-    labeller: Labeller, tokens: TokenSplit, known: Supervision, learning: LabelLearning, out: Path
+    labeller: Labeller, inputs: Inputs, known: Supervision, learning: LabelLearning, out: Path
 ) -> tuple[ActionDecoder, ActionEncoder, bool]:
     """The finished decoder, its way back, and whether this is the process that writes them."""
-    inputs, logs = watch(labeller, tokens, known.learned.at), out / "training"
+    logs = out / "training"
     network, result = learn_decoder(
         labeller.world, inputs, known.learned, learning, logs / "decoder", product=out / "decoder.safetensors"
     )

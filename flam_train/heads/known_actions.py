@@ -52,6 +52,16 @@ class LabelledTransitions:
         """Some of them, in the order of `rows`, int64 (R,)."""
         return LabelledTransitions(at=self.at.take(rows), actions=self.actions[rows])
 
+    def followed_by(self, others: "LabelledTransitions") -> "LabelledTransitions":
+        """These and others of the same episodes.
+
+        Raises:
+            ValueError: they are of other episodes.
+        """
+        return LabelledTransitions(
+            at=self.at.followed_by(others.at), actions=np.concatenate([self.actions, others.actions])
+        )
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Supervision:

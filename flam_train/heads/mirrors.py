@@ -1,14 +1,30 @@
 """Few labels are more when frames are mirrored: what went left then went right, and its action is the one for right."""
 
 from collections.abc import Mapping
+from itertools import combinations, product
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from flam_env.labelling.labeller import Labeller
+from flam_train.heads.known_actions import LabelledTransitions
 from flam_train.sources.procgen.games import MIRRORS
+from flam_train.store.moments import Moments, read_clips
+from flam_train.store.store import EpisodeStore
+from flam_train.store.training_data import TrainingData
+
+try:
+    from tqdm import tqdm
+except ImportError as error:
+    raise ImportError("watching episodes needs tqdm: pip install 'flam-env[train]'") from error
 
 Mirrors = Mapping[int, tuple[int, ...]]
 """By axis of a frame (0 rows, 1 columns): what each action becomes when frames are mirrored along it."""
+
+MOST = 10_000
+"""Mirrored transitions that a world watches, at most."""
+READ_AT_ONCE, SEEN_AT_ONCE = 512, 16
 
 
 def known_mirrors(source: str, actions: int) -> Mirrors:
@@ -33,3 +49,74 @@ def mirrored(before: Tensor, after: Tensor, actions: Tensor, mirrors: Mirrors) -
 
 def _flipped(frames: Tensor, chosen: Tensor, axis: int) -> Tensor:
     return torch.where(chosen[:, None, None, None], frames.flip(1 + axis), frames)
+
+
+Inputs = tuple[Tensor, Tensor]
+"""Slots (P, 2, K, S) and latent actions (P, K, A) of transitions, as `watch` gives them."""
+
+
+def with_mirrored(
+    labeller: Labeller, data: TrainingData, inputs: Inputs, labels: LabelledTransitions, mirrors: Mirrors, *, seed: int
+) -> tuple[Inputs, LabelledTransitions]:
+    """What a world saw of labelled transitions, and what it sees of them in mirrors: as of `watch_in_mirrors`.
+
+    A pack has not the frames for that, and adds nothing.
+    """
+    if not (mirrors and isinstance(data, EpisodeStore)):
+        return inputs, labels
+    more, others = watch_in_mirrors(labeller, data, labels, mirrors, seed=seed)
+    return (torch.cat([inputs[0], more[0]]), torch.cat([inputs[1], more[1]])), labels.followed_by(others)
+
+
+def watch_in_mirrors(
+    labeller: Labeller, store: EpisodeStore, labels: LabelledTransitions, mirrors: Mirrors, *, seed: int
+) -> tuple[Inputs, LabelledTransitions]:
+    """Sees labelled transitions mirrored in every way, each after the window of frames before it.
+
+    Args:
+        labeller: of the world that watches.
+        store: has the frames.
+        labels: P transitions.
+        mirrors: along which they are mirrored: one axis, the other, both.
+        seed: of the draw, where these are more than `MOST`.
+
+    Returns:
+        Inputs of M transitions, and their labels, each at the moment that it is the mirror of.
+
+    Raises:
+        ValueError: as for `read_clips`.
+    """
+    ways = [axes for count in range(1, len(mirrors) + 1) for axes in combinations(mirrors, count)]
+    drawn = np.random.default_rng(seed).permutation(len(ways) * len(labels))[:MOST]
+    world, (way, rows) = labeller.world, np.divmod(drawn, max(len(labels), 1))
+    slots = torch.empty(len(drawn), 2, world.model.slots, world.model.slot_dim, dtype=torch.float16)
+    latent_actions, actions = torch.empty(len(drawn), *world.action_shape), labels.actions[rows]
+    at = labels.at.take(rows)
+    earlier = np.minimum(at.frames, world.model.window - 1)
+    with tqdm(total=len(drawn), desc="watching in mirrors", leave=False, disable=None) as bar:
+        for (number, axes), length in product(enumerate(ways), np.unique(earlier)):
+            chosen = np.flatnonzero((way == number) & (earlier == length))
+            for axis in axes:
+                actions[chosen] = np.array(mirrors[axis])[actions[chosen]]
+            for piece in np.array_split(chosen, -(-len(chosen) // READ_AT_ONCE)) if len(chosen) else ():
+                clips = np.flip(_clips_until(store, at.take(piece), int(length)), [2 + axis for axis in axes])
+                slots[piece], latent_actions[piece] = _last_seen(labeller, clips)
+                bar.update(len(piece))
+    return (slots, latent_actions), LabelledTransitions(at=at, actions=actions)
+
+
+def _clips_until(store: EpisodeStore, at: Moments, earlier: int) -> np.ndarray:
+    """Frames uint8 (P, earlier + 2, H, W, 3) that end with the one after each moment."""
+    first = Moments(split=at.split, names=at.names, episodes=at.episodes, frames=at.frames - earlier)
+    return read_clips(store, first, earlier + 2)
+
+
+def _last_seen(labeller: Labeller, clips: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Slots (P, 2, K, S) and latent actions (P, K, A) of the last transition of clips (P, T, H, W, 3), on the CPU."""
+    seen = []
+    for part in np.array_split(clips, -(-len(clips) // SEEN_AT_ONCE)):
+        tokens = labeller.dream.encode(np.ascontiguousarray(part.reshape(-1, *part.shape[2:])))
+        _, around, between = labeller.follow(None, tokens.reshape(*part.shape[:2], -1))
+        seen.append((around[:, -1].half().cpu(), between[:, -1].float().cpu()))
+    slots, latent_actions = zip(*seen, strict=True)
+    return torch.cat(slots), torch.cat(latent_actions)

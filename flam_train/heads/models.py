@@ -47,7 +47,7 @@ class LabelLearning:
         config: how labels are used.
         fit_config: budget and optimiser.
         identity: what makes a run another one, as for `fit`.
-        mirrors: what frames are mirrored along, for the model that sees them.
+        mirrors: what frames of labels are mirrored along, as if there were more of them.
     """
 
     actions: int
@@ -99,7 +99,8 @@ def learn_decoder(
     )
     torch.manual_seed(learning.fit_config.seed)
     network = ActionDecoder(config)
-    result = learn_actions(network, inputs, labels, out=out, product=product, **learning.settings(config))
+    settings = learning.settings(config, mirrors=sorted(learning.mirrors))
+    result = learn_actions(network, inputs, labels, out=out, product=product, **settings)
     round_as_stored(network)
     _calibrate(network, inputs, labels, learning)
     return network, result

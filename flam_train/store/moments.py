@@ -46,6 +46,20 @@ class Moments:
         """Some of them, in the order of `rows`, int64 (R,); all names stay."""
         return Moments(split=self.split, names=self.names, episodes=self.episodes[rows], frames=self.frames[rows])
 
+    def followed_by(self, others: "Moments") -> "Moments":
+        """These and others of the same split and names.
+
+        Raises:
+            ValueError: they have others.
+        """
+        if (self.split, self.names) != (others.split, others.names):
+            raise ValueError(
+                f"expected moments of the split {self.split} and of the same {len(self.names)} episodes, got some of "
+                f"{others.split} and {len(others.names)}; take both from one list"
+            )
+        episodes, frames = (np.concatenate([getattr(m, n) for m in (self, others)]) for n in ("episodes", "frames"))
+        return Moments(split=self.split, names=self.names, episodes=episodes, frames=frames)
+
     def some_episodes(self, count: int, seed: int) -> np.ndarray:
         """The rows of whole episodes in random order, until there are so many: int64 (R,), ascending."""
         numbers, lengths = np.unique(self.episodes, return_counts=True)

@@ -20,7 +20,7 @@ from flam_train.engine.identity import require_same
 from flam_train.heads.few_labels import LEARNING
 from flam_train.heads.known_actions import LabelledTransitions, action_classes, all_labels, draw_labels
 from flam_train.heads.learning import action_scores, all_logits
-from flam_train.heads.mirrors import known_mirrors
+from flam_train.heads.mirrors import known_mirrors, with_mirrored
 from flam_train.heads.models import DecoderSize, LabelLearning, frame_pairs, learn_decoder, learn_supervised
 from flam_train.heads.watching import watch
 from flam_train.presets import SMALL
@@ -94,7 +94,10 @@ def make_pseudo_labels(store: EpisodeStore, labeller: Labeller, runs: Iterable[R
         assert run.labels is not None, "pseudo labels come from labels"
         rows, view = draw_labels(every, run.labels, seed=run.seed), views[run.arm]
         learning, logs = _learning(store, _world_seen(run, labeller), run, len(classes)), out / "training" / run.name
-        network = LEARN[run.arm](labeller.world, view(rows), every.take(rows), learning, logs)
+        seen, labels = view(rows), every.take(rows)
+        if run.arm == "flam":
+            seen, labels = with_mirrored(labeller, store, seen, labels, learning.mirrors, seed=run.seed)
+        network = LEARN[run.arm](labeller.world, seen, labels, learning, logs)
         pieces = np.array_split(np.arange(len(every)), -(-len(every) // PIECE))
         logits = torch.cat([all_logits(network, view(piece)) for piece in pieces])
         told = PseudoLabels(every.at, *_scored(logits, every, rows, classes), _world_seen(run, labeller))

@@ -29,12 +29,12 @@ from flam_train.heads.known_actions import (
     supervise,
 )
 from flam_train.heads.learning import action_scores, all_logits, calibrated_temperature, learn_actions
-from flam_train.heads.mirrors import known_mirrors, mirrored
+from flam_train.heads.mirrors import known_mirrors, mirrored, watch_in_mirrors, with_mirrored
 from flam_train.heads.models import DecoderSize, LabelLearning, frame_pairs, learn_supervised
 from flam_train.heads.player_slot import attention_of, share_of_episodes
 from flam_train.heads.watching import watch
 from flam_train.sources.label import label
-from flam_train.store.moments import Moments
+from flam_train.store.moments import Moments, read_clips
 from flam_train.store.store import EpisodeStore
 from flam_train.store.tokens import token_cache
 
@@ -355,6 +355,51 @@ def test_mirrors_are_known_of_games_with_their_own_actions():
     assert known_mirrors("procgen/bigfish", 9) == known_mirrors("film", 15) == {}
     for becomes in known_mirrors("procgen/bigfish", 15).values():
         assert [becomes[other] for other in becomes] == list(range(15)), "twice mirrored is as it was"
+
+
+def test_a_world_sees_each_label_in_each_mirror_as_it_would_see_mirrored_video(played, tiny_world):
+    """After the frames of a window, or after as many as there are."""
+    labeller, window = Labeller(tiny_world, "cpu"), tiny_world.model.window
+    labels = all_labels(played, "train", actions=ACTIONS).take(np.array([0, 3, 40, 100]))
+    mirrors = {1: (1, 0, 2, 3, 4, 5, 6), 0: (0, 1, 3, 2, 4, 5, 6)}
+    (slots, latent_actions), seen = watch_in_mirrors(labeller, played, labels, mirrors, seed=0)
+    assert len(seen) == len(slots) == 3 * len(labels)
+    found = set()
+    for row in range(len(seen)):
+        of = np.flatnonzero((labels.episodes == seen.episodes[row]) & (labels.at.frames == seen.at.frames[row])).item()
+        frame = int(labels.at.frames[of])
+        first = max(0, frame - window + 1)
+        start = replace(labels.at.take(np.array([of])), frames=np.array([first]))
+        clip = read_clips(played, start, frame - first + 2)[0]
+        for axes in ((1,), (0,), (0, 1)):
+            tokens = labeller.dream.encode(np.ascontiguousarray(np.flip(clip, [1 + axis for axis in axes])))
+            _, around, between = labeller.follow(None, tokens[None])
+            if torch.allclose(around[0, -1].half(), slots[row], atol=1e-2):
+                torch.testing.assert_close(between[0, -1].float(), latent_actions[row], atol=1e-4, rtol=1e-3)
+                action = labels.actions[of]
+                for axis in axes:
+                    action = mirrors[axis][action]
+                assert seen.actions[row] == action
+                found.add((of, axes))
+    assert len(found) == len(seen), "every label in every mirror"
+
+
+def test_mirrors_of_many_labels_are_drawn(played, tiny_world, monkeypatch):
+    monkeypatch.setattr("flam_train.heads.mirrors.MOST", 5)
+    labels = all_labels(played, "train", actions=ACTIONS)
+    labeller, mirrors = Labeller(tiny_world, "cpu"), {1: tuple(range(ACTIONS))}
+    one, again, other = (
+        watch_in_mirrors(labeller, played, labels, mirrors, seed=seed)[1].at.frames.tolist() for seed in (0, 0, 1)
+    )
+    assert len(one) == 5 and one == again != other
+
+
+def test_a_pack_has_no_frames_for_mirrors_and_adds_nothing(played, tiny_world, tmp_path):
+    labels = all_labels(played, "train", actions=ACTIONS).take(np.arange(4))
+    inputs = torch.zeros(4, 2, 1, 1), torch.zeros(4, 1, 1)
+    same = with_mirrored(Labeller(tiny_world, "cpu"), object(), inputs, labels, {1: tuple(range(ACTIONS))}, seed=0)
+    assert same == (inputs, labels)
+    assert with_mirrored(Labeller(tiny_world, "cpu"), played, inputs, labels, {}, seed=0) == (inputs, labels)
 
 
 def test_the_supervised_model_wants_frames_that_it_can_halve():
