@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dots import FIT, SIZES, filmed
+from dots import FIT, LEVELS, SIZES, filmed
 
 import baselines.campaign.campaign as command
 from baselines.campaign import data_sets, trainings
@@ -19,9 +19,14 @@ from baselines.campaign.hypotheses import HYPOTHESES, hypothesis_lines, verdict
 from baselines.campaign.methods import LEARNING_RATES, METHODS, SLOTS, TRIED_RATES
 from baselines.campaign.paper import TABLE_1
 from baselines.campaign.plans import HURRIED, PLANS, PRICES, Training
+from baselines.campaign.shared import share_tokenizer
 from baselines.campaign.tables import tables
 from baselines.genie import GenieLossConfig
+from baselines.savi import Savi, SaviConfig
+from flam_env.models.tokenizer import TokenizerConfig
+from flam_env.worlds.checkpoint import as_written, fingerprint, load_network
 from flam_env.worlds.loading import load_world
+from flam_train.engine.identity import as_json
 from flam_train.engine.state import read_header
 from flam_train.presets import PRESETS
 from flam_train.sources.multigrid import RoomConfig
@@ -82,7 +87,9 @@ def test_slots_by_reconstruction_have_updates_of_their_own_and_a_report_says_how
         400,
     )
     assert trainings.settings(game)["slots_fit_config"]["steps"] == 1200
-    assert room.preset_for(SLOTS).world_model_fit.steps == 600 and "slots_fit_config" not in trainings.settings(room)
+    assert trainings.settings(room)["slots_fit_config"]["steps"] == room.preset_for(SLOTS).world_model_fit.steps == 600
+    for method in (SLOTS, "flam", "genie"):
+        assert "slots_fit_config" not in trainings.settings(replace(room, method=method)), "it stands on none"
 
 
 def test_genie_has_a_code_for_each_joint_action_as_far_as_that_can_be():
@@ -211,7 +218,13 @@ def test_a_campaign_leaves_a_world_and_a_report_of_every_method_and_is_not_made_
         report = reports[f"dots-{method}-0"]
         assert ("rate" in report) == kind.infers and report["clips"] == 3 and report["run"]["parameters"] > 0
         assert report["run"]["steps"] == (4 if kind.on_slots else 2), "those of the slots count"
-        assert load_world(rehearsal["runs"] / "tiny" / f"dots-{method}-0").model.slots == (3 if kind.slotted else 1)
+        assert report["run"]["phases"].keys() == ({SLOTS, method} if kind.on_slots else {method})
+        assert report["run"]["phases"][method]["steps"] == 2
+        model = load_world(rehearsal["runs"] / "tiny" / f"dots-{method}-0").model
+        assert model.slots == (3 if kind.slotted else 1)
+        assert report["run"]["model"] == as_json(as_written(model.config))
+    run = reports["dots-world-model-0"]["run"]
+    assert (run["settings"]["model"]["choices"], run["model"]["choices"]) == (15, 3), "data decide what can be done"
     assert len([*rehearsal["runs"].glob(f"tiny/dots-{SLOTS}-*")]) == 1, "slots are learned once"
     monkeypatch.setattr(command, "side_by_side", never)
     assert campaign(**rehearsal) == said
@@ -253,6 +266,95 @@ def test_what_was_scored_is_not_scored_again_after_a_kill(rehearsal, monkeypatch
             assert not (rehearsal["reports"] / "tiny").exists()
     assert scored == [("pixels",), ("rate",), ("rate",)]
     assert (rehearsal["reports"] / "tiny/dots-flam-0.json").exists()
+
+
+def test_a_report_of_other_settings_is_refused_before_anything_is_made(rehearsal, here, monkeypatch):
+    campaign(**rehearsal, only=("dots/genie",))
+    longer = tuple(replace(t, budget=replace(HURRIED, steps=9)) for t in PLANS["tiny"])
+    monkeypatch.setitem(PLANS, "tiny", longer)
+    path = rehearsal["reports"] / "tiny/dots-genie-0.json"
+    for dry_run in (False, True):
+        with pytest.raises(ValueError, match=rf"{path}.*fit_config.steps 2 there, 9 here.*move it away"):
+            campaign(**rehearsal, dry_run=dry_run)
+    assert here == ["dots-genie-0"]
+    path.unlink()  # what was trained for it is of other settings, too
+    with pytest.raises(ChildProcessError, match=r"fit.steps 2 there, 9 here; move .*/dots-genie-0 away"):
+        campaign(**rehearsal, only=("dots/genie",))
+    assert not path.exists()
+
+
+def test_a_metric_is_added_to_the_report_of_a_world_that_is_not_trained_again(rehearsal, monkeypatch):
+    only = rehearsal | {"only": ("dots/genie",)}
+    campaign(**only)
+    path, world = rehearsal["reports"] / "tiny/dots-genie-0.json", rehearsal["runs"] / "tiny/dots-genie-0"
+    whole = json.loads(path.read_text())
+    for report in (path, world / "report.json"):
+        report.write_text(json.dumps({name: part for name, part in whole.items() if name != "rate"}))
+    monkeypatch.setattr(trainings, "_train", never)
+    assert campaign(**only).startswith("1 of 1")
+    assert json.loads(path.read_text()) == whole
+    shutil.move(world, world.with_name("elsewhere"))
+    with pytest.raises(FileNotFoundError, match=rf"world of dots-genie-0 in {world}, to add lpips .*move {path} away"):
+        campaign(**only | {"perceptual": ("lpips",)})
+    assert not world.exists() and campaign(**only).startswith("1 of 1"), "it lacks nothing that was asked for"
+
+
+@pytest.mark.parametrize("folder", ["dots-slotformer-0", f"dots-{SLOTS}-tiny-0"])
+def test_a_kill_while_a_tokenizer_is_copied_leaves_none(folder, rehearsal, monkeypatch):
+    [shared] = (rehearsal["runs"] / "tokenizers").glob("*/tokenizer.safetensors")
+    content, copy = shared.read_bytes(), rehearsal["runs"] / "tiny" / folder / shared.name
+    write = Path.write_bytes
+
+    def dies_halfway(path, written):
+        if path.parent == copy.parent and written == content:
+            write(path, written[: len(written) // 2])
+            raise KeyboardInterrupt
+        return write(path, written)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", dies_halfway)
+        with pytest.raises(KeyboardInterrupt):
+            campaign(**rehearsal, only=("dots/slotformer",))
+    assert copy.parent.is_dir() and not copy.exists()
+    assert campaign(**rehearsal, only=("dots/slotformer",)).startswith("1 of 1")
+    assert copy.exists()
+
+
+def test_slots_of_other_settings_are_not_built_upon(rehearsal, monkeypatch):
+    campaign(**rehearsal, only=("dots/slotformer",))
+    learned = rehearsal["runs"] / f"tiny/dots-{SLOTS}-tiny-0"
+    before = fingerprint(load_network(learned / "slots.safetensors", Savi, SaviConfig)[0])
+    plan = PLANS["tiny"]
+    for steps in (1, 3):  # `fit` would take the first for done, and go on for the second
+        other = tuple(replace(t, budget=replace(HURRIED, slot_steps=steps)) for t in plan)
+        monkeypatch.setitem(PLANS, "tiny", other)
+        with pytest.raises(ChildProcessError, match=rf"fit.steps 2 there, {steps} here; move {learned} away"):
+            campaign(**rehearsal, only=("dots/playslot",))
+    monkeypatch.setitem(PLANS, "tiny", plan)
+    shutil.move(learned / "training", learned / "elsewhere")
+    with pytest.raises(ChildProcessError, match="got a file without its run"):
+        campaign(**rehearsal, only=("dots/playslot",))
+    shutil.move(learned / "elsewhere", learned / "training")
+    assert campaign(**rehearsal, only=("dots/playslot",)).startswith("1 of 1")
+    assert fingerprint(load_network(learned / "slots.safetensors", Savi, SaviConfig)[0]) == before
+
+
+def test_a_tokenizer_of_other_settings_is_not_shared(rehearsal, store, tmp_path, monkeypatch):
+    sizes, fit = TokenizerConfig(image_size=16, patch_size=8, width=12, blocks=1, levels=LEVELS), replace(FIT, steps=1)
+    shared, out, training = tmp_path / "tokenizer", tmp_path / "out", PLANS["tiny"][0]
+
+    def share(**changes):
+        preset = replace(PRESETS["tiny"], **{"tokenizer": sizes, "tokenizer_fit": fit} | changes)
+        monkeypatch.setitem(PRESETS, "tiny", preset)
+        share_tokenizer(training, store.root, shared, out)
+
+    share()
+    share()
+    assert (out / "tokenizer.safetensors").read_bytes() == (shared / "tokenizer.safetensors").read_bytes()
+    with pytest.raises(ValueError, match=rf"fit.steps 1 there, 2 here; move {shared} away"):
+        share(tokenizer_fit=replace(fit, steps=2))
+    with pytest.raises(ValueError, match=r"identity.model.width 12 there, 16 here"):
+        share(tokenizer=replace(sizes, width=16))
 
 
 def test_a_training_that_fails_leaves_the_others_alone(rehearsal, here, monkeypatch):
