@@ -18,15 +18,18 @@ from baselines.campaign.frontiers import at_rate, draw_frontiers
 from baselines.campaign.hypotheses import HYPOTHESES, hypothesis_lines, verdict
 from baselines.campaign.methods import LEARNING_RATES, METHODS, SLOTS, TRIED_RATES
 from baselines.campaign.paper import TABLE_1
-from baselines.campaign.plans import HURRIED, PLANS, PRICES, Training
+from baselines.campaign.plans import HURRIED, PLANS, PRICES, Budget, Training
+from baselines.campaign.progress import progress_lines
 from baselines.campaign.shared import share_tokenizer
 from baselines.campaign.tables import tables
+from baselines.campaign.trainings import Campaign
 from baselines.genie import GenieLossConfig
 from baselines.savi import Savi, SaviConfig
 from flam_env.models.tokenizer import TokenizerConfig
 from flam_env.worlds.checkpoint import as_written, fingerprint, load_network
 from flam_env.worlds.loading import load_world
 from flam_train.engine.identity import as_json
+from flam_train.engine.log import METRICS_NAME
 from flam_train.engine.state import read_header
 from flam_train.presets import PRESETS
 from flam_train.sources.multigrid import RoomConfig
@@ -238,7 +241,8 @@ def test_a_training_whose_piece_is_over_goes_on_from_its_checkpoint(rehearsal, h
     endless = tuple(replace(t, budget=replace(HURRIED, steps=10**7)) for t in PLANS["tiny"][:1])
     monkeypatch.setitem(PLANS, "tiny", endless)
     said = campaign(**rehearsal, minutes_at_once=0.05)
-    assert said.startswith("0 of 1 trainings") and "about" in said and "nothing is known" not in said
+    assert said.startswith("0 of 1 trainings have their report; about ") and "nothing is known" not in said
+    assert said.endswith(" minutes of one core of updates left; data, tokenizers and scoring not counted")
     resume = rehearsal["runs"] / "tiny/dots-flam-0/training/world_model/resume.safetensors"
     before = read_header(resume).step
     assert before > 0
@@ -391,6 +395,66 @@ def test_rooms_are_scored_by_how_they_are_factorized(here, monkeypatch, tmp_path
     campaign(**folders, plan="tiny", only=("agents2/flam",), clips=3, perceptual=())
     report = json.loads((tmp_path / "reports/tiny/agents2-flam-tiny-0.json").read_text())
     assert {"dci", "exactness"} <= report["factorization"].keys()
+
+
+# --- how long it takes ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def planted(tmp_path, monkeypatch):
+    """Trainings of known speed: returns a campaign, and what plants a log of so many steps and minutes in it."""
+    monkeypatch.setitem(DATA_SETS, "dots", DataSet(title="Dots", source="bigfish", preset="tiny", frames=9))
+    study = Campaign(data=tmp_path, tokenizers=tmp_path, runs=tmp_path / "runs", reports=tmp_path / "reports")
+
+    def plant(folder: str, phase: str, steps: int, minutes: float) -> None:
+        log = study.runs / folder / "training" / phase / METRICS_NAME
+        log.parent.mkdir(parents=True)
+        log.write_text("".join(json.dumps({"step": n, "time": 60.0 * minutes, "loss": 0.0}) + "\n" for n in (1, steps)))
+
+    return study, plant
+
+
+def timed(method: str, seed: int = 0) -> Training:
+    budget = Budget(steps=100, batch_size=2, slot_steps=50)
+    return Training(data="dots", method=method, budget=budget, preset="tiny", seed=seed, scored=False)
+
+
+def test_the_slots_and_what_stands_on_them_have_paces_of_their_own(planted):
+    """Slots take 1 minute a step, PlaySlot 2, SlotFormer 3; slots that two trainings share are learned once."""
+    study, plant = planted
+    study.reports.mkdir()
+    phases = {SLOTS: {"steps": 50, "seconds": 3000.0}, "playslot": {"steps": 100, "seconds": 12000.0}}
+    run = {"steps": 150, "seconds": 15000.0, "phases": phases}
+    study.report(timed("playslot")).write_text(json.dumps({"run": run}))
+    plant("dots-slotformer-0", "world_model", 20, 60.0)
+    plan = [timed(method, seed) for seed in (0, 1) for method in ("playslot", "slotformer")]
+    *rows, said = progress_lines([*plan, timed("flam")], study, budgets=True)
+    states = [row.split(" | ")[-1] for row in rows[1:]]
+    assert states == [
+        "done |",
+        f"step 20, {50 * 1 + 80 * 3} minutes left |",
+        f"{50 * 1 + 100 * 2} minutes left |",
+        f"{50 * 1 + 100 * 3} minutes left |",
+        "minutes unknown |",
+    ]
+    left = (50 + 80 * 3) + 50 + 100 * 2 + 100 * 3
+    assert said == (
+        f"1 of 5 trainings have their report; about {left} minutes of one core of updates left; data, tokenizers and "
+        "scoring not counted; of 1 nothing is known yet"
+    )
+
+
+def test_a_log_goes_before_a_report_which_may_be_of_another_machine(planted):
+    study, plant = planted
+    study.reports.mkdir()
+    run = {"steps": 100, "seconds": 60.0, "phases": {"flam": {"steps": 100, "seconds": 60.0}}}
+    study.report(timed("flam")).write_text(json.dumps({"run": run}))
+    plan = [timed("flam"), timed("flam", 1), timed("flam", 2)]
+    assert "about 2 minutes" in [*progress_lines(plan, study)][-1]
+    plant("dots-flam-0", "world_model", 100, 30.0)
+    assert "about 60 minutes" in [*progress_lines(plan, study)][-1]
+    plant("dots-flam-1", "world_model", 50, 35.0)  # the mean of .3 and .7 minutes a step, for 50 and 100 steps
+    assert "about 75 minutes" in [*progress_lines(plan, study)][-1]
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
