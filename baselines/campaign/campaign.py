@@ -8,7 +8,7 @@ from typing import Literal
 from baselines.campaign.data_sets import DATA_SETS
 from baselines.campaign.plans import PLANS, Training
 from baselines.campaign.progress import progress_lines
-from baselines.campaign.trainings import Campaign, make_training
+from baselines.campaign.trainings import Campaign, check_report, make_training
 from flam_train.engine.processes import require_made, side_by_side
 from flam_train.evaluate.perceptual.scores import load_judges
 from flam_train.studies.recipe.pieces import end_of_piece
@@ -57,8 +57,9 @@ def campaign(
         What is done, what is left, and how long that may take.
 
     Raises:
-        FileNotFoundError: no weights for lpips or fvd.
-        ValueError: no training is called so, or a number is out of range.
+        FileNotFoundError: no weights for lpips or fvd; or a report lacks a metric, and its world is gone.
+        ValueError: no training is called so, a number is out of range, or a report is of a training with other
+            settings.
         ChildProcessError: trainings failed; the others are done.
     """
     if minutes_at_once < 0 or clips < 2:
@@ -73,6 +74,8 @@ def campaign(
         clips=clips,
         perceptual=perceptual,
     )
+    for training in chosen:
+        check_report(training, study)
     lines = "\n".join(progress_lines(chosen, study, budgets=dry_run))
     missing = [training for training in chosen if not study.is_done(training)]
     if dry_run or not missing:

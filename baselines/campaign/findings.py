@@ -8,9 +8,8 @@ from typing import Any
 
 from baselines.campaign.data_sets import DATA_SETS
 from baselines.campaign.plans import Training
-from baselines.campaign.trainings import settings
-from flam_train.engine.identity import as_json, require_same
-from flam_train.studies.reports import ADVICE, read_reports
+from baselines.campaign.trainings import require_settings
+from flam_train.studies.reports import read_reports
 
 SHOWN = {"psnr": "scores.all.{}_psnr", "ssim": "scores.all.{}_ssim", "lpips": "lpips.scores.{}", "fvd": "fvd.scores.{}"}
 """Where a report has the scores of what is shown in place of the true future."""
@@ -106,9 +105,7 @@ def numbers_of(report: Mapping[str, Any], training: Training, path: Path) -> dic
     Raises:
         ValueError: it is of a training with other settings, or says nothing of any.
     """
-    there = report.get("run", {}).get("settings", {})
-    here = as_json(settings(training))
-    require_same(there, here, where=path, kind=f"a report of {training.name}", advice=ADVICE)
+    require_settings(report, training, path)
     return {name: float(value) for name, place in PATHS.items() if (value := _find(report, place)) is not None}
 
 

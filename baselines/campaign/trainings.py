@@ -2,7 +2,7 @@
 
 import json
 import platform
-import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,20 @@ from baselines.campaign.data_sets import collect_data
 from baselines.campaign.methods import METHODS, SLOTS
 from baselines.campaign.paper import TABLE_1
 from baselines.campaign.plans import Training
-from baselines.savi import FILE as SLOTS_FILE
+from baselines.campaign.shared import learn_slots, require_planned, share_slots, share_tokenizer
 from baselines.savi import slots
 from baselines.train import equal_arguments
 from flam_env.worlds.checkpoint import as_written
 from flam_env.worlds.loading import load_world
 from flam_env.worlds.writing import write_atomically
-from flam_train.engine.locks import folder_lock
+from flam_train.engine.identity import as_json, require_same
 from flam_train.engine.log import log_lines
 from flam_train.engine.processes import logged
 from flam_train.evaluate.evaluate import Metric, evaluate
-from flam_train.evaluate.report import read_report
+from flam_train.evaluate.report import added_to, read_report
 from flam_train.phases.tokenizer import FILE as TOKENIZER_FILE
-from flam_train.phases.tokenizer import tokenizer
 from flam_train.studies.recipe.pieces import PieceOver, piece
+from flam_train.studies.reports import ADVICE
 from flam_train.studies.runs import Study
 
 CPU_INFO = Path("/proc/cpuinfo")
@@ -86,6 +86,51 @@ class Campaign(Study):
         """Whether the report of a training says all that it should."""
         return self.lacking(training) == ()
 
+    def logs(self, training: Training) -> dict[str, Path]:
+        """The folders of the logs of a training by method: of the slots that it is learned on, then its own."""
+        own = self.folder(training) / "training"
+        if training.method == SLOTS:
+            return {SLOTS: own / "slots"}
+        before = {SLOTS: self.slots(training) / "training" / "slots"} if METHODS[training.method].on_slots else {}
+        return before | {training.method: own / "world_model"}
+
+    def spent(self, training: Training) -> dict[str, dict[str, float]]:
+        """The `steps` and `seconds` of what the logs of a training say so far, by method."""
+        ends = {method: log_lines(log)[-1:] for method, log in self.logs(training).items()}
+        return {method: {"steps": end["step"], "seconds": end["time"]} for method, last in ends.items() for end in last}
+
+
+def check_report(training: Training, campaign: Campaign) -> None:
+    """Refuses a report that would pass for this training's, or one that lacks a metric and cannot get it.
+
+    Raises:
+        ValueError: it is of a training with other settings, or damaged.
+        FileNotFoundError: it lacks a metric, and its world is gone.
+    """
+    path, folder = campaign.report(training), campaign.folder(training)
+    if path.exists():
+        require_settings(read_report(path), training, path)
+    if (lacking := campaign.lacking(training)) and not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"expected the world of {training.name} in {folder}, to add {', '.join(lacking)} to its report, found "
+            f"none; bring it back, ask for less with --perceptual, or move {path} away to train it anew"
+        )
+
+
+def require_settings(report: Mapping[str, Any], training: Training, path: Path) -> None:
+    """Refuses a report of other settings than those that decide a training now.
+
+    Args:
+        report: its content.
+        training: that it should be of.
+        path: where it was, for the message.
+
+    Raises:
+        ValueError: it is of a training with other settings, or says nothing of any.
+    """
+    there, here = report.get("run", {}).get("settings", {}), as_json(settings(training))
+    require_same(there, here, where=path, kind=f"a report of {training.name}", advice=ADVICE)
+
 
 def make_training(training: Training, campaign: Campaign, deadline: float) -> None:
     """Does what is left to do for a training, until its report is there or the time is over.
@@ -101,17 +146,26 @@ def make_training(training: Training, campaign: Campaign, deadline: float) -> No
 
 
 def _make(training: Training, campaign: Campaign) -> None:
-    out, data = campaign.folder(training), _prepare(training, campaign)
-    if training.method == SLOTS:
-        _learn_slots(training, data, out)
+    path, data = campaign.report(training), _prepare(training, campaign)
+    if path.exists():  # of the world that is there, which has yet to be scored on something
+        report = added_to(path, _score(training, campaign, data))
     else:
-        method, arguments = METHODS[training.method], _arguments(training)
-        if method.on_slots:
-            arguments["slots"] = _slots_for(training, campaign, data)
-        method.train(data, out=out, evaluate_every=_looks_every(training), **arguments)
-    report = _score(training, campaign, data) if training.scored else {}
-    report["run"] = summary(training, campaign)
-    write_atomically(campaign.report(training), json.dumps(report, indent=1).encode())
+        _train(training, campaign, data)
+        report = _score(training, campaign, data) if training.scored else {}
+        report["run"] = summary(training, campaign)
+    write_atomically(path, json.dumps(report, indent=1).encode())
+
+
+def _train(training: Training, campaign: Campaign, data: Path) -> None:
+    out, looks = campaign.folder(training), _looks_every(training)
+    if training.method == SLOTS:
+        learn_slots(training, data, out, looks)
+        return
+    method, arguments = METHODS[training.method], _arguments(training)
+    require_planned(campaign.logs(training)[training.method], {"fit": asdict(arguments["fit_config"])})
+    if method.on_slots:
+        arguments["slots"] = share_slots(training, data, campaign.slots(training), out, looks)
+    method.train(data, out=out, evaluate_every=looks, **arguments)
 
 
 def _arguments(training: Training) -> dict[str, Any]:
@@ -124,31 +178,11 @@ def _looks_every(training: Training) -> int:
 
 def _prepare(training: Training, campaign: Campaign) -> Path:
     """The data of a training, collected if need be; its tokenizer then lies in the folder, unless a pack brings it."""
-    preset, out = training.data_set.preset_at(training.preset), campaign.folder(training)
-    data = collect_data(campaign.data, training.data, preset.tokenizer.image_size)
+    size, out = training.data_set.preset_at(training.preset).tokenizer.image_size, campaign.folder(training)
+    data = collect_data(campaign.data, training.data, size)
     if data.is_dir() and not (out / TOKENIZER_FILE).exists():
-        shared = campaign.tokenizer(training)
-        with folder_lock(shared, wait=True, name=".campaign"):
-            if not (shared / TOKENIZER_FILE).exists():
-                tokenizer(data, out=shared, model=preset.tokenizer, fit_config=preset.tokenizer_fit)
-        shutil.copy(shared / TOKENIZER_FILE, out)
+        share_tokenizer(training, data, campaign.tokenizer(training), out)
     return data
-
-
-def _slots_for(training: Training, campaign: Campaign, data: Path) -> Path:
-    """The file of the slots of a seed, learned by whoever needs them first."""
-    shared, out = campaign.slots(training), campaign.folder(training)
-    with folder_lock(shared, wait=True, name=".campaign"):
-        if not (shared / SLOTS_FILE).exists():
-            if (out / TOKENIZER_FILE).exists():
-                shutil.copy(out / TOKENIZER_FILE, shared)
-            _learn_slots(training, data, shared)
-    return shared / SLOTS_FILE
-
-
-def _learn_slots(training: Training, data: Path, out: Path) -> None:
-    arguments = equal_arguments(slots, training.preset_for(SLOTS))
-    slots(data, out=out, evaluate_every=_looks_every(training), **arguments)
 
 
 def _score(training: Training, campaign: Campaign, data: Path) -> dict[str, Any]:
@@ -173,30 +207,32 @@ def missing_metrics(path: Path, metrics: tuple[Metric, ...]) -> tuple[Metric, ..
 
 
 def summary(training: Training, campaign: Campaign) -> dict[str, Any]:
-    """What was trained, with what budget, and how it went."""
-    phases = [campaign.folder(training) / "training" / ("slots" if training.method == SLOTS else "world_model")]
-    if training.method in METHODS and METHODS[training.method].on_slots:
-        phases.insert(0, campaign.slots(training) / "training" / "slots")
-    lines = [log_lines(phase) for phase in phases]
-    ends = [log[-1] for log in lines]
+    """What was trained, with what budget, and how it went.
+
+    `settings` is what was asked for, `model` what came of it: data decide some of it, as who acts in how many ways.
+    """
+    lines, phases = log_lines(campaign.logs(training)[training.method]), campaign.spent(training)
+    model = load_world(campaign.folder(training)).model if training.scored else None
     return {
         "name": training.name,
         "training": asdict(training),
         "settings": settings(training),
-        "parameters": _parameters(campaign.folder(training)) if training.scored else None,
-        "steps": sum(end["step"] for end in ends),
-        "seconds": sum(end["time"] for end in ends),
-        "objective": [line["loss"] for line in lines[-1] if "loss" in line][-1],
+        "model": as_written(model.config) if model else None,
+        "parameters": sum(weights.numel() for weights in model.parameters()) if model else None,
+        "steps": sum(phase["steps"] for phase in phases.values()),
+        "seconds": sum(phase["seconds"] for phase in phases.values()),
+        "phases": phases,
+        "objective": [line["loss"] for line in lines if "loss" in line][-1],
         "machine": machine(),
-        "looks": [line for line in lines[-1] if "eval/accuracy" in line or "eval/rollout_psnr" in line],
+        "looks": [line for line in lines if "eval/accuracy" in line or "eval/rollout_psnr" in line],
     }
 
 
 def settings(training: Training) -> dict[str, Any]:
-    """What decides a training, as JSON-able dicts by name; with the updates of its slots, if those are not its own."""
+    """What decides a training, as JSON-able dicts by name; with the budget of the slots that it is learned on."""
     before = equal_arguments(slots, training.preset_for(SLOTS))
     arguments = before if training.method == SLOTS else _arguments(training)
-    if training.budget.slot_steps and training.method != SLOTS and METHODS[training.method].on_slots:
+    if training.method != SLOTS and METHODS[training.method].on_slots:
         arguments |= {"slots_fit_config": before["fit_config"]}
     return {name: as_written(config) for name, config in arguments.items()}
 
@@ -210,8 +246,3 @@ def machine() -> str:
         names = [line.split(":")[1].strip() for line in named.splitlines() if line.startswith("model name")]
         name = f"one core of {names[0] if names else platform.processor() or platform.machine()}"
     return f"{name}, torch {torch.__version__}"
-
-
-def _parameters(out: Path) -> int:
-    """How many numbers the model of a world has."""
-    return sum(weights.numel() for weights in load_world(out).model.parameters())

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dots import FIT, SIZES, filmed
+from dots import FIT, LEVELS, SIZES, filmed
 
 import baselines.campaign.campaign as command
 from baselines.campaign import data_sets, trainings
@@ -18,10 +18,18 @@ from baselines.campaign.frontiers import at_rate, draw_frontiers
 from baselines.campaign.hypotheses import HYPOTHESES, hypothesis_lines, verdict
 from baselines.campaign.methods import LEARNING_RATES, METHODS, SLOTS, TRIED_RATES
 from baselines.campaign.paper import TABLE_1
-from baselines.campaign.plans import HURRIED, PLANS, PRICES, Training
+from baselines.campaign.plans import HURRIED, PLANS, PRICES, Budget, Training
+from baselines.campaign.progress import progress_lines
+from baselines.campaign.shared import share_tokenizer
 from baselines.campaign.tables import tables
+from baselines.campaign.trainings import Campaign
 from baselines.genie import GenieLossConfig
+from baselines.savi import Savi, SaviConfig
+from flam_env.models.tokenizer import TokenizerConfig
+from flam_env.worlds.checkpoint import as_written, fingerprint, load_network
 from flam_env.worlds.loading import load_world
+from flam_train.engine.identity import as_json
+from flam_train.engine.log import METRICS_NAME
 from flam_train.engine.state import read_header
 from flam_train.presets import PRESETS
 from flam_train.sources.multigrid import RoomConfig
@@ -82,7 +90,9 @@ def test_slots_by_reconstruction_have_updates_of_their_own_and_a_report_says_how
         400,
     )
     assert trainings.settings(game)["slots_fit_config"]["steps"] == 1200
-    assert room.preset_for(SLOTS).world_model_fit.steps == 600 and "slots_fit_config" not in trainings.settings(room)
+    assert trainings.settings(room)["slots_fit_config"]["steps"] == room.preset_for(SLOTS).world_model_fit.steps == 600
+    for method in (SLOTS, "flam", "genie"):
+        assert "slots_fit_config" not in trainings.settings(replace(room, method=method)), "it stands on none"
 
 
 def test_genie_has_a_code_for_each_joint_action_as_far_as_that_can_be():
@@ -211,7 +221,13 @@ def test_a_campaign_leaves_a_world_and_a_report_of_every_method_and_is_not_made_
         report = reports[f"dots-{method}-0"]
         assert ("rate" in report) == kind.infers and report["clips"] == 3 and report["run"]["parameters"] > 0
         assert report["run"]["steps"] == (4 if kind.on_slots else 2), "those of the slots count"
-        assert load_world(rehearsal["runs"] / "tiny" / f"dots-{method}-0").model.slots == (3 if kind.slotted else 1)
+        assert report["run"]["phases"].keys() == ({SLOTS, method} if kind.on_slots else {method})
+        assert report["run"]["phases"][method]["steps"] == 2
+        model = load_world(rehearsal["runs"] / "tiny" / f"dots-{method}-0").model
+        assert model.slots == (3 if kind.slotted else 1)
+        assert report["run"]["model"] == as_json(as_written(model.config))
+    run = reports["dots-world-model-0"]["run"]
+    assert (run["settings"]["model"]["choices"], run["model"]["choices"]) == (15, 3), "data decide what can be done"
     assert len([*rehearsal["runs"].glob(f"tiny/dots-{SLOTS}-*")]) == 1, "slots are learned once"
     monkeypatch.setattr(command, "side_by_side", never)
     assert campaign(**rehearsal) == said
@@ -225,7 +241,8 @@ def test_a_training_whose_piece_is_over_goes_on_from_its_checkpoint(rehearsal, h
     endless = tuple(replace(t, budget=replace(HURRIED, steps=10**7)) for t in PLANS["tiny"][:1])
     monkeypatch.setitem(PLANS, "tiny", endless)
     said = campaign(**rehearsal, minutes_at_once=0.05)
-    assert said.startswith("0 of 1 trainings") and "about" in said and "nothing is known" not in said
+    assert said.startswith("0 of 1 trainings have their report; about ") and "nothing is known" not in said
+    assert said.endswith(" minutes of one core of updates left; data, tokenizers and scoring not counted")
     resume = rehearsal["runs"] / "tiny/dots-flam-0/training/world_model/resume.safetensors"
     before = read_header(resume).step
     assert before > 0
@@ -253,6 +270,95 @@ def test_what_was_scored_is_not_scored_again_after_a_kill(rehearsal, monkeypatch
             assert not (rehearsal["reports"] / "tiny").exists()
     assert scored == [("pixels",), ("rate",), ("rate",)]
     assert (rehearsal["reports"] / "tiny/dots-flam-0.json").exists()
+
+
+def test_a_report_of_other_settings_is_refused_before_anything_is_made(rehearsal, here, monkeypatch):
+    campaign(**rehearsal, only=("dots/genie",))
+    longer = tuple(replace(t, budget=replace(HURRIED, steps=9)) for t in PLANS["tiny"])
+    monkeypatch.setitem(PLANS, "tiny", longer)
+    path = rehearsal["reports"] / "tiny/dots-genie-0.json"
+    for dry_run in (False, True):
+        with pytest.raises(ValueError, match=rf"{path}.*fit_config.steps 2 there, 9 here.*move it away"):
+            campaign(**rehearsal, dry_run=dry_run)
+    assert here == ["dots-genie-0"]
+    path.unlink()  # what was trained for it is of other settings, too
+    with pytest.raises(ChildProcessError, match=r"fit.steps 2 there, 9 here; move .*/dots-genie-0 away"):
+        campaign(**rehearsal, only=("dots/genie",))
+    assert not path.exists()
+
+
+def test_a_metric_is_added_to_the_report_of_a_world_that_is_not_trained_again(rehearsal, monkeypatch):
+    only = rehearsal | {"only": ("dots/genie",)}
+    campaign(**only)
+    path, world = rehearsal["reports"] / "tiny/dots-genie-0.json", rehearsal["runs"] / "tiny/dots-genie-0"
+    whole = json.loads(path.read_text())
+    for report in (path, world / "report.json"):
+        report.write_text(json.dumps({name: part for name, part in whole.items() if name != "rate"}))
+    monkeypatch.setattr(trainings, "_train", never)
+    assert campaign(**only).startswith("1 of 1")
+    assert json.loads(path.read_text()) == whole
+    shutil.move(world, world.with_name("elsewhere"))
+    with pytest.raises(FileNotFoundError, match=rf"world of dots-genie-0 in {world}, to add lpips .*move {path} away"):
+        campaign(**only | {"perceptual": ("lpips",)})
+    assert not world.exists() and campaign(**only).startswith("1 of 1"), "it lacks nothing that was asked for"
+
+
+@pytest.mark.parametrize("folder", ["dots-slotformer-0", f"dots-{SLOTS}-tiny-0"])
+def test_a_kill_while_a_tokenizer_is_copied_leaves_none(folder, rehearsal, monkeypatch):
+    [shared] = (rehearsal["runs"] / "tokenizers").glob("*/tokenizer.safetensors")
+    content, copy = shared.read_bytes(), rehearsal["runs"] / "tiny" / folder / shared.name
+    write = Path.write_bytes
+
+    def dies_halfway(path, written):
+        if path.parent == copy.parent and written == content:
+            write(path, written[: len(written) // 2])
+            raise KeyboardInterrupt
+        return write(path, written)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", dies_halfway)
+        with pytest.raises(KeyboardInterrupt):
+            campaign(**rehearsal, only=("dots/slotformer",))
+    assert copy.parent.is_dir() and not copy.exists()
+    assert campaign(**rehearsal, only=("dots/slotformer",)).startswith("1 of 1")
+    assert copy.exists()
+
+
+def test_slots_of_other_settings_are_not_built_upon(rehearsal, monkeypatch):
+    campaign(**rehearsal, only=("dots/slotformer",))
+    learned = rehearsal["runs"] / f"tiny/dots-{SLOTS}-tiny-0"
+    before = fingerprint(load_network(learned / "slots.safetensors", Savi, SaviConfig)[0])
+    plan = PLANS["tiny"]
+    for steps in (1, 3):  # `fit` would take the first for done, and go on for the second
+        other = tuple(replace(t, budget=replace(HURRIED, slot_steps=steps)) for t in plan)
+        monkeypatch.setitem(PLANS, "tiny", other)
+        with pytest.raises(ChildProcessError, match=rf"fit.steps 2 there, {steps} here; move {learned} away"):
+            campaign(**rehearsal, only=("dots/playslot",))
+    monkeypatch.setitem(PLANS, "tiny", plan)
+    shutil.move(learned / "training", learned / "elsewhere")
+    with pytest.raises(ChildProcessError, match="got a file without its run"):
+        campaign(**rehearsal, only=("dots/playslot",))
+    shutil.move(learned / "elsewhere", learned / "training")
+    assert campaign(**rehearsal, only=("dots/playslot",)).startswith("1 of 1")
+    assert fingerprint(load_network(learned / "slots.safetensors", Savi, SaviConfig)[0]) == before
+
+
+def test_a_tokenizer_of_other_settings_is_not_shared(rehearsal, store, tmp_path, monkeypatch):
+    sizes, fit = TokenizerConfig(image_size=16, patch_size=8, width=12, blocks=1, levels=LEVELS), replace(FIT, steps=1)
+    shared, out, training = tmp_path / "tokenizer", tmp_path / "out", PLANS["tiny"][0]
+
+    def share(**changes):
+        preset = replace(PRESETS["tiny"], **{"tokenizer": sizes, "tokenizer_fit": fit} | changes)
+        monkeypatch.setitem(PRESETS, "tiny", preset)
+        share_tokenizer(training, store.root, shared, out)
+
+    share()
+    share()
+    assert (out / "tokenizer.safetensors").read_bytes() == (shared / "tokenizer.safetensors").read_bytes()
+    with pytest.raises(ValueError, match=rf"fit.steps 1 there, 2 here; move {shared} away"):
+        share(tokenizer_fit=replace(fit, steps=2))
+    with pytest.raises(ValueError, match=r"identity.model.width 12 there, 16 here"):
+        share(tokenizer=replace(sizes, width=16))
 
 
 def test_a_training_that_fails_leaves_the_others_alone(rehearsal, here, monkeypatch):
@@ -289,6 +395,66 @@ def test_rooms_are_scored_by_how_they_are_factorized(here, monkeypatch, tmp_path
     campaign(**folders, plan="tiny", only=("agents2/flam",), clips=3, perceptual=())
     report = json.loads((tmp_path / "reports/tiny/agents2-flam-tiny-0.json").read_text())
     assert {"dci", "exactness"} <= report["factorization"].keys()
+
+
+# --- how long it takes ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def planted(tmp_path, monkeypatch):
+    """Trainings of known speed: returns a campaign, and what plants a log of so many steps and minutes in it."""
+    monkeypatch.setitem(DATA_SETS, "dots", DataSet(title="Dots", source="bigfish", preset="tiny", frames=9))
+    study = Campaign(data=tmp_path, tokenizers=tmp_path, runs=tmp_path / "runs", reports=tmp_path / "reports")
+
+    def plant(folder: str, phase: str, steps: int, minutes: float) -> None:
+        log = study.runs / folder / "training" / phase / METRICS_NAME
+        log.parent.mkdir(parents=True)
+        log.write_text("".join(json.dumps({"step": n, "time": 60.0 * minutes, "loss": 0.0}) + "\n" for n in (1, steps)))
+
+    return study, plant
+
+
+def timed(method: str, seed: int = 0) -> Training:
+    budget = Budget(steps=100, batch_size=2, slot_steps=50)
+    return Training(data="dots", method=method, budget=budget, preset="tiny", seed=seed, scored=False)
+
+
+def test_the_slots_and_what_stands_on_them_have_paces_of_their_own(planted):
+    """Slots take 1 minute a step, PlaySlot 2, SlotFormer 3; slots that two trainings share are learned once."""
+    study, plant = planted
+    study.reports.mkdir()
+    phases = {SLOTS: {"steps": 50, "seconds": 3000.0}, "playslot": {"steps": 100, "seconds": 12000.0}}
+    run = {"steps": 150, "seconds": 15000.0, "phases": phases}
+    study.report(timed("playslot")).write_text(json.dumps({"run": run}))
+    plant("dots-slotformer-0", "world_model", 20, 60.0)
+    plan = [timed(method, seed) for seed in (0, 1) for method in ("playslot", "slotformer")]
+    *rows, said = progress_lines([*plan, timed("flam")], study, budgets=True)
+    states = [row.split(" | ")[-1] for row in rows[1:]]
+    assert states == [
+        "done |",
+        f"step 20, {50 * 1 + 80 * 3} minutes left |",
+        f"{50 * 1 + 100 * 2} minutes left |",
+        f"{50 * 1 + 100 * 3} minutes left |",
+        "minutes unknown |",
+    ]
+    left = (50 + 80 * 3) + 50 + 100 * 2 + 100 * 3
+    assert said == (
+        f"1 of 5 trainings have their report; about {left} minutes of one core of updates left; data, tokenizers and "
+        "scoring not counted; of 1 nothing is known yet"
+    )
+
+
+def test_a_log_goes_before_a_report_which_may_be_of_another_machine(planted):
+    study, plant = planted
+    study.reports.mkdir()
+    run = {"steps": 100, "seconds": 60.0, "phases": {"flam": {"steps": 100, "seconds": 60.0}}}
+    study.report(timed("flam")).write_text(json.dumps({"run": run}))
+    plan = [timed("flam"), timed("flam", 1), timed("flam", 2)]
+    assert "about 2 minutes" in [*progress_lines(plan, study)][-1]
+    plant("dots-flam-0", "world_model", 100, 30.0)
+    assert "about 60 minutes" in [*progress_lines(plan, study)][-1]
+    plant("dots-flam-1", "world_model", 50, 35.0)  # the mean of .3 and .7 minutes a step, for 50 and 100 steps
+    assert "about 75 minutes" in [*progress_lines(plan, study)][-1]
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

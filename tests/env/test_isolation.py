@@ -63,6 +63,16 @@ except ModuleNotFoundError as error:
 """
 
 
+NEVER_BASELINES = """
+import sys
+from importlib.util import find_spec
+import gymnasium as gym
+
+gym.make("flam_env:FLAM-v0", checkpoint=sys.argv[1]).reset(seed=0)
+print(find_spec("baselines") is not None, {"flam_train", "baselines"} & sys.modules.keys())
+"""
+
+
 def run(code: str, *arguments: str) -> str:
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
@@ -91,3 +101,8 @@ def test_the_package_name_before_the_id_is_enough(said):
 
 def test_everything_runs_on_the_base_packages_alone_and_without_a_network(said):
     assert said[1:] == ["(3, 6, 5)", "flam_env.envs.sb3_vec_env needs Stable-Baselines3: pip install 'flam-env[rl]'"]
+
+
+def test_a_world_that_opens_brings_neither_trainings_nor_baselines(tiny_checkpoint):
+    """They are there to be imported, from where the tests are run."""
+    assert run(NEVER_BASELINES, str(tiny_checkpoint)) == "True set()\n"
