@@ -12,6 +12,7 @@ from baselines.campaign.frontiers import draw_frontiers, frontier_lines
 from baselines.campaign.hypotheses import hypothesis_lines
 from baselines.campaign.methods import LEARNING_RATES, METHODS, SLOTS, TRIED_RATES
 from baselines.campaign.plans import PLANS, PRICES, ROOM, TUNED, Training
+from baselines.campaign.summary import summary_lines
 from flam_env.worlds.writing import write_atomically
 from flam_train.studies.tables import table_of_text
 
@@ -30,13 +31,20 @@ with fewer. Rows in italics are the paper's, of 128 or 224 px and other tokenize
 numbers."""
 
 
-def tables(*, plan: Literal["cpu", "gpu"] = "cpu", reports: Path = REPORTS, figure: Path | None = None) -> str:
+def tables(
+    *,
+    plan: Literal["cpu", "gpu"] = "cpu",
+    reports: Path = REPORTS,
+    figure: Path | None = None,
+    summary: bool = False,
+) -> str:
     """Tables 1 and 2 and Figure 4 of the paper, frontiers and hypotheses, as Markdown; what was not run is called so.
 
     Args:
         plan: whose trainings.
         reports: folder of the folders of report files.
         figure: PNG file of the two frontiers; by default it is not drawn.
+        summary: one small table of all in place of these.
 
     Raises:
         FileNotFoundError: there are no reports of the plan.
@@ -45,6 +53,8 @@ def tables(*, plan: Literal["cpu", "gpu"] = "cpu", reports: Path = REPORTS, figu
     """
     trainings = PLANS[plan]
     findings = read_findings(Path(reports) / plan, trainings)
+    if summary:
+        return "\n".join(summary_lines(findings))
     tuned = Path(reports) / "tuning"
     parts = [
         f"# The comparison\n\n{_made_by(plan, read_machines(Path(reports) / plan, trainings))}\n\n{LEGEND}",

@@ -470,6 +470,10 @@ def test_the_command_prints_the_committed_reports_beside_the_paper(capsys, monke
     assert out.strip() == (COMMITTED / "comparison.md").read_text().strip(), "print it anew, and commit it"
 
 
+def test_the_front_page_has_the_summary_of_the_committed_reports():
+    assert tables(reports=COMMITTED, summary=True) in (ROOT / "README.md").read_text()
+
+
 def test_what_was_not_run_is_called_so(tmp_path):
     (tmp_path / "gpu").mkdir()
     out = tables(plan="gpu", reports=tmp_path)
