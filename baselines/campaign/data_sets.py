@@ -22,13 +22,15 @@ class DataSet:
     """Video of one kind.
 
     title: in tables; source: what collects it; preset: whose sizes suit it; model: fields of `WorldModelConfig` that it
-    wants changed; frames: of all splits; room: who is in the room, if it is one.
+    wants changed; tokenizer_fit: those of the budget of its tokenizer, at that preset; frames: of all splits; room: who
+    is in the room, if it is one.
     """
 
     title: str
     source: Literal["bigfish", "leaper", "starpilot", "multigrid"]
     preset: str
     model: Mapping[str, Any] = field(default_factory=dict)
+    tokenizer_fit: Mapping[str, int] = field(default_factory=dict)
     frames: int = 100_000
     room: RoomConfig | None = None
 
@@ -43,6 +45,8 @@ class DataSet:
     def preset_at(self, name: str) -> Preset:
         """A preset whose sizes fit this video: so many slots, one token for each cell of a room."""
         preset = PRESETS[name]
+        if name == self.preset:
+            preset = replace(preset, tokenizer_fit=replace(preset.tokenizer_fit, **self.tokenizer_fit))
         model, size = replace(preset.world_model, **self.model), preset.tokenizer.image_size
         if self.room is None:
             return replace(preset, world_model=model)
@@ -58,8 +62,16 @@ def _game(title: str, source: Literal["bigfish", "leaper", "starpilot"]) -> Data
 
 
 def _rooms(title: str, room: RoomConfig) -> DataSet:
-    return DataSet(title=title, source="multigrid", preset="rooms", model=BOUND | {"slots": room.agents}, room=room)
+    large = room.cells > RoomConfig().cells
+    model = BOUND | {"slots": room.agents, **(NO_SINK if large else {})}
+    fit = MANY_SMALL if large else {}
+    return DataSet(title=title, source="multigrid", preset="rooms", model=model, tokenizer_fit=fit, room=room)
 
+
+NO_SINK = {"background_sink": False}
+"""In a large room the sink is in the way of slots."""
+MANY_SMALL = {"steps": 3000, "batch_size": 32}
+"""Of its tokenizer: where agents are few of many cells, their kinds come apart with the number of updates."""
 
 SWEPT = (2, 4, 8, 16)
 """Numbers of agents of Figure 4, in a room of 16 x 16 cells."""
