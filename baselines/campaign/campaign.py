@@ -8,13 +8,14 @@ from typing import Literal
 from baselines.campaign.data_sets import DATA_SETS
 from baselines.campaign.plans import PLANS, Training
 from baselines.campaign.progress import progress_lines
-from baselines.campaign.trainings import Campaign, check_report, make_training
+from baselines.campaign.reports import check_report, is_done
+from baselines.campaign.study import REPORTS, Campaign
+from baselines.campaign.trainings import make_training
 from flam_train.engine.processes import require_made, side_by_side
 from flam_train.evaluate.perceptual.scores import load_judges
 from flam_train.studies.recipe.pieces import end_of_piece
 from flam_train.studies.runs import check_workers
 
-REPORTS = Path("baselines/results")
 HORIZON = 16
 
 
@@ -77,7 +78,7 @@ def campaign(
     for training in chosen:
         check_report(training, study)
     lines = "\n".join(progress_lines(chosen, study, budgets=dry_run))
-    missing = [training for training in chosen if not study.is_done(training)]
+    missing = [training for training in chosen if not is_done(training, study)]
     if dry_run or not missing:
         return lines
     size = min(DATA_SETS[training.data].preset_at(training.preset).tokenizer.image_size for training in missing)

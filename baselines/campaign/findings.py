@@ -8,7 +8,7 @@ from typing import Any
 
 from baselines.campaign.data_sets import DATA_SETS
 from baselines.campaign.plans import Training
-from baselines.campaign.trainings import require_settings
+from baselines.campaign.reports import require_settings
 from flam_train.studies.reports import read_reports
 
 SHOWN = {"psnr": "scores.all.{}_psnr", "ssim": "scores.all.{}_ssim", "lpips": "lpips.scores.{}", "fvd": "fvd.scores.{}"}

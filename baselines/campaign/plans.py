@@ -67,6 +67,11 @@ class Training:
         """What it is trained on."""
         return DATA_SETS[self.data]
 
+    @property
+    def on_slots(self) -> bool:
+        """Whether it is learned on slots that are learned before."""
+        return self.method != SLOTS and METHODS[self.method].on_slots
+
     def preset_for(self, method: str) -> Preset:
         """Sizes, budget and price of a method: its own, or that of the slots that it is learned on."""
         preset = self.data_set.preset_at(self.preset)

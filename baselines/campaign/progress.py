@@ -5,9 +5,11 @@ from pathlib import Path
 from statistics import fmean
 
 from baselines.campaign.data_sets import find_data
+from baselines.campaign.history import spent
 from baselines.campaign.methods import SLOTS
 from baselines.campaign.plans import Training
-from baselines.campaign.trainings import Campaign
+from baselines.campaign.reports import is_done
+from baselines.campaign.study import Campaign
 from flam_train.evaluate.report import read_report
 
 Kind = tuple[str, str, str]
@@ -25,7 +27,7 @@ def progress_lines(trainings: Sequence[Training], campaign: Campaign, *, budgets
         budgets: with a line for each training: its steps and clips, where its data is, and what is done of it.
     """
     paces = _paces(trainings, campaign)
-    left = {t.name: _left(t, campaign, paces) for t in trainings if not campaign.is_done(t)}
+    left = {t.name: _left(t, campaign, paces) for t in trainings if not is_done(t, campaign)}
     known = {name: phases for name, phases in left.items() if None not in phases.values()}
     if budgets:
         yield "| training | updates x clips | of slots before | data | state |\n| --- | --- | --- | --- | --- |"
@@ -42,11 +44,11 @@ def _line(training: Training, campaign: Campaign, left: dict[str, Left]) -> str:
     size = training.preset_for(training.method).tokenizer.image_size
     state = "done"
     if training.name in left:
-        steps = campaign.spent(training).get(training.method, {}).get("steps", 0)
+        steps = spent(training, campaign).get(training.method, {}).get("steps", 0)
         phases = left[training.name].values()
         state = f"step {steps}, " if steps else ""
         state += "minutes unknown" if None in phases else f"{sum(filter(None, phases)) / 60:.0f} minutes left"
-    before = training.budget.steps_of(SLOTS) if len(campaign.logs(training)) > 1 else 0
+    before = training.budget.steps_of(SLOTS) if training.on_slots else 0
     budget = f"{training.budget.steps} x {training.budget.batch_size}"
     return f"| {training.label} | {budget} | {before} | {find_data(campaign.data, training.data, size)} | {state} |"
 
@@ -56,21 +58,21 @@ def _paces(trainings: Sequence[Training], campaign: Campaign) -> dict[Kind, floa
     found: dict[Kind, dict[Path, float]] = {}
     for training in trainings:
         path = campaign.report(training)
-        spent = read_report(path)["run"].get("phases", {}) if path.exists() else {}
-        spent |= campaign.spent(training)
+        phases = read_report(path)["run"].get("phases", {}) if path.exists() else {}
+        phases |= spent(training, campaign)
         for method, log in campaign.logs(training).items():
-            if method in spent:
-                pace = spent[method]["seconds"] / spent[method]["steps"] / training.budget.batch_size
+            if method in phases:
+                pace = phases[method]["seconds"] / phases[method]["steps"] / training.budget.batch_size
                 found.setdefault(_kind(training, method), {})[log] = pace
     return {kind: fmean(paces.values()) for kind, paces in found.items()}
 
 
 def _left(training: Training, campaign: Campaign, paces: dict[Kind, float]) -> Left:
-    spent, left = campaign.spent(training), Left()
+    phases, left = spent(training, campaign), Left()
     if campaign.report(training).exists():  # which lacks a metric
         return left
     for method, log in campaign.logs(training).items():
-        steps = training.budget.steps_of(method) - spent.get(method, {}).get("steps", 0)
+        steps = training.budget.steps_of(method) - phases.get(method, {}).get("steps", 0)
         pace = paces.get(_kind(training, method)) if steps else 0.0
         left[log] = None if pace is None else steps * training.budget.batch_size * pace
     return left

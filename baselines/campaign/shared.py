@@ -7,9 +7,9 @@ from typing import Any
 
 from baselines.campaign.methods import SLOTS
 from baselines.campaign.plans import Training
+from baselines.campaign.settings import training_arguments
 from baselines.savi import FILE as SLOTS_FILE
 from baselines.savi import slots
-from baselines.train import equal_arguments
 from flam_env.worlds.checkpoint import as_written
 from flam_env.worlds.writing import write_atomically
 from flam_train.engine.folder import MAY_DIFFER, RESUME_NAME
@@ -72,7 +72,7 @@ def learn_slots(training: Training, data: Path, out: Path, evaluate_every: int) 
     Raises:
         ValueError: they were learned with other settings than the plan says, on other data or another tokenizer.
     """
-    arguments = equal_arguments(slots, training.preset_for(SLOTS))
+    arguments = training_arguments(training, SLOTS)
     require_planned(out / "training" / "slots", {"fit": asdict(arguments["fit_config"])})
     slots(data, out=out, evaluate_every=evaluate_every, **arguments)
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Literal
 
 from baselines.campaign import paper
-from baselines.campaign.campaign import REPORTS
 from baselines.campaign.data_sets import DATA_SETS, SWEPT
 from baselines.campaign.findings import Finding, Findings, read_findings, read_machines, usual
 from baselines.campaign.frontiers import draw_frontiers, frontier_lines
 from baselines.campaign.hypotheses import hypothesis_lines
 from baselines.campaign.methods import LEARNING_RATES, METHODS, SLOTS, TRIED_RATES
 from baselines.campaign.plans import PLANS, PRICES, ROOM, TUNED, Training
+from baselines.campaign.study import REPORTS
 from baselines.campaign.summary import summary_lines
 from flam_env.worlds.writing import write_atomically
 from flam_train.studies.tables import table_of_text

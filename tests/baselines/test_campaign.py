@@ -11,7 +11,7 @@ from dots import FIT, LEVELS, SIZES, filmed
 import baselines.campaign.campaign as command
 from baselines.campaign import data_sets, trainings
 from baselines.campaign.__main__ import main
-from baselines.campaign.campaign import REPORTS, campaign
+from baselines.campaign.campaign import campaign
 from baselines.campaign.data_sets import DATA_SETS, DataSet, collect_data, find_data
 from baselines.campaign.findings import Finding, read_findings
 from baselines.campaign.frontiers import at_rate, draw_frontiers
@@ -20,9 +20,10 @@ from baselines.campaign.methods import LEARNING_RATES, METHODS, SLOTS, TRIED_RAT
 from baselines.campaign.paper import TABLE_1
 from baselines.campaign.plans import HURRIED, PLANS, PRICES, Budget, Training
 from baselines.campaign.progress import progress_lines
+from baselines.campaign.settings import settings
 from baselines.campaign.shared import share_tokenizer
+from baselines.campaign.study import REPORTS, Campaign
 from baselines.campaign.tables import tables
-from baselines.campaign.trainings import Campaign
 from baselines.genie import GenieLossConfig
 from baselines.savi import Savi, SaviConfig
 from flam_env.models.tokenizer import TokenizerConfig
@@ -89,10 +90,10 @@ def test_slots_by_reconstruction_have_updates_of_their_own_and_a_report_says_how
         1200,
         400,
     )
-    assert trainings.settings(game)["slots_fit_config"]["steps"] == 1200
-    assert trainings.settings(room)["slots_fit_config"]["steps"] == room.preset_for(SLOTS).world_model_fit.steps == 600
+    assert settings(game)["slots_fit_config"]["steps"] == 1200
+    assert settings(room)["slots_fit_config"]["steps"] == room.preset_for(SLOTS).world_model_fit.steps == 600
     for method in (SLOTS, "flam", "genie"):
-        assert "slots_fit_config" not in trainings.settings(replace(room, method=method)), "it stands on none"
+        assert "slots_fit_config" not in settings(replace(room, method=method)), "it stands on none"
 
 
 def test_genie_has_a_code_for_each_joint_action_as_far_as_that_can_be():
