@@ -4,12 +4,11 @@ import sys
 
 import baselines  # noqa: F401  (registers the kinds)
 from baselines.campaign.campaign import campaign
+from baselines.campaign.study import PROGRAM
 from baselines.campaign.tables import tables
 from flam_train.cli import TRACEBACK, errors_in_one_line
 from flam_train.commands.arguments import call
 from flam_train.engine.allocator import restart_with_huge_pages
-
-PROGRAM = "python -m baselines.campaign"
 
 
 def main(arguments: list[str] | None = None) -> None:

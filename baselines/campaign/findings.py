@@ -7,10 +7,15 @@ from statistics import fmean, stdev
 from typing import Any
 
 from baselines.campaign.data_sets import DATA_SETS
+from baselines.campaign.methods import METHODS
+from baselines.campaign.paper import DCI
 from baselines.campaign.plans import Training
 from baselines.campaign.reports import require_settings
+from baselines.campaign.study import PROGRAM
 from flam_train.studies.reports import read_reports
 
+NOT_RUN = "not run"
+"""What tables say in place of a finding that there is not."""
 SHOWN = {"psnr": "scores.all.{}_psnr", "ssim": "scores.all.{}_ssim", "lpips": "lpips.scores.{}", "fvd": "fvd.scores.{}"}
 """Where a report has the scores of what is shown in place of the true future."""
 PATHS = {
@@ -20,11 +25,7 @@ PATHS = {
     "psnr_posterior": "rate.posterior_sampled_psnr",
     "nats": "rate.nats",
     "frames_right": "factorization.exactness.frames_right",
-    **{
-        f"{random}{name}": f"factorization.dci.{random}{name}"
-        for name in ("disentanglement", "completeness", "informativeness")
-        for random in ("", "random_")
-    },
+    **{f"{random}{name}": f"factorization.dci.{random}{name}" for name in DCI for random in ("", "random_")},
     "parameters": "run.parameters",
     "steps": "run.steps",
     "seconds": "run.seconds",
@@ -58,6 +59,10 @@ class Finding:
         spread = f" ± {stdev(found):{form}}" if len(found) > 1 else ""
         return f"{fmean(found):{form}}{spread}" if found else ""
 
+    def nats_cell(self) -> str:
+        """The cell of the nats a frame, which says where they are of codes."""
+        return self.cell("nats", ".1f") + (" (codes)" if METHODS[self.training.method].rate == "codes" else "")
+
 
 Findings = Mapping[Training, Finding]
 """By the training of seed 0."""
@@ -71,17 +76,17 @@ def read_findings(folder: Path, trainings: Iterable[Training]) -> dict[Training,
         ValueError: a file is damaged, belongs to no training, or is of one with other settings.
     """
     by_name = {training.name: training for training in trainings}
-    reports = read_reports(folder, by_name.values(), "python -m baselines.campaign")
+    reports = read_reports(folder, by_name.values(), PROGRAM)
     found: dict[Training, list[Mapping[str, float]]] = {}
     for name, report in reports.items():
-        numbers = numbers_of(report, by_name[name], Path(folder) / f"{name}.json")
-        found.setdefault(replace(by_name[name], seed=0), []).append(numbers)
+        require_settings(report, by_name[name], Path(folder) / f"{name}.json")
+        found.setdefault(replace(by_name[name], seed=0), []).append(_numbers(report))
     return {training: Finding(training, tuple(numbers)) for training, numbers in found.items()}
 
 
 def read_machines(folder: Path, trainings: Iterable[Training]) -> list[str]:
     """On what the trainings with a report were made."""
-    reports = read_reports(folder, trainings, "python -m baselines.campaign")
+    reports = read_reports(folder, trainings, PROGRAM)
     return sorted({report["run"]["machine"] for report in reports.values()})
 
 
@@ -94,18 +99,7 @@ def usual(findings: Findings, data: str, method: str, preset: str = "") -> Findi
     return None
 
 
-def numbers_of(report: Mapping[str, Any], training: Training, path: Path) -> dict[str, float]:
-    """What a report says.
-
-    Args:
-        report: its content.
-        training: that it should be of.
-        path: where it was, for the message.
-
-    Raises:
-        ValueError: it is of a training with other settings, or says nothing of any.
-    """
-    require_settings(report, training, path)
+def _numbers(report: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, place in PATHS.items() if (value := _find(report, place)) is not None}
 
 

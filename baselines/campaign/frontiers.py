@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from baselines.campaign.data_sets import DATA_SETS
-from baselines.campaign.findings import Finding, Findings
+from baselines.campaign.findings import NOT_RUN, Finding, Findings
 from baselines.campaign.methods import METHODS
 from baselines.campaign.plans import PRICED, PRICES, Training
 from flam_train.pictures.figures import new_figure, png_of
@@ -39,7 +39,7 @@ def frontier_lines(data: str, trainings: Sequence[Training], findings: Findings)
         for price, finding in frontier(data, method, trainings, findings):
             forms = {"nats": ".1f", "psnr": ".2f", "psnr_posterior": ".2f", "psnr_sampled": ".2f", "psnr_recon": ".2f"}
             cells = [finding.cell(name, form) for name, form in forms.items()]
-            rows.append([METHODS[method].title, f"{price:g}", *(cells if finding.numbers else ["not run", *[""] * 4])])
+            rows.append([METHODS[method].title, f"{price:g}", *(cells if finding.numbers else [NOT_RUN, *[""] * 4])])
     titles = ["method", "price of a nat", "nats a frame", "PSNR, mean", "samples", "sampled actions", "Recon"]
     yield from table_of_text(titles, rows)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from baselines.campaign.data_sets import DATA_SETS
-from baselines.campaign.findings import Finding, Findings, usual
+from baselines.campaign.findings import NOT_RUN, Finding, Findings, usual
 from baselines.campaign.frontiers import at_rate, frontier
 from baselines.campaign.methods import METHODS
 from baselines.campaign.paper import TABLE_1
@@ -58,10 +58,9 @@ def _row(hypothesis: Hypothesis, findings: Findings) -> list[str]:
     title = [DATA_SETS[data].title, METHODS[other].title, statement, paper]
     lead = _lead(flam, beside, "psnr")
     if flam is None or beside is None or lead is None:
-        return [*title, "not run", *[""] * 3]
+        return [*title, NOT_RUN, *[""] * 3]
     samples = _lead(flam, beside, "psnr_posterior")
-    nats = f"{flam.cell('nats', '.1f')} and {beside.cell('nats', '.1f')}"
-    nats += " (codes)" if METHODS[other].rate == "codes" else ""
+    nats = f"{flam.nats_cell()} and {beside.nats_cell()}"
     return [*title, f"{lead:+.2f}", "" if samples is None else f"{samples:+.2f}", nats, verdict(holds, lead)]
 
 
@@ -91,4 +90,4 @@ def _at_equal_rate(data: str, trainings: Sequence[Training], findings: Findings)
         other = at_rate(nats, others)
         beside = "outside of AdaWorld's points" if other is None else f"AdaWorld {other:.2f} dB"
         said.append(f"FLAM {psnr:.2f} dB with {nats:.1f} nats (price {price:g}), {beside}")
-    return "; ".join(said) or "not run"
+    return "; ".join(said) or NOT_RUN

@@ -1,7 +1,7 @@
 """What the paper prints of the comparison: Tables 1 and 2. Figure 4 is a plot, whose numbers are not in the text."""
 
-METHODS = ("flam", "adaworld", "genie", "world-model", "playslot", "slotformer", "recon")
-METRICS = ("psnr", "ssim", "lpips", "fvd")
+COLUMNS = ("flam", "adaworld", "genie", "world-model", "playslot", "slotformer", "recon")
+ROWS = ("psnr", "ssim", "lpips", "fvd")
 
 _PRINTED = {
     "multigrid": """
@@ -28,8 +28,8 @@ _PRINTED = {
 
 TABLE_1 = {
     data: {
-        method: dict(zip(METRICS, cells, strict=True))
-        for method, *cells in zip(METHODS, *(line.split() for line in printed.split("\n")[1:]), strict=True)
+        method: dict(zip(ROWS, cells, strict=True))
+        for method, *cells in zip(COLUMNS, *(line.split() for line in printed.split("\n")[1:]), strict=True)
     }
     for data, printed in _PRINTED.items()
 }

@@ -9,6 +9,8 @@ from baselines.campaign.plans import Training
 from flam_train.evaluate.evaluate import Metric
 from flam_train.studies.runs import Study
 
+PROGRAM = "python -m baselines.campaign"
+"""What makes the trainings, and prints what came of them."""
 REPORTS = Path("baselines/results")
 """Where the reports are by default, in a folder for each plan."""
 
@@ -31,7 +33,7 @@ class Campaign(Study):
 
     @property
     def seen(self) -> Path:
-        """What the network of FVD saw, which all worlds that share a tokenizer have much of in common."""
+        """Folder of what the network of FVD saw; worlds that share a tokenizer share much of it."""
         return self.tokenizers.with_name("seen")
 
     def tokenizer(self, training: Training) -> Path:
