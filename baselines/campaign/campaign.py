@@ -1,11 +1,10 @@
 """`python -m baselines.campaign`: makes the trainings of a plan, killed and started again as you like."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from baselines.campaign.data_sets import DATA_SETS
 from baselines.campaign.plans import PLANS, Training
 from baselines.campaign.progress import progress_lines
 from baselines.campaign.reports import check_report, is_done
@@ -17,6 +16,7 @@ from flam_train.studies.recipe.pieces import end_of_piece
 from flam_train.studies.runs import check_workers
 
 HORIZON = 16
+"""Frames that are predicted of a held-out clip."""
 
 
 def campaign(
@@ -78,15 +78,13 @@ def campaign(
     for training in chosen:
         check_report(training, study)
     lines = "\n".join(progress_lines(chosen, study, budgets=dry_run))
-    missing = [training for training in chosen if not is_done(training, study)]
-    if dry_run or not missing:
+    unfinished = [training for training in chosen if not is_done(training, study)]
+    if dry_run or not unfinished:
         return lines
-    size = min(DATA_SETS[training.data].preset_at(training.preset).tokenizer.image_size for training in missing)
-    if any(training.scored for training in missing):
-        load_judges(perceptual, size=size, horizon=HORIZON, clips=clips)
+    _require_judges(unfinished, study)
     print(lines, flush=True)
     deadline = end_of_piece(minutes_at_once)
-    work = {training.name: partial(make_training, training, study, deadline) for training in missing}
+    work = {training.name: partial(make_training, training, study, deadline) for training in unfinished}
     failed = side_by_side(work, jobs, plan, stop_at_failure=False, deadline=deadline)
     require_made(failed, "trainings", study.runs)
     return "\n".join(progress_lines(chosen, study))
@@ -104,3 +102,10 @@ def choose(trainings: Iterable[Training], only: tuple[str, ...]) -> list[Trainin
             labels = sorted({"/".join(training.label.split("/")[:2]) for training in known})
             raise ValueError(f"expected the first parts of labels of this plan, as {', '.join(labels)}, got {word!r}")
     return [training for training in known if not only or any(map(training.matches, only))]
+
+
+def _require_judges(trainings: Sequence[Training], study: Campaign) -> None:
+    """Loads the networks that trainings are scored with: what is missing shows before hours are spent."""
+    sizes = [training.data_set.preset_at(training.preset).tokenizer.image_size for training in trainings]
+    if any(training.scored for training in trainings):
+        load_judges(study.perceptual, size=min(sizes), horizon=HORIZON, clips=study.clips)

@@ -1,6 +1,6 @@
 """What of a plan is done, what is left, and how long that may take: from what trainings took that are done or begun."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -27,17 +27,23 @@ def progress_lines(trainings: Sequence[Training], campaign: Campaign, *, budgets
         budgets: with a line for each training: its steps and clips, where its data is, and what is done of it.
     """
     paces = _paces(trainings, campaign)
-    left = {t.name: _left(t, campaign, paces) for t in trainings if not is_done(t, campaign)}
-    known = {name: phases for name, phases in left.items() if None not in phases.values()}
+    unfinished = [training for training in trainings if not is_done(training, campaign)]
+    left = {training.name: _left(training, campaign, paces) for training in unfinished}
     if budgets:
         yield "| training | updates x clips | of slots before | data | state |\n| --- | --- | --- | --- | --- |"
         yield from (_line(training, campaign, left) for training in trainings)
-    seconds = {log: of or 0.0 for phases in known.values() for log, of in phases.items()}  # shared slots count once
+    done = len(trainings) - len(left)
+    yield f"{done} of {len(trainings)} trainings have their report{_estimate(left.values()) if left else ''}"
+
+
+def _estimate(left: Collection[Left]) -> str:
+    """How long trainings still take together, as far as that is known; slots that they share are learned once."""
+    known = [phases for phases in left if None not in phases.values()]
+    seconds = {log: still or 0.0 for phases in known for log, still in phases.items()}
     estimate = f"; about {sum(seconds.values()) / 60:.0f} minutes of one core of updates left"
     estimate += "; data, tokenizers and scoring not counted"
-    estimate += f"; of {len(left) - len(known)} nothing is known yet" if len(left) > len(known) else ""
-    done = len(trainings) - len(left)
-    yield f"{done} of {len(trainings)} trainings have their report{estimate if left else ''}"
+    unknown = len(left) - len(known)
+    return estimate + (f"; of {unknown} nothing is known yet" if unknown else "")
 
 
 def _line(training: Training, campaign: Campaign, left: dict[str, Left]) -> str:

@@ -61,6 +61,7 @@ def _train(training: Training, campaign: Campaign, data: Path) -> None:
 
 
 def _looks_every(training: Training) -> int:
+    """Steps between looks at held-out clips."""
     return -(-training.budget.steps // (LOOKS if training.scored else 1))
 
 
