@@ -30,7 +30,7 @@ class DataSet:
     source: Literal["bigfish", "leaper", "starpilot", "multigrid"]
     preset: str
     model: Mapping[str, Any] = field(default_factory=dict)
-    tokenizer_fit: Mapping[str, int] = field(default_factory=dict)
+    tokenizer_fit: Mapping[str, Any] = field(default_factory=dict)
     frames: int = 100_000
     room: RoomConfig | None = None
 
