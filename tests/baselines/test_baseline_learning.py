@@ -55,6 +55,17 @@ def test_slots_by_reconstruction_show_what_they_saw(slots_of_dots):
     assert reconstruction_scores(slots_of_dots, played_dots(64, 1)[0])["frames_exact"] > 0.97
 
 
+def test_slots_by_reconstruction_do_not_blink(slots_of_dots):
+    """What holds the dot holds it in the next frame, wherever it goes (what users of SlotFormer's slots ran into)."""
+    tokens = played_dots(64, 1)[0]
+    with torch.no_grad():
+        masks = slots_of_dots.observe(tokens).masks
+    owners = masks.argmax(2).gather(-1, tokens.argmax(-1, keepdim=True))[..., 0]
+    assert (owners[:, 1:] == owners[:, :-1]).double().mean().item() > 0.95
+    moved = tokens.argmax(-1)[:, 1:] != tokens.argmax(-1)[:, :-1]
+    assert moved.double().mean() > 0.5, "and it goes somewhere"
+
+
 @pytest.mark.parametrize("kind", [*INFER, "world-model"])
 def test_it_learns_what_a_dot_does_that_is_told_what_to_do(kind, slots_of_dots, tmp_path):
     model = begun(kind, slots_of_dots)
