@@ -71,6 +71,7 @@ def draw_frontiers(trainings: Sequence[Training], findings: Findings) -> bytes:
         if recon := [value for points in lines.values() for point in points for value in point.values("psnr_recon")]:
             axes.axhline(recon[0], color="grey", linestyle=":", label="Recon")
         axes.set(title=DATA_SETS[data].title, xlabel="nats a frame", ylabel="PSNR of 16 frames, dB", xscale="symlog")
+        axes.set_xlim(left=0)
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     return png_of(figure)

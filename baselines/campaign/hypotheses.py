@@ -1,6 +1,7 @@
 """What the paper says of the methods in its section 5, held against what was found."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import permutations
 from typing import NamedTuple
 
 from baselines.campaign.data_sets import DATA_SETS
@@ -8,7 +9,7 @@ from baselines.campaign.findings import NOT_RUN, Finding, Findings, usual
 from baselines.campaign.frontiers import at_rate, frontier
 from baselines.campaign.methods import METHODS
 from baselines.campaign.paper import TABLE_1
-from baselines.campaign.plans import PRICES, Training
+from baselines.campaign.plans import PRICED, PRICES, Training
 from flam_train.studies.tables import table_of_text
 
 LEVEL = 1.0
@@ -43,8 +44,8 @@ def hypothesis_lines(trainings: Sequence[Training], findings: Findings) -> Itera
     yield from table_of_text(titles, rows)
     yield (
         f"\nVerdicts are on the lead under the means, as the paper has it; level is within {LEVEL:g} dB, and a lead "
-        f"that {MARGIN:g} dB more or less would judge otherwise is undecided. At equal information, under samples, "
-        "AdaWorld's on straight lines between its points:\n"
+        f"that {MARGIN:g} dB more or less would judge otherwise is undecided. At equal information, under samples, the "
+        "second on straight lines between its points:\n"
     )
     for data in PRICES:
         yield f"- {DATA_SETS[data].title}: {_at_equal_rate(data, trainings, findings)}"
@@ -80,14 +81,14 @@ def verdict(holds: Callable[[float], bool], lead: float) -> str:
 
 
 def _at_equal_rate(data: str, trainings: Sequence[Training], findings: Findings) -> str:
-    """What AdaWorld would show at the rates of FLAM, on straight lines between its points."""
-    others = [finding for _, finding in frontier(data, "adaworld", trainings, findings)]
+    """What FLAM and AdaWorld show at the rates of each other's points, read between their own on straight lines."""
+    points = {method: frontier(data, method, trainings, findings) for method in PRICED}
     said = []
-    for price, finding in frontier(data, "flam", trainings, findings):
-        nats, psnr = finding.mean("nats"), finding.mean("psnr_posterior")
-        if nats is None or psnr is None:
-            continue
-        other = at_rate(nats, others)
-        beside = "outside of AdaWorld's points" if other is None else f"AdaWorld {other:.2f} dB"
-        said.append(f"FLAM {psnr:.2f} dB with {nats:.1f} nats (price {price:g}), {beside}")
-    return "; ".join(said) or NOT_RUN
+    for method, other in permutations(PRICED):
+        for price, finding in points[method]:
+            nats, psnr = finding.mean("nats"), finding.mean("psnr_posterior")
+            beside = None if nats is None else at_rate(nats, [found for _, found in points[other]])
+            if beside is not None:
+                title = f"{METHODS[method].title} {psnr:.2f} dB with {nats:.1f} nats (price {price:g})"
+                said.append(f"{title}, {METHODS[other].title} {beside:.2f} dB")
+    return "; ".join(said) or "no point of either lies between two of the other's"

@@ -520,6 +520,11 @@ def test_at_equal_information_a_frontier_is_read_between_its_points_only():
     findings |= found("multigrid", "flam", {"nats": 12.0, "psnr_posterior": 28.0})
     lines = "\n".join(hypothesis_lines(PLANS["cpu"], findings))
     assert "FLAM 28.00 dB with 12.0 nats (price 0.15), AdaWorld 22.00 dB" in lines
+    findings |= found("multigrid", "flam", {"nats": 18.0, "psnr_posterior": 34.0}, price=0.015)
+    findings |= found("multigrid", "adaworld", {"nats": 15.0, "psnr_posterior": 25.0}, price=1.5)
+    lines = "\n".join(hypothesis_lines(PLANS["cpu"], findings))
+    assert "AdaWorld 25.00 dB with 15.0 nats (price 1.5), FLAM 31.00 dB" in lines
+    assert "- Bigfish: no point of either lies between two of the other's" in lines
     assert draw_frontiers(PLANS["cpu"], findings).startswith(b"\x89PNG")
 
 
