@@ -100,7 +100,7 @@ def ground(
         config=learning,
         fit_config=fit_config,
         identity=identity,
-        mirrors=known_mirrors(store.source, len(known.classes)),
+        mirrors=known_mirrors(store.source, len(known.classes)) if isinstance(store, EpisodeStore) else {},
     )
     seen = watch(labeller, tokens["train"], known.learned.at)
     seen, learned = with_mirrored(labeller, store, seen, known.learned, both.mirrors, seed=fit_config.seed)

@@ -57,14 +57,9 @@ class LabelLearning:
     identity: dict[str, Any]
     mirrors: Mirrors = field(default_factory=dict)
 
-    def settings(self, model: Any, **further: Any) -> dict[str, Any]:
-        """The arguments of `learn_from_labels` that are the same for all models.
-
-        Args:
-            model: the config of this one.
-            further: what makes its run another one besides.
-        """
-        identity = self.identity | {"model": asdict(model)} | further
+    def settings(self, model: Any) -> dict[str, Any]:
+        """The arguments of `learn_from_labels` that are the same for all models; model: the config of this one."""
+        identity = self.identity | {"model": asdict(model), "mirrors": sorted(self.mirrors)}
         return {"config": self.config, "fit_config": self.fit_config, "identity": identity}
 
 
@@ -99,8 +94,7 @@ def learn_decoder(
     )
     torch.manual_seed(learning.fit_config.seed)
     network = ActionDecoder(config)
-    settings = learning.settings(config, mirrors=sorted(learning.mirrors))
-    result = learn_actions(network, inputs, labels, out=out, product=product, **settings)
+    result = learn_actions(network, inputs, labels, out=out, product=product, **learning.settings(config))
     round_as_stored(network)
     _calibrate(network, inputs, labels, learning)
     return network, result
@@ -137,8 +131,7 @@ def learn_supervised(
     )
     torch.manual_seed(learning.fit_config.seed)
     network = SupervisedInverse(config)
-    settings = learning.settings(config, mirrors=sorted(learning.mirrors))
-    learn_actions(network, pairs, labels, mirrors=learning.mirrors, out=out, **settings)
+    learn_actions(network, pairs, labels, mirrors=learning.mirrors, out=out, **learning.settings(config))
     _calibrate(network, pairs, labels, learning)
     return network
 
