@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 from flam_env.dream.dream import Dream, replace_rows
+from flam_env.heads.action_decoder import Transitions
 from flam_env.models.protocol import Observed, check_infers
 from flam_env.validation import check_integer
 from flam_env.video.cuts import check_starts, split_at
@@ -161,22 +162,21 @@ class Labeller:
             ValueError: frames of another size or type, or the world computes NaN or infinite actions from them.
         """
         tokens = self.dream.encode(rearrange(frames, "b t h w c -> (b t) h w c"))
-        after, slots, latent_actions = self.follow(state, rearrange(tokens, "(b t) n -> b t n", b=len(frames)))
-        labelled = torch.ones(latent_actions.shape[:2], dtype=torch.bool, device=self.dream.device)
+        after, seen = self.follow(state, rearrange(tokens, "(b t) n -> b t n", b=len(frames)))
+        labelled = torch.ones(seen.latent_actions.shape[:2], dtype=torch.bool, device=self.dream.device)
         if state is not None:
             labelled[:, 0] = state.begun
         decoder: Any = self.dream.heads.get("decoder")
-        probabilities = None if decoder is None else decoder.probabilities(slots, latent_actions)
-        return after, _labels(latent_actions, labelled, probabilities)
+        probabilities = None if decoder is None else decoder.probabilities(seen)
+        return after, _labels(seen.latent_actions, labelled, probabilities)
 
     @torch.inference_mode()
-    def follow(self, state: LabelState | None, tokens: Tensor) -> tuple[LabelState, Tensor, Tensor]:
+    def follow(self, state: LabelState | None, tokens: Tensor) -> tuple[LabelState, Transitions]:
         """Sees the next frames of B videos as tokens int64 (B, t, N), as `advance` does.
 
         Returns:
-            The state after these frames; of t transitions (t - 1 without a state) the slots before and after
-            (B, t, 2, K, S) and the latent actions (B, t, K, A) in action units, which mean nothing where a video was
-            restarted.
+            The state after these frames, and what is seen of t transitions (t - 1 without a state), leading axes
+            (B, t); it means nothing where a video was restarted.
         """
         observed = self.dream.model.observe(tokens, state.newest.history if state else None)
         begun = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
@@ -184,7 +184,8 @@ class Labeller:
         if state is not None:
             observed = state.newest.followed_by(observed)
         latent_actions = self.dream.units.from_model(self.dream.model.infer(observed).mode)
-        return after, torch.stack([observed.slots[:, :-1], observed.slots[:, 1:]], 2), latent_actions
+        slots, tokens, masks = (_around(part) for part in (observed.slots, observed.tokens, observed.masks))
+        return after, Transitions(slots, latent_actions, tokens, masks)
 
     @torch.inference_mode()
     def restart(self, state: LabelState, rows: Sequence[int]) -> LabelState:
@@ -193,6 +194,11 @@ class Labeller:
         blank = self.dream.model.empty_history(len(index), index.device)
         newest = state.newest._replace(history=replace_rows(state.newest.history, index, blank))
         return LabelState(newest, state.begun.index_fill(0, index, False))
+
+
+def _around(frames: Tensor) -> Tensor:
+    """What is of T frames (B, T, ...) -> of the frames around T - 1 transitions, (B, T - 1, 2, ...)."""
+    return torch.stack([frames[:, :-1], frames[:, 1:]], 2)
 
 
 def _labels(latent_actions: Tensor, labelled: Tensor, probabilities: Tensor | None) -> Labels:

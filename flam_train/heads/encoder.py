@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from flam_env.dream.dream import Dream
-from flam_env.heads.action_decoder import ActionDecoder
+from flam_env.heads.action_decoder import ActionDecoder, Transitions
 from flam_env.heads.action_encoder import ActionEncoder, ActionEncoderConfig
 from flam_env.worlds.checkpoint import round_as_stored
 from flam_env.worlds.units import BOUND
@@ -19,22 +19,20 @@ GAINS = (1.0, 2.0, 4.0)
 CHOSEN_BY, REPORTED_BY = slice(0, None, 2), slice(1, None, 2)  # starts of a world
 
 
-def learn_encoder(
-    decoder: ActionDecoder, inputs: tuple[Tensor, Tensor], known: Supervision, **settings: Any
-) -> ActionEncoder:
+def learn_encoder(decoder: ActionDecoder, seen: Transitions, known: Supervision, **settings: Any) -> ActionEncoder:
     """An encoder, fitted to the slots as far as a decoder that has learned takes them for the player.
 
     Args:
         decoder: of the same world; its sizes are the encoder's.
-        inputs: slots (P, 2, K, S) and latent actions (P, K, A) of the labels to learn from, on the CPU.
+        seen: P transitions, those of the labels to learn from.
         known: the labels.
         settings: as for `learn_from_labels`, whose errors it raises.
     """
     labels = known.learned
     sizes = {field.name: getattr(decoder.config, field.name) for field in fields(ActionEncoderConfig)}
     encoder = ActionEncoder(ActionEncoderConfig(**sizes))
-    data = {"slots": inputs[0][:, 0].float(), "latent_actions": inputs[1]}
-    data |= {"attention": attention_of(decoder, inputs), "actions": torch.from_numpy(labels.actions)}
+    data = {"slots": seen.slots[:, 0].float(), "latent_actions": seen.latent_actions}
+    data |= {"attention": attention_of(decoder, seen), "actions": torch.from_numpy(labels.actions)}
     classes = torch.from_numpy(known.classes)
     encoder.stands_for.copy_(classes)
     encoder.known.copy_(torch.isin(classes, classes[data["actions"]]))
@@ -77,7 +75,8 @@ def share_obeyed(
         latent_actions[:, steered] = encoder.encode(slots[:, steered], asked)
         after, _ = dream.step(state, latent_actions)
         around = state.frame.followed_by(after.frame)
-        seen = dream.units.from_model(dream.model.infer(around).mode[:, 0])
-        told = decoder(around.slots.to(device), seen.to(device)).logits.argmax(-1)
+        inferred = dream.units.from_model(dream.model.infer(around).mode[:, 0])
+        seen = Transitions(around.slots, inferred, around.tokens, around.masks)
+        told = decoder(*(part.to(device) for part in seen)).logits.argmax(-1)
         obeyed.append(encoder.stands_for[told] == action)
     return torch.cat(obeyed).float().mean().item()

@@ -26,12 +26,16 @@ class LearningConfig:
     """steps between looks at these"""
     patience: int = 10
     """looks without a lower cross-entropy after which training ends; 0 uses the whole budget"""
+    unlabelled: int = 16_000
+    """transitions of the same video, at most, whose action nobody told: a model that has learned from labels tells
+    them, and one like it learns from labels and these; 0 for none"""
 
     def __post_init__(self):
-        if not (0 < self.held_out < 1 and self.evaluate_every > 0 and self.patience >= 0):
+        counts = (self.evaluate_every - 1, self.patience, self.unlabelled)
+        if not (0 < self.held_out < 1 and min(counts) >= 0):
             raise ValueError(
-                f"expected held_out between 0 and 1, evaluate_every > 0 and patience >= 0, got {self}; "
-                "see LearningConfig for what each means"
+                "expected held_out between 0 and 1, evaluate_every > 0, patience >= 0 and unlabelled >= 0, got "
+                f"{self}; see LearningConfig for what each means"
             )
 
 
@@ -58,12 +62,13 @@ def learn_from_labels(
     out: Path,
     identity: dict[str, Any],
     product: Path | None = None,
+    taught: int = 0,
 ) -> FitResult:
     """Fits a network to few labels, and leaves it with the weights that did best on those held out, where it learned.
 
     Args:
         network: what learns.
-        data: (P, ...) by name, on the CPU.
+        data: (P + U, ...) by name, on the CPU.
         labels: P of them; they say which episode each is of.
         score: of the network and a batch of data, means over the batch by name; `loss` is what is minimised, and what
             ends training.
@@ -72,17 +77,21 @@ def learn_from_labels(
         out: folder of the run, which is resumed.
         identity: as for `fit`.
         product: as for `fit`.
+        taught: U, examples at the end of the data that are learned from beside those of labels, and never held out.
 
     Raises:
         ValueError: data and labels of different length, labels of one episode only, or `out` holds another run.
         NonFiniteLossError: the loss became NaN or infinite.
     """
     lengths = {name: len(values) for name, values in data.items()}
-    if set(lengths.values()) != {len(labels)}:
+    if set(lengths.values()) != {len(labels) + taught}:
+        beside = f", and {taught} beside these" if taught else ""
         raise ValueError(
-            f"expected {len(labels)} inputs, one for each label, got {lengths}; give the transitions of the labels"
+            f"expected {len(labels)} inputs, one for each label{beside}, got {lengths}; give the transitions of the "
+            "labels"
         )
     learned, held_out = hold_out(labels, config.held_out, fit_config.seed)
+    learned = np.concatenate([learned, len(labels) + np.arange(taught)])
 
     def take(rows: np.ndarray) -> dict[str, Tensor]:
         return {name: values[rows] for name, values in data.items()}

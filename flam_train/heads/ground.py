@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flam_env.heads.action_decoder import ActionDecoder
+from flam_env.heads.action_decoder import ActionDecoder, Transitions
 from flam_env.heads.action_encoder import ActionEncoder
 from flam_env.labelling.labeller import Labeller
 from flam_env.warn import warn_user
@@ -20,8 +20,8 @@ from flam_train.heads.encoder import choose_gain, learn_encoder
 from flam_train.heads.few_labels import LEARNING, LearningConfig
 from flam_train.heads.grounding_report import decoder_report, obedience, scores_on
 from flam_train.heads.inverse_model import SupervisedInverse
-from flam_train.heads.known_actions import Supervision, supervise
-from flam_train.heads.mirrors import Inputs, known_mirrors, with_mirrored
+from flam_train.heads.known_actions import Supervision, draw_unlabelled, supervise
+from flam_train.heads.mirrors import known_mirrors, with_mirrored
 from flam_train.heads.models import DecoderSize, LabelLearning, frame_pairs, learn_decoder
 from flam_train.heads.player_slot import attention_of
 from flam_train.heads.watching import watch
@@ -55,7 +55,9 @@ def ground(
     player is. `decoder.json` tells how often the decoder is right on the val split, and beside it models that learned
     from the same labels without the world: one sees both frames, the other (state_only) the one before alone, from
     which much can be told where whoever played had reasons. Where it is known what a game's actions become in a mirror,
-    all learn from labelled frames in mirrors too; a decoder does not with a pack, which lacks the frames.
+    all learn from labelled frames in mirrors too; a decoder does not with a pack, which lacks the frames. Once decoder
+    or model has learned, it tells the actions of more transitions of the same video, and another like it learns from
+    these too.
 
     Args:
         world: name of a bundled world or directory of one's own.
@@ -102,17 +104,19 @@ def ground(
         identity=identity,
         mirrors=known_mirrors(store.source, len(known.classes)) if isinstance(store, EpisodeStore) else {},
     )
-    seen = watch(labeller, tokens["train"], known.learned.at)
-    seen, learned = with_mirrored(labeller, store, seen, known.learned, both.mirrors, seed=fit_config.seed)
-    network, encoder, main = _learn_both_ways(labeller, seen, replace(known, learned=learned), both, out)
+    unlabelled = draw_unlabelled(store, "train", known.learned, learning.unlabelled, seed=fit_config.seed)
+    seen = watch(labeller, tokens["train"], known.learned.at.followed_by(unlabelled))
+    told, untold = seen.at(slice(labels)), seen.at(slice(labels, None))
+    told, learned = with_mirrored(labeller, store, told, known.learned, both.mirrors, seed=fit_config.seed)
+    network, encoder, main = _learn_both_ways(labeller, told, untold, replace(known, learned=learned), both, out)
     report: dict[str, Any] = {"labels": labels, "seed": fit_config.seed, "world": world_hash}
     report["scored"] = len(known.scored)
     report |= decoder_report(network, watch(labeller, tokens["val"], known.scored.at), known)
     report |= obedience(labeller, network, encoder, report["attention"])
     worldless = dict[str, SupervisedInverse]()
     if filmed is not None:
-        pairs = frame_pairs(filmed, known.learned.at)
-        worldless = learn_without_world(pairs, known.learned, both, out / "training")
+        pairs, more = (frame_pairs(filmed, at) for at in (known.learned.at, unlabelled))
+        worldless = learn_without_world(pairs, known.learned, both, out / "training", unlabelled=more)
     report |= scores_without_world(worldless, store, known.scored, known.classes)
     score = partial(scores_on, labeller, network, worldless, known.classes, fit_config.seed)
     report["also"] = {name: score(play) for name, play in others.items()}
@@ -134,15 +138,21 @@ def _filmed(data: TrainingData) -> EpisodeStore | None:
 
 
 def _learn_both_ways(
-    labeller: Labeller, inputs: Inputs, known: Supervision, learning: LabelLearning, out: Path
+    labeller: Labeller,
+    seen: Transitions,
+    unlabelled: Transitions,
+    known: Supervision,
+    learning: LabelLearning,
+    out: Path,
 ) -> tuple[ActionDecoder, ActionEncoder, bool]:
     """The finished decoder, its way back, and whether this is the process that writes them."""
     logs = out / "training"
+    product, world = out / "decoder.safetensors", labeller.world
     network, result = learn_decoder(
-        labeller.world, inputs, known.learned, learning, logs / "decoder", product=out / "decoder.safetensors"
+        world, seen, known.learned, learning, logs / "decoder", unlabelled=unlabelled, product=product
     )
-    network.controlled_slot.copy_(attention_of(network, inputs).mean(0).argmax())
-    encoder = learn_encoder(network, inputs, known, out=logs / "action_encoder", **learning.settings(network.config))
+    network.controlled_slot.copy_(attention_of(network, seen).mean(0).argmax())
+    encoder = learn_encoder(network, seen, known, out=logs / "action_encoder", **learning.settings(network.config))
     choose_gain(labeller.dream, network, encoder)
     return round_as_stored(network), encoder, result.main
 

@@ -4,9 +4,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from flam_env.heads.action_decoder import ActionDecoder
+from flam_env.heads.action_decoder import ActionDecoder, Transitions
 from flam_env.heads.action_encoder import ActionEncoder
 from flam_env.labelling.labeller import Labeller
 from flam_train.heads.encoder import REPORTED_BY, share_obeyed
@@ -40,12 +39,12 @@ def scores_on(
     return found | scores_without_world(worldless, store, scored, classes)
 
 
-def decoder_report(network: ActionDecoder, inputs: tuple[Tensor, Tensor], known: Supervision) -> dict[str, Any]:
+def decoder_report(network: ActionDecoder, seen: Transitions, known: Supervision) -> dict[str, Any]:
     """Scores on held-out transitions, and who the player is there."""
     actions = torch.from_numpy(known.scored.actions)
-    slot, attention = int(network.controlled_slot), attention_of(network, inputs)
+    slot, attention = int(network.controlled_slot), attention_of(network, seen)
     return {
-        "decoder": action_scores(all_logits(network, inputs), actions, known.classes),
+        "decoder": action_scores(all_logits(network, seen), actions, known.classes),
         "temperature": network.temperature.item(),
         "floor": (actions.bincount().max() / len(actions)).item(),
         "controlled_slot": slot,

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
+from flam_env.models.shift import shifted
 from flam_env.validation import check_fields
 from flam_env.video.frames import to_float
 
@@ -72,16 +72,5 @@ class SupervisedInverse(nn.Module):
         first, second = to_float(before, before.device), to_float(after, after.device)
         both = torch.cat([first - 0.5, DIFFERENCE_SCALE * (second - first)], 1)
         if self.training:
-            both = _shifted(both, self.config.shift)
+            both = shifted(both, self.config.shift)
         return self.layers(both) / self.temperature
-
-
-def _shifted(images: Tensor, most: int) -> Tensor:
-    """Each of the images (B, C, H, W) shifted by up to so many pixels in both directions; borders are repeated."""
-    count, channels, height, width = images.shape
-    down, right = torch.randint(2 * most + 1, (count, 2), device=images.device).unbind(1)
-    rows = down[:, None] + torch.arange(height, device=images.device)
-    columns = right[:, None] + torch.arange(width, device=images.device)
-    padded = pad(images, (most,) * 4, mode="replicate")
-    shifted_down = padded.gather(2, rows[:, None, :, None].expand(-1, channels, -1, padded.shape[3]))
-    return shifted_down.gather(3, columns[:, None, None].expand(-1, channels, height, -1))

@@ -151,6 +151,28 @@ def all_labels(store: TrainingData, split: str, *, actions: int) -> LabelledTran
     return LabelledTransitions(at=at, actions=taken.astype(np.int64))
 
 
+def draw_unlabelled(store: TrainingData, split: str, known: LabelledTransitions, count: int, *, seed: int) -> Moments:
+    """Draws transitions of a split uniformly, in random order, but none of those whose label is known.
+
+    Args:
+        store: what they are of.
+        split: of which.
+        known: of the same store and split.
+        count: how many at most; there may be fewer.
+        seed: of the draw.
+    """
+    records = store.episodes(split)
+    names = tuple(record.path.stem for record in records)
+    first = np.cumsum([0, *(record.frames for record in records)])
+    last_ones = first[1:] - 1
+    place = {name: number for number, name in enumerate(names)}
+    labelled = first[[place[known.at.names[number]] for number in known.episodes]] + known.at.frames
+    free = np.setdiff1d(np.arange(first[-1]), np.concatenate([last_ones, labelled]))
+    drawn = np.random.default_rng(seed).permutation(free)[:count]
+    episodes = np.searchsorted(first, drawn, side="right") - 1
+    return Moments(split=split, names=names, episodes=episodes, frames=drawn - first[episodes])
+
+
 def _read_actions(store: TrainingData, record: EpisodeRecord, actions: int) -> np.ndarray:
     taken = store.annotations(record).actions
     if taken.shape[1:] == (0,):

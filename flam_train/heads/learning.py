@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, nll_loss
+from torch.nn.functional import cross_entropy, nll_loss, one_hot
 
 from flam_train.engine import FitResult
 from flam_train.heads.few_labels import learn_from_labels, seen_by
@@ -18,34 +18,41 @@ BINS = 10
 
 def learn_actions(
     network: nn.Module,
-    inputs: tuple[Tensor, Tensor],
+    inputs: tuple[Tensor, ...],
     labels: LabelledTransitions,
     *,
+    taught: Tensor | None = None,
     mirrors: Mirrors | None = None,
     **settings: Any,
 ) -> FitResult:
     """Fits a network to labels with cross-entropy.
 
     Args:
-        network: called with both inputs; gives logits (B, C), alone or under that name.
-        inputs: (P, ...) each, on the CPU.
+        network: called with all inputs; gives logits (B, C), alone or under that name.
+        inputs: (P + U, ...) each, on the CPU; with mirrors, frames before and after.
         labels: P of them.
-        mirrors: what inputs, which then are frames, are mirrored along in training.
+        taught: (U, C), how likely each action is where nobody told it; learned from as well.
+        mirrors: what inputs are mirrored along in training.
         settings: as for `learn_from_labels`, whose errors it raises.
     """
-    data = {"first": inputs[0], "second": inputs[1], "actions": torch.from_numpy(labels.actions)}
-    return learn_from_labels(network, data, labels, partial(_score, mirrors=mirrors or {}), **settings)
+    actions = torch.from_numpy(labels.actions)
+    if taught is not None:
+        actions = torch.cat([one_hot(actions, taught.shape[1]).to(taught.dtype), taught])
+    data = {f"input {i}": each for i, each in enumerate(inputs)} | {"actions": actions}
+    score = partial(_score, mirrors=mirrors or {})
+    return learn_from_labels(network, data, labels, score, taught=0 if taught is None else len(taught), **settings)
 
 
 def _score(network: nn.Module, batch: dict[str, Tensor], mirrors: Mirrors) -> dict[str, Tensor]:
-    first, second, actions = batch["first"], batch["second"], batch["actions"]
-    if network.training:
-        first, second, actions = mirrored(first, second, actions, mirrors)
-    logits = _logits(network(first, second)).float()
-    return {"loss": cross_entropy(logits, actions), "accuracy": (logits.argmax(-1) == actions).float().mean()}
+    *inputs, actions = batch.values()
+    if network.training and mirrors:
+        *inputs, actions = mirrored(inputs[0], inputs[1], actions, mirrors)
+    logits = _logits(network(*inputs)).float()
+    likely = actions if actions.ndim == 1 else actions.argmax(-1)
+    return {"loss": cross_entropy(logits, actions), "accuracy": (logits.argmax(-1) == likely).float().mean()}
 
 
-def all_logits(network: nn.Module, inputs: tuple[Tensor, Tensor]) -> Tensor:
+def all_logits(network: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
     """Logits (P, C) of inputs (P, ...) each, computed where the network is, returned on the CPU."""
     return torch.cat([_logits(output).cpu() for output in seen_by(network, inputs)])
 

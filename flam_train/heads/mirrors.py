@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flam_env.heads.action_decoder import Transitions
 from flam_env.labelling.labeller import Labeller
 from flam_train.heads.known_actions import LabelledTransitions
 from flam_train.sources.procgen.games import MIRRORS
@@ -39,11 +40,18 @@ def known_mirrors(source: str, actions: int) -> Mirrors:
 
 
 def mirrored(before: Tensor, after: Tensor, actions: Tensor, mirrors: Mirrors) -> tuple[Tensor, Tensor, Tensor]:
-    """Each pair of frames uint8 (B, H, W, 3) and its action int64 (B,), mirrored along each axis half of the time."""
+    """Each pair of frames uint8 (B, H, W, 3) and its action, mirrored along each axis half of the time.
+
+    Actions are int64 (B,), or (B, C) where it is known how likely each is.
+    """
     for axis, becomes in mirrors.items():
         chosen = torch.rand(len(actions), device=actions.device) < 0.5
         before, after = (_flipped(frames, chosen, axis) for frames in (before, after))
-        actions = torch.where(chosen, torch.tensor(becomes, device=actions.device)[actions], actions)
+        other = torch.tensor(becomes, device=actions.device)  # a mirror undoes itself
+        if actions.ndim == 1:
+            actions = torch.where(chosen, other[actions], actions)
+        else:
+            actions = torch.where(chosen[:, None], actions[:, other], actions)
     return before, after, actions
 
 
@@ -51,26 +59,28 @@ def _flipped(frames: Tensor, chosen: Tensor, axis: int) -> Tensor:
     return torch.where(chosen[:, None, None, None], frames.flip(1 + axis), frames)
 
 
-Inputs = tuple[Tensor, Tensor]
-"""Slots (P, 2, K, S) and latent actions (P, K, A) of transitions, as `watch` gives them."""
-
-
 def with_mirrored(
-    labeller: Labeller, data: TrainingData, inputs: Inputs, labels: LabelledTransitions, mirrors: Mirrors, *, seed: int
-) -> tuple[Inputs, LabelledTransitions]:
+    labeller: Labeller,
+    data: TrainingData,
+    seen: Transitions,
+    labels: LabelledTransitions,
+    mirrors: Mirrors,
+    *,
+    seed: int,
+) -> tuple[Transitions, LabelledTransitions]:
     """What a world saw of labelled transitions, and what it sees of them in mirrors: as of `watch_in_mirrors`.
 
     A pack has not the frames for that, and adds nothing.
     """
     if not (mirrors and isinstance(data, EpisodeStore)):
-        return inputs, labels
+        return seen, labels
     more, others = watch_in_mirrors(labeller, data, labels, mirrors, seed=seed)
-    return (torch.cat([inputs[0], more[0]]), torch.cat([inputs[1], more[1]])), labels.followed_by(others)
+    return Transitions.join([seen, more]), labels.followed_by(others)
 
 
 def watch_in_mirrors(
     labeller: Labeller, store: EpisodeStore, labels: LabelledTransitions, mirrors: Mirrors, *, seed: int
-) -> tuple[Inputs, LabelledTransitions]:
+) -> tuple[Transitions, LabelledTransitions]:
     """Sees labelled transitions mirrored in every way, each after the window of frames before it.
 
     Args:
@@ -81,18 +91,17 @@ def watch_in_mirrors(
         seed: of the draw, where these are more than `MOST`.
 
     Returns:
-        Inputs of M transitions, and their labels, each at the moment that it is the mirror of.
+        M transitions, stored, and their labels, each at the moment that it is the mirror of.
 
     Raises:
         ValueError: as for `read_clips`.
     """
     ways = [axes for count in range(1, len(mirrors) + 1) for axes in combinations(mirrors, count)]
     drawn = np.random.default_rng(seed).permutation(len(ways) * len(labels))[:MOST]
-    world, (way, rows) = labeller.world, np.divmod(drawn, max(len(labels), 1))
-    slots = torch.empty(len(drawn), 2, world.model.slots, world.model.slot_dim, dtype=torch.float16)
-    latent_actions, actions = torch.empty(len(drawn), *world.action_shape), labels.actions[rows]
-    at = labels.at.take(rows)
-    earlier = np.minimum(at.frames, world.model.window - 1)
+    way, rows = np.divmod(drawn, max(len(labels), 1))
+    at, actions = labels.at.take(rows), labels.actions[rows]
+    earlier = np.minimum(at.frames, labeller.world.model.window - 1)
+    seen, order = [], []
     with tqdm(total=len(drawn), desc="watching in mirrors", leave=False, disable=None) as bar:
         for (number, axes), length in product(enumerate(ways), np.unique(earlier)):
             chosen = np.flatnonzero((way == number) & (earlier == length))
@@ -100,9 +109,11 @@ def watch_in_mirrors(
                 actions[chosen] = np.array(mirrors[axis])[actions[chosen]]
             for piece in np.array_split(chosen, -(-len(chosen) // READ_AT_ONCE)) if len(chosen) else ():
                 clips = np.flip(_clips_until(store, at.take(piece), int(length)), [2 + axis for axis in axes])
-                slots[piece], latent_actions[piece] = _last_seen(labeller, clips)
+                seen.append(_last_seen(labeller, clips))
+                order.append(piece)
                 bar.update(len(piece))
-    return (slots, latent_actions), LabelledTransitions(at=at, actions=actions)
+    back = torch.from_numpy(np.argsort(np.concatenate(order)))
+    return Transitions.join(seen).at(back), LabelledTransitions(at=at, actions=actions)
 
 
 def _clips_until(store: EpisodeStore, at: Moments, earlier: int) -> np.ndarray:
@@ -111,12 +122,11 @@ def _clips_until(store: EpisodeStore, at: Moments, earlier: int) -> np.ndarray:
     return read_clips(store, first, earlier + 2)
 
 
-def _last_seen(labeller: Labeller, clips: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Slots (P, 2, K, S) and latent actions (P, K, A) of the last transition of clips (P, T, H, W, 3), on the CPU."""
+def _last_seen(labeller: Labeller, clips: np.ndarray) -> Transitions:
+    """The last transition of each of the clips (P, T, H, W, 3), stored."""
     seen = []
     for part in np.array_split(clips, -(-len(clips) // SEEN_AT_ONCE)):
         tokens = labeller.dream.encode(np.ascontiguousarray(part.reshape(-1, *part.shape[2:])))
-        _, around, between = labeller.follow(None, tokens.reshape(*part.shape[:2], -1))
-        seen.append((around[:, -1].half().cpu(), between[:, -1].float().cpu()))
-    slots, latent_actions = zip(*seen, strict=True)
-    return torch.cat(slots), torch.cat(latent_actions)
+        _, around = labeller.follow(None, tokens.reshape(*part.shape[:2], -1))
+        seen.append(around.at((slice(None), -1)).stored())
+    return Transitions.join(seen)

@@ -1,13 +1,15 @@
 """The two models that learn real actions from a few labels: one through a world, and beside it one without (4.3)."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from flam_env.heads.action_decoder import ActionDecoder, ActionDecoderConfig
+from flam_env.heads.action_decoder import ActionDecoder, ActionDecoderConfig, Transitions
+from flam_env.heads.cell_reader import SMALLEST
 from flam_env.worlds.checkpoint import round_as_stored
 from flam_env.worlds.world import World
 from flam_train.engine import FitConfig, FitResult
@@ -20,6 +22,10 @@ from flam_train.store.moments import Moments, read_clips
 from flam_train.store.store import EpisodeStore
 
 FEW_LABELS = 3000
+
+Network = TypeVar("Network", ActionDecoder, SupervisedInverse)
+FramePairs = tuple[Tensor, Tensor]
+"""Frames uint8 (P, H, W, 3) before and after."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,25 +71,30 @@ class LabelLearning:
 
 def learn_decoder(
     world: World,
-    inputs: tuple[Tensor, Tensor],
+    seen: Transitions,
     labels: LabelledTransitions,
     learning: LabelLearning,
     out: Path,
+    *,
+    unlabelled: Transitions | None = None,
     product: Path | None = None,
 ) -> tuple[ActionDecoder, FitResult]:
     """A calibrated decoder.
 
     Args:
-        world: whose slots and latent actions.
-        inputs: slots (P, 2, K, S) and latent actions (P, K, A) of the transitions, on the CPU.
+        world: whose transitions.
+        seen: P transitions, stored.
         labels: P of them.
         learning: how.
-        out: folder of the run, which is resumed.
+        out: folder of the run, which is resumed; that of what teaches itself is beside it.
+        unlabelled: U transitions that it then teaches itself.
         product: as for `fit`.
 
     Raises:
-        ValueError: inputs and labels of different length, labels of one episode only, or `out` holds another run.
+        ValueError: transitions and labels of different number, labels of one episode only, or `out` holds another run.
     """
+    tokenizer = world.tokenizer.config
+    sees_cells = tokenizer.grid >= SMALLEST
     config = ActionDecoderConfig(
         slots=world.model.slots,
         slot_dim=world.model.slot_dim,
@@ -91,37 +102,28 @@ def learn_decoder(
         actions=learning.actions,
         width=learning.size.width,
         dropout=learning.size.dropout_for(len(labels)),
+        grid=tokenizer.grid if sees_cells else None,
+        levels=tokenizer.levels if sees_cells else (),
     )
-    torch.manual_seed(learning.fit_config.seed)
-    network = ActionDecoder(config)
-    result = learn_actions(network, inputs, labels, out=out, product=product, **learning.settings(config))
-    round_as_stored(network)
-    _calibrate(network, inputs, labels, learning)
-    return network, result
-
-
-def _calibrate(
-    network: ActionDecoder | SupervisedInverse,
-    inputs: tuple[Tensor, Tensor],
-    labels: LabelledTransitions,
-    learning: LabelLearning,
-) -> None:
-    held_out = torch.from_numpy(hold_out(labels, learning.config.held_out, learning.fit_config.seed)[1])
-    logits = all_logits(network, (inputs[0][held_out], inputs[1][held_out]))
-    temperature = calibrated_temperature(logits, torch.from_numpy(labels.actions)[held_out])
-    network.temperature.fill_(temperature).copy_(network.temperature.half())
+    return _learn(lambda: ActionDecoder(config), seen, unlabelled, labels, learning, {}, out, product)
 
 
 def learn_supervised(
-    pairs: tuple[Tensor, Tensor], labels: LabelledTransitions, learning: LabelLearning, out: Path
+    pairs: FramePairs,
+    labels: LabelledTransitions,
+    learning: LabelLearning,
+    out: Path,
+    *,
+    unlabelled: FramePairs | None = None,
 ) -> SupervisedInverse:
     """The model without the world, calibrated.
 
     Args:
-        pairs: frames uint8 (P, H, W, 3) before and after, as `frame_pairs` gives them.
+        pairs: frames before and after, as `frame_pairs` gives them.
         labels: P of them.
         learning: how.
         out: folder of the run, which is resumed.
+        unlabelled: U pairs that it then teaches itself.
 
     Raises:
         ValueError: as for `learn_decoder`.
@@ -129,14 +131,53 @@ def learn_supervised(
     config = SupervisedInverseConfig(
         size=pairs[0].shape[1], actions=learning.actions, dropout=learning.size.dropout_for(len(labels))
     )
-    torch.manual_seed(learning.fit_config.seed)
-    network = SupervisedInverse(config)
-    learn_actions(network, pairs, labels, mirrors=learning.mirrors, out=out, **learning.settings(config))
-    _calibrate(network, pairs, labels, learning)
-    return network
+    return _learn(lambda: SupervisedInverse(config), pairs, unlabelled, labels, learning, learning.mirrors, out, None)[
+        0
+    ]
 
 
-def frame_pairs(store: EpisodeStore, at: Moments) -> tuple[Tensor, Tensor]:
+def _learn(
+    make: Callable[[], Network],
+    inputs: tuple[Tensor, ...],
+    unlabelled: tuple[Tensor, ...] | None,
+    labels: LabelledTransitions,
+    learning: LabelLearning,
+    mirrors: Mirrors,
+    out: Path,
+    product: Path | None,
+) -> tuple[Network, FitResult]:
+    """A calibrated network that learned from labels; and then, where there is more, one taught by it as well."""
+
+    def learned(inputs: tuple[Tensor, ...], taught: Tensor | None, out: Path) -> tuple[Network, FitResult]:
+        torch.manual_seed(learning.fit_config.seed)
+        network = make()
+        settings = learning.settings(network.config) | {"out": out, "product": product}
+        result = learn_actions(network, inputs, labels, taught=taught, mirrors=mirrors, **settings)
+        round_as_stored(network)
+        _calibrate(network, inputs, labels, learning)
+        return network, result
+
+    network, result = learned(inputs, None, out)
+    if unlabelled is None or not len(unlabelled[0]):
+        return network, result
+    told = all_logits(network, unlabelled).softmax(-1)
+    both = tuple(torch.cat(each) for each in zip(inputs, unlabelled, strict=True))
+    return learned(both, told, out.with_name(f"{out.name}_taught"))
+
+
+def _calibrate(
+    network: ActionDecoder | SupervisedInverse,
+    inputs: tuple[Tensor, ...],
+    labels: LabelledTransitions,
+    learning: LabelLearning,
+) -> None:
+    held_out = torch.from_numpy(hold_out(labels, learning.config.held_out, learning.fit_config.seed)[1])
+    logits = all_logits(network, tuple(each[held_out] for each in inputs))
+    temperature = calibrated_temperature(logits, torch.from_numpy(labels.actions)[held_out])
+    network.temperature.fill_(temperature).copy_(network.temperature.half())
+
+
+def frame_pairs(store: EpisodeStore, at: Moments) -> FramePairs:
     """Frames uint8 (P, H, W, 3) of moments and of those that follow, in the order of the moments."""
     before, after = torch.from_numpy(read_clips(store, at, 2)).unbind(1)
     return before, after

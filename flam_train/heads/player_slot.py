@@ -4,13 +4,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flam_env.heads.action_decoder import ActionDecoder
+from flam_env.heads.action_decoder import ActionDecoder, Transitions
 from flam_train.heads.few_labels import seen_by
 
 
-def attention_of(network: ActionDecoder, inputs: tuple[Tensor, Tensor]) -> Tensor:
-    """How much each slot is the player: (P, K) of slots (P, 2, K, S) and latent actions (P, K, A), on the CPU."""
-    return torch.cat([output.attention.cpu() for output in seen_by(network, inputs)])
+def attention_of(network: ActionDecoder, seen: Transitions) -> Tensor:
+    """How much each slot is the player in P transitions: (P, K), on the CPU."""
+    return torch.cat([output.attention.cpu() for output in seen_by(network, seen)])
 
 
 def share_of_episodes(attention: Tensor, episodes: np.ndarray, slot: int) -> float:

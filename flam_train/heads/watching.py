@@ -1,11 +1,11 @@
-"""What a world makes of some transitions of a store: slots and latent actions, from its cached tokens."""
+"""What a world makes of some transitions of a store, from its cached tokens."""
 
 from itertools import pairwise
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from flam_env.heads.action_decoder import Transitions
 from flam_env.labelling.labeller import Labeller
 from flam_train.store.moments import Moments
 from flam_train.store.tokens import TokenSplit
@@ -18,7 +18,7 @@ except ImportError as error:
 PIECE = 64  # frames seen at once
 
 
-def watch(labeller: Labeller, split: TokenSplit, moments: Moments) -> tuple[Tensor, Tensor]:
+def watch(labeller: Labeller, split: TokenSplit, moments: Moments) -> Transitions:
     """Sees the episodes of a split as the labeller does, from their beginnings, and keeps what is asked for.
 
     Args:
@@ -27,28 +27,24 @@ def watch(labeller: Labeller, split: TokenSplit, moments: Moments) -> tuple[Tens
         moments: P of them, the frame before each transition, in any order.
 
     Returns:
-        Slots (P, 2, K, S) of these frames and of the next ones, in half precision, for a long store has many; and the
-        latent actions float32 (P, K, A), in action units, that lead there; on the CPU.
+        P transitions, stored.
 
     Raises:
         ValueError: there are no tokens of a moment.
     """
-    world, device, at = labeller.world, labeller.dream.device, split.rows(moments, length=2)
-    slots = torch.empty(len(at), 2, world.model.slots, world.model.slot_dim, dtype=torch.float16)
-    latent_actions = torch.empty(len(at), *world.action_shape)
+    at = split.rows(moments, length=2)
     order = np.argsort(at, kind="stable")
-    ascending = at[order]
+    ascending, seen = at[order], []
     episodes = [each for each in pairwise(split.bounds) if _between(ascending, *each).size]
     for first, last in tqdm(episodes, desc="watching", unit=" episodes", leave=False, disable=None):
         state, stop = None, _between(ascending, first, last)[-1] + 2
         for start in range(first, stop, PIECE):
-            tokens = torch.from_numpy(np.array(split.tokens[start : min(start + PIECE, stop)])).to(device).long()
-            state, around, between = labeller.follow(state, tokens[None])
+            tokens = torch.from_numpy(np.array(split.tokens[start : min(start + PIECE, stop)]))
+            state, piece = labeller.follow(state, tokens.to(labeller.dream.device).long()[None])
             begin = max(first, start - 1)
-            rows = order[slice(*np.searchsorted(ascending, [begin, begin + around.shape[1]]))]
-            slots[rows] = around[0, at[rows] - begin].half().cpu()
-            latent_actions[rows] = between[0, at[rows] - begin].cpu()
-    return slots, latent_actions
+            rows = _between(ascending, begin, begin + piece.tokens.shape[1]) - begin
+            seen.append(piece.at((0, torch.from_numpy(rows))).stored())
+    return Transitions.join(seen).at(torch.from_numpy(np.argsort(order)))
 
 
 def _between(ascending: np.ndarray, first: int, last: int) -> np.ndarray:

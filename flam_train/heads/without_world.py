@@ -4,18 +4,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from flam_train.heads.inverse_model import SupervisedInverse
 from flam_train.heads.known_actions import LabelledTransitions
 from flam_train.heads.learning import action_scores, all_logits
-from flam_train.heads.models import LabelLearning, frame_pairs, learn_supervised
+from flam_train.heads.models import FramePairs, LabelLearning, frame_pairs, learn_supervised
 from flam_train.store.store import EpisodeStore
 from flam_train.store.training_data import TrainingData
 
 
 def learn_without_world(
-    pairs: tuple[Tensor, Tensor], labels: LabelledTransitions, learning: LabelLearning, logs: Path
+    pairs: FramePairs,
+    labels: LabelledTransitions,
+    learning: LabelLearning,
+    logs: Path,
+    *,
+    unlabelled: FramePairs | None = None,
 ) -> dict[str, SupervisedInverse]:
     """Models that tell actions from frames, by what reports call them; arguments and errors as of `learn_supervised`.
 
@@ -24,13 +28,15 @@ def learn_without_world(
         labels: of these.
         learning: how.
         logs: folder of their runs, which are resumed.
+        unlabelled: pairs that `supervised` then teaches itself.
 
     Returns:
         supervised, which sees a frame and the next one; state_only, which sees the first of them twice.
     """
     before, after = pairs
+    inverse = logs / "supervised_inverse"
     return {
-        "supervised": learn_supervised((before, after), labels, learning, logs / "supervised_inverse"),
+        "supervised": learn_supervised((before, after), labels, learning, inverse, unlabelled=unlabelled),
         "state_only": learn_supervised((before, before), labels, learning, logs / "state_only"),
     }
 

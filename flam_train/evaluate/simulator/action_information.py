@@ -137,11 +137,11 @@ def _some_episodes(labels: LabelledTransitions, count: int, seed: int) -> Labell
 
 def _watched(labeller: Labeller, tokens: TokenSplit, labels: LabelledTransitions, slot: int) -> Known:
     """Transitions as one slot of a world sees them."""
-    slots, latent_actions = watch(labeller, tokens, labels.at)
-    actions, latent = labeller.world.model.actions, latent_actions[:, slot]
+    seen = watch(labeller, tokens, labels.at)
+    actions, latent = labeller.world.model.actions, seen.latent_actions[:, slot]
     if isinstance(actions, CodebookActions):
         latent = one_hot(latent.long(), actions.codes).float()
-    return Known(slots[:, 0, slot].float(), latent, labels)
+    return Known(seen.slots[:, 0, slot].float(), latent, labels)
 
 
 def _standardised(learned: Known, scored: Known) -> tuple[Known, Known]:

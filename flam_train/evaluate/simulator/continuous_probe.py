@@ -126,7 +126,7 @@ def _some_known(data: TrainingData, split: str, count: int, seed: int) -> tuple[
 
 
 def _watched(labeller: Labeller, tokens: Any, at: Moments, values: Tensor) -> Watched:
-    slots, latent_actions = watch(labeller, tokens, at)
+    slots, latent_actions, *_ = watch(labeller, tokens, at)
     if isinstance(labeller.world.model.actions, CodebookActions):
         latent_actions = one_hot(latent_actions.long(), labeller.world.model.actions.codes)
     return Watched(slots[:, 0].double(), latent_actions.double(), values)

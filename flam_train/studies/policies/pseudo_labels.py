@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -44,16 +44,11 @@ class PseudoLabels(NamedTuple):
     world: str
 
 
-View = Callable[[np.ndarray], tuple[Tensor, Tensor]]
-"""What a model sees of some transitions, by their rows."""
+View = Callable[[np.ndarray], Any]
+"""What a model sees of some transitions, by their rows: `Transitions`, or frames."""
 
 PIECE = 16_384
 """Transitions seen at once: the frames of a long store would fill the memory."""
-
-LEARN: dict[str, Callable[..., nn.Module]] = {
-    "flam": lambda world, *rest: learn_decoder(world, *rest)[0],
-    "supervised": lambda world, *rest: learn_supervised(*rest),
-}
 
 
 def label_path(out: Path, run: Run) -> Path:
@@ -92,12 +87,17 @@ def make_pseudo_labels(store: EpisodeStore, labeller: Labeller, runs: Iterable[R
     views = {arm: VIEWS[arm](store, labeller, every.at) for arm in {run.arm for run in missing}}
     for run in missing:
         assert run.labels is not None, "pseudo labels come from labels"
-        rows, view = draw_labels(every, run.labels, seed=run.seed), views[run.arm]
+        view, wanted = views[run.arm], min(run.labels + LEARNING.unlabelled, len(every))
+        drawn = draw_labels(every, wanted, seed=run.seed)
+        rows, others = drawn[: run.labels], drawn[run.labels :]
         learning, logs = _learning(store, _world_seen(run, labeller), run, len(classes)), out / "training" / run.name
-        seen, labels = view(rows), every.take(rows)
+        seen, labels, unlabelled = view(rows), every.take(rows), view(others)
+        network: nn.Module
         if run.arm == "flam":
             seen, labels = with_mirrored(labeller, store, seen, labels, learning.mirrors, seed=run.seed)
-        network = LEARN[run.arm](labeller.world, seen, labels, learning, logs)
+            network, _ = learn_decoder(labeller.world, seen, labels, learning, logs, unlabelled=unlabelled)
+        else:
+            network = learn_supervised(seen, labels, learning, logs, unlabelled=unlabelled)
         pieces = np.array_split(np.arange(len(every)), -(-len(every) // PIECE))
         logits = torch.cat([all_logits(network, view(piece)) for piece in pieces])
         told = PseudoLabels(every.at, *_scored(logits, every, rows, classes), _world_seen(run, labeller))
@@ -121,8 +121,7 @@ def _check_made_from(path: Path, world: str, at: Moments) -> None:
 
 def _watched(store: EpisodeStore, labeller: Labeller, at: Moments) -> View:
     tokens = token_cache(store, labeller.dream.tokenizer, labeller.dream.device)["train"]
-    slots, latent_actions = watch(labeller, tokens, at)
-    return lambda rows: (slots[rows], latent_actions[rows])
+    return watch(labeller, tokens, at).at
 
 
 def _filmed(store: EpisodeStore, labeller: Labeller, at: Moments) -> View:

@@ -24,6 +24,7 @@ from flam_env import (
     load_world,
     save_world,
 )
+from flam_env.heads.action_decoder import Transitions
 from flam_env.worlds.checkpoint import load_network, round_as_stored, save_network
 from flam_env.worlds.finding import PRETRAINED
 from flam_env.worlds.saving import add_heads
@@ -33,12 +34,17 @@ CONFIG = ActionDecoderConfig(slots=6, slot_dim=16, latent_dim=5, actions=ACTIONS
 WAY_BACK = ActionEncoderConfig(slot_dim=16, latent_dim=5, actions=ACTIONS, width=26)
 
 
-def random_decoder(seed: int = 0) -> ActionDecoder:
+SIGHTED = replace(CONFIG, grid=6, levels=(3, 4))
+
+
+def random_decoder(seed: int = 0, config: ActionDecoderConfig = CONFIG) -> ActionDecoder:
     """A decoder that is sure of itself."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        decoder = ActionDecoder(CONFIG)
+        decoder = ActionDecoder(config)
         decoder.key.weight.data.mul_(9)
+        if decoder.cells is not None:
+            decoder.cells.layers[-1].weight.data.mul_(9)
     decoder.temperature.fill_(0.25)
     decoder.controlled_slot.fill_(SLOT)
     return round_as_stored(decoder).eval().requires_grad_(False)
@@ -80,6 +86,14 @@ def moments(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(count, 2, 6, 16, generator=generator), torch.randn(count, 6, 5, generator=generator)
 
 
+def transitions(count: int) -> Transitions:
+    """With frames of 6 x 6 patches, of which slots have shares in 3 x 3 cells."""
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(12, (count, 2, 36), generator=generator)
+    masks = torch.randn(count, 2, 6, 9, generator=generator).mul(3).softmax(2)
+    return Transitions(*moments(count), tokens, masks)
+
+
 # --- the network ------------------------------------------------------------------------------------------------
 
 
@@ -103,11 +117,51 @@ def test_the_frame_after_and_the_latent_action_both_tell(decoder):
         assert ((changed - plain).abs().amax(1) > 0.05).all()
 
 
+def test_a_decoder_with_sight_reads_the_cells_of_both_frames_and_which_are_the_players():
+    decoder, seen = random_decoder(config=SIGHTED), transitions(9)
+    plain = decoder(*seen)
+    before, after = seen.tokens.clone(), seen.tokens.clone()
+    before[:, 0], after[:, 1] = before[:, 0].roll(1, 0), after[:, 1].roll(1, 0)
+    for changed in (
+        seen._replace(tokens=before),
+        seen._replace(tokens=after),
+        seen._replace(masks=seen.masks.roll(1, 0)),
+    ):
+        other = decoder(*changed)
+        assert ((other.logits - plain.logits).abs().amax(1) > 5e-3).all()
+        assert torch.equal(other.attention, plain.attention), "who the player is, slots alone tell"
+    order = torch.tensor([3, 5, 0, 1, 4, 2])
+    permuted = decoder(seen.slots[:, :, order], seen.latent_actions[:, order], seen.tokens, seen.masks[:, :, order])
+    torch.testing.assert_close(permuted.logits, plain.logits)
+    with pytest.raises(ValueError, match="expected tokens and masks"):
+        decoder(*moments(9))
+
+
+def test_transitions_of_any_leading_axes_have_probabilities_of_these():
+    decoder, seen = random_decoder(config=SIGHTED), transitions(6)
+    flat = decoder.probabilities(seen)
+    framed = decoder.probabilities(Transitions(*(part.unflatten(0, (2, 3)) for part in seen)))
+    assert framed.shape == (2, 3, ACTIONS)
+    torch.testing.assert_close(framed.flatten(0, 1), flat)
+
+
+def test_stored_transitions_are_joined_and_taken_in_order():
+    seen = transitions(5)
+    again = Transitions.join([seen.at(slice(2)).stored(), seen.at(slice(2, None)).stored()]).at([4, 0])
+    for part, expected in zip(again, seen.at([4, 0]), strict=True):
+        torch.testing.assert_close(part.double(), expected.double(), atol=2e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("wrong", [{"grid": 3}, {"grid": 0}, {"levels": ()}, {"levels": (1,)}])
+def test_cells_that_cannot_be_read_are_refused(wrong):
+    with pytest.raises(ValueError, match=f"expected .*{next(iter(wrong))}"):
+        replace(SIGHTED, **wrong)
+
+
 def test_temperature_changes_probabilities_but_no_decision(decoder):
-    slots, latent_actions = moments(9)
     warm = random_decoder()
     warm.temperature.fill_(5.0)
-    sure, unsure = (each.probabilities(slots, latent_actions) for each in (decoder, warm))
+    sure, unsure = (each.probabilities(transitions(9)) for each in (decoder, warm))
     assert torch.equal(sure.argmax(-1), unsure.argmax(-1))
     assert (sure.amax(-1) > unsure.amax(-1)).all()
 
@@ -139,13 +193,15 @@ def test_sizes_that_are_none_are_refused(wrong):
 # --- on disk ----------------------------------------------------------------------------------------------------
 
 
-def test_a_decoder_is_read_back_bit_for_bit(decoder, tmp_path):
+@pytest.mark.parametrize("config", [CONFIG, SIGHTED])
+def test_a_decoder_is_read_back_bit_for_bit(config, tmp_path):
+    decoder = random_decoder(config=config)
     save_network(tmp_path / "decoder.safetensors", decoder)
     again, _ = load_network(tmp_path / "decoder.safetensors", ActionDecoder, ActionDecoderConfig)
     assert again.config == decoder.config
     for name, tensor in decoder.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor) and again.state_dict()[name].dtype == tensor.dtype
-    for one, two in zip(decoder(*moments(9)), again(*moments(9)), strict=True):
+    for one, two in zip(decoder(*transitions(9)), again(*transitions(9)), strict=True):
         assert torch.equal(one, two)
 
 

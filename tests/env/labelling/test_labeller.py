@@ -55,7 +55,7 @@ def test_pieces_give_the_labels_of_one_pass(tiny_world, video, piece):
 def test_labels_of_a_start_are_the_bundled_ones(tiny_world):
     """The actions that a world carries beside its starts are those that the labeller's networks infer."""
     labeller = Labeller(tiny_world)
-    labels = labeller.follow(None, tiny_world.starts.tokens[3:4])[2][0]
+    labels = labeller.follow(None, tiny_world.starts.tokens[3:4])[1].latent_actions[0]
     np.testing.assert_allclose(labels, tiny_world.starts.actions[3], atol=5e-3)  # stored as float16
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from flam_env import ActionDecoder, ActionDecoderConfig, ActionEncoder, Labeller, load_world, save_world
+from flam_env.heads.action_decoder import Transitions
 from flam_env.video.frames import resize_frames
 from flam_env.worlds.checkpoint import read_tensors
 from flam_train.cli import main
@@ -26,6 +27,7 @@ from flam_train.heads.known_actions import (
     action_classes,
     all_labels,
     draw_labels,
+    draw_unlabelled,
     supervise,
 )
 from flam_train.heads.learning import action_scores, all_logits, calibrated_temperature, learn_actions
@@ -166,11 +168,11 @@ def test_a_game_knows_its_actions_and_nobody_knows_those_of_noise(played, tmp_pa
 # --- what is learned --------------------------------------------------------------------------------------------
 
 
-def planted(count: int, seed: int) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, torch.Tensor]:
+def planted(count: int, seed: int) -> tuple[Transitions, torch.Tensor, torch.Tensor]:
     """Moments in which one of 5 slots bears the mark of the player, and its latent action is the real one's.
 
     Returns:
-        Slots (P, 2, 5, 6) and latent actions (P, 5, 4), real actions (P,), the player's slot (P,): mostly slot 3.
+        P transitions of 5 slots of empty frames, real actions (P,), the player's slot (P,): mostly slot 3.
     """
     random = torch.Generator().manual_seed(seed)
     slots, latent_actions = torch.randn(count, 2, 5, 6, generator=random), torch.randn(count, 5, 4, generator=random)
@@ -180,7 +182,8 @@ def planted(count: int, seed: int) -> tuple[tuple[torch.Tensor, torch.Tensor], t
     slots[..., 0], slots[rows, :, player, 0] = -3.0, 3.0
     codes = torch.tensor([[2.0, 0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0]])
     latent_actions[rows, player] = codes[actions] + 0.2 * torch.randn(count, 4, generator=random)
-    return (slots, latent_actions), actions, player
+    tokens, masks = torch.zeros(count, 2, 16, dtype=torch.long), torch.full((count, 2, 5, 16), 0.2)
+    return Transitions(slots, latent_actions, tokens, masks), actions, player
 
 
 @pytest.fixture(scope="module")
@@ -222,11 +225,11 @@ def test_the_gain_is_the_one_that_is_obeyed_most(learned, monkeypatch):
 
 
 def test_what_the_encoder_is_asked_for_the_decoder_reads(learned):
-    (slots, latent_actions), _, player = planted(300, seed=2)
+    seen, _, player = planted(300, seed=2)
     mine, asked = player == 3, torch.arange(300) % 3
     decoder, encoder = learned
-    latent_actions[:, 3] = encoder.encode(slots[:, 0, 3], asked)
-    told = decoder(slots, latent_actions).logits.argmax(-1)
+    seen.latent_actions[:, 3] = encoder.encode(seen.slots[:, 0, 3], asked)
+    told = decoder(*seen).logits.argmax(-1)
     assert (told == asked)[mine].float().mean() > 0.95
 
 
@@ -253,13 +256,16 @@ def test_actions_of_equal_effect_count_as_the_same():
 def test_watched_transitions_are_the_labellers(played, tiny_world, monkeypatch, piece):
     monkeypatch.setattr("flam_train.heads.watching.PIECE", piece)
     labeller, at = Labeller(tiny_world), moments(np.array([2, 0, 1, 0, 1, 3]), np.array([0, 2, 58, 21, 1, 19]))
-    slots, latent_actions = watch(labeller, token_cache(played, tiny_world.tokenizer)["train"], at)
-    assert slots.shape == (6, 2, 6, 16) and latent_actions.shape == (6, 6, 5)
+    seen = watch(labeller, token_cache(played, tiny_world.tokenizer)["train"], at)
+    assert seen.slots.shape == (6, 2, 6, 16) and seen.latent_actions.shape == (6, 6, 5)
     for row, (episode, frame) in enumerate(zip(at.episodes, at.frames, strict=True)):
         frames = played.read(played.episodes("train")[episode]).frames
-        np.testing.assert_allclose(latent_actions[row], labeller.label(frames).latent_actions[frame], atol=2e-4)
-        shown = tiny_world.model.observe(labeller.dream.encode(frames)[None]).slots[0, frame : frame + 2]
-        torch.testing.assert_close(slots[row].float(), shown, atol=2e-3, rtol=0)
+        inferred = labeller.label(frames).latent_actions[frame]
+        np.testing.assert_allclose(seen.latent_actions[row], inferred, atol=2e-4)
+        shown = tiny_world.model.observe(labeller.dream.encode(frames)[None]).at(slice(frame, frame + 2))
+        assert torch.equal(seen.tokens[row].long(), shown.tokens[0])
+        torch.testing.assert_close(seen.slots[row].float(), shown.slots[0], atol=2e-3, rtol=0)
+        torch.testing.assert_close(seen.masks[row].float(), shown.masks[0], atol=2e-3, rtol=0)
 
 
 def test_moments_of_which_there_are_no_tokens_are_refused(played, tiny_world):
@@ -325,6 +331,51 @@ def test_the_supervised_model_learns_which_way_something_moved(tmp_path):
     assert (told == labels.actions[400:]).mean() > 0.9
 
 
+def test_a_model_that_has_learned_teaches_one_like_it_what_it_makes_of_more(tmp_path):
+    """Of still frames, which no label is like, one says what its teacher says, and the teacher's seed would not."""
+    before, after, labels = moving_squares(700)
+    fit = replace(FIT, steps=250, batch_size=32, learning_rate=2e-3)
+    learning = LabelLearning(actions=4, size=DecoderSize(dropout=0.1), config=LEARNING, fit_config=fit, identity={})
+    rows, still = np.arange(200), (before[200:], before[200:])
+    few, pairs = labels.take(rows), (before[rows], after[rows])
+    seed = replace(learning, fit_config=replace(fit, seed=1))
+    teacher, other = (
+        learn_supervised(pairs, few, how, tmp_path / name) for how, name in ((learning, "a"), (seed, "b"))
+    )
+    student = learn_supervised(pairs, few, learning, tmp_path / "a", unlabelled=still)
+    told, learned, others = (all_logits(network, still).softmax(1) for network in (teacher, student, other))
+    assert (told - learned).abs().mean() < 0.5 * (told - others).abs().mean()
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "a_taught", "b"}
+
+
+def test_taught_examples_are_learned_from_and_never_held_out(tmp_path):
+    """Labels know of one action only, all else is taught."""
+    seen, actions, _ = planted(400, seed=0)
+    rows = torch.cat([torch.where(actions == 0)[0][:60], torch.arange(200, 400)])
+    labels = LabelledTransitions(at=moments(np.arange(60) // 5), actions=np.zeros(60, np.int64))
+    network = ActionDecoder(ActionDecoderConfig(slots=5, slot_dim=6, latent_dim=4, actions=3, width=24, dropout=0.1))
+    settings = {"config": replace(LEARNING, patience=0), "fit_config": replace(FIT, steps=300, learning_rate=1e-2)}
+    told = torch.nn.functional.one_hot(actions[200:], 3).float()
+    learn_actions(network, seen.at(rows), labels, taught=told, out=tmp_path / "a", identity={}, **settings)
+    others, expected, _ = planted(100, seed=1)
+    assert (all_logits(network, others).argmax(1) == expected)[expected > 0].float().mean() > 0.8
+    with pytest.raises(ValueError, match="one for each label, and 199 beside these"):
+        learn_actions(network, seen.at(rows), labels, taught=told[1:], out=tmp_path / "b", identity={}, **settings)
+
+
+def test_unlabelled_transitions_are_drawn_from_all_others(played):
+    every = all_labels(played, "train", actions=ACTIONS)
+    known = every.take(draw_labels(every, 60, seed=0))
+    drawn = draw_unlabelled(played, "train", known, 10_000, seed=0)
+    transitions = sum(record.frames - 1 for record in played.episodes("train"))
+    both = known.at.followed_by(drawn)
+    assert len({*zip(both.episodes.tolist(), both.frames.tolist(), strict=True)}) == len(both) == transitions
+    watched = {number: record.frames for number, record in enumerate(played.episodes("train"))}
+    assert all(frame < watched[episode] - 1 for episode, frame in zip(drawn.episodes, drawn.frames, strict=True))
+    some = draw_unlabelled(played, "train", known, 7, seed=0)
+    assert some.same(drawn.take(np.arange(7))) and not some.same(draw_unlabelled(played, "train", known, 7, seed=1))
+
+
 def test_mirrors_teach_the_supervised_model_what_it_has_no_label_of(tmp_path):
     """Shown moves to the right and down only, it tells those to the left, which mirrors make of those to the right."""
     before, after, labels = moving_squares(800)
@@ -362,8 +413,8 @@ def test_a_world_sees_each_label_in_each_mirror_as_it_would_see_mirrored_video(p
     labeller, window = Labeller(tiny_world, "cpu"), tiny_world.model.window
     labels = all_labels(played, "train", actions=ACTIONS).take(np.array([0, 3, 40, 100]))
     mirrors = {1: (1, 0, 2, 3, 4, 5, 6), 0: (0, 1, 3, 2, 4, 5, 6)}
-    (slots, latent_actions), seen = watch_in_mirrors(labeller, played, labels, mirrors, seed=0)
-    assert len(seen) == len(slots) == 3 * len(labels)
+    shown, seen = watch_in_mirrors(labeller, played, labels, mirrors, seed=0)
+    assert len(seen) == len(shown.slots) == 3 * len(labels)
     found = set()
     for row in range(len(seen)):
         of = np.flatnonzero((labels.episodes == seen.episodes[row]) & (labels.at.frames == seen.at.frames[row])).item()
@@ -373,9 +424,11 @@ def test_a_world_sees_each_label_in_each_mirror_as_it_would_see_mirrored_video(p
         clip = read_clips(played, start, frame - first + 2)[0]
         for axes in ((1,), (0,), (0, 1)):
             tokens = labeller.dream.encode(np.ascontiguousarray(np.flip(clip, [1 + axis for axis in axes])))
-            _, around, between = labeller.follow(None, tokens[None])
-            if torch.allclose(around[0, -1].half(), slots[row], atol=1e-2):
-                torch.testing.assert_close(between[0, -1].float(), latent_actions[row], atol=1e-4, rtol=1e-3)
+            last = labeller.follow(None, tokens[None])[1].at((0, -1))
+            if torch.allclose(last.slots.half(), shown.slots[row], atol=1e-2):
+                latent_actions = shown.latent_actions[row]
+                torch.testing.assert_close(last.latent_actions.float(), latent_actions, atol=1e-4, rtol=1e-3)
+                assert torch.equal(last.tokens, shown.tokens[row].long())
                 action = labels.actions[of]
                 for axis in axes:
                     action = mirrors[axis][action]
@@ -396,7 +449,7 @@ def test_mirrors_of_many_labels_are_drawn(played, tiny_world, monkeypatch):
 
 def test_a_pack_has_no_frames_for_mirrors_and_adds_nothing(played, tiny_world, tmp_path):
     labels = all_labels(played, "train", actions=ACTIONS).take(np.arange(4))
-    inputs = torch.zeros(4, 2, 1, 1), torch.zeros(4, 1, 1)
+    inputs, _, _ = planted(4, seed=0)
     same = with_mirrored(Labeller(tiny_world, "cpu"), object(), inputs, labels, {1: tuple(range(ACTIONS))}, seed=0)
     assert same == (inputs, labels)
     assert with_mirrored(Labeller(tiny_world, "cpu"), played, inputs, labels, {}, seed=0) == (inputs, labels)
@@ -445,7 +498,7 @@ def test_the_command_calibrates_on_held_out_labels_and_finds_the_slot_with_most_
     inputs = watch(Labeller(world), token_cache(played, world.tokenizer)["train"], labels.at)
     assert attention_of(world.decoder, inputs).mean(0).argmax() == world.controlled_slot
     held_out = hold_out(labels, LEARNING.held_out, seed=0)[1]
-    logits = all_logits(world.decoder, (inputs[0][held_out], inputs[1][held_out]))
+    logits = all_logits(world.decoder, inputs.at(held_out))
     assert calibrated_temperature(logits, torch.from_numpy(labels.actions[held_out])) == pytest.approx(1, abs=0.03)
     assert world.decoder.temperature != 1
 
