@@ -185,11 +185,19 @@ class SlotControl:
 
     def __call__(self, actions: np.ndarray, scene: Scene) -> Move:
         """Latent actions (B, A) of the steered slot -> those of all slots."""
-        return _steer([self.slot], actions[:, None], self.others, scene)
+        latent_actions, sources = other_actions(self.others, scene)
+        latent_actions[:, self.slot] = actions
+        return Move(latent_actions, {"others": sources})
 
 
 class RealActionControl:
     """Gives each agent the actions of the real game, as the world's action decoder learned them.
+
+    Args:
+        world: with an action decoder.
+        others: what moves the slots that do not take the action.
+        slots: which do; by default those that hold the player in each state, as the world's player finder says, or the
+            world's controlled slot where it has none.
 
     Raises:
         ValueError: a world without an action decoder or whose actions are not continuous, no such slots or way.
@@ -202,23 +210,32 @@ class RealActionControl:
                 "expected a world with an action decoder, got one without; learn it from a few labels with "
                 "`flam-train ground`, or steer latent actions with SteerSlot"
             )
-        self.slots = _check_slots([world.controlled_slot] if slots is None else slots, world)
+        if slots is None and world.player_finder is None:
+            slots = [int(world.decoder.controlled_slot)]
+        self.slots = None if slots is None else _check_slots(slots, world)
         self.others = chosen_others(others, world)
         self.known = world.encoder.known.cpu().numpy()
         self.action_space = Discrete(world.encoder.config.actions)
 
+    @torch.inference_mode()
     def __call__(self, actions: np.ndarray, scene: Scene) -> Move:
         """Real actions int (B,) -> latent actions of all slots; infos say whether the real one is known."""
-        move = _steer(self.slots, self.encode(actions, scene), self.others, scene)
-        return Move(move.actions, move.infos | {"known_action": self.known[actions]})
-
-    @torch.inference_mode()
-    def encode(self, actions: np.ndarray, scene: Scene) -> np.ndarray:
-        """Real actions int (B,) -> the latent actions float32 (B, len(slots), A) that stand for them here."""
         encoder: Any = scene.dream.heads["encoder"]
-        slots = scene.slots[:, self.slots]
-        wanted = torch.from_numpy(actions.astype(np.int64)).to(slots.device)[:, None].expand(-1, len(self.slots))
-        return encoder.encode(slots, wanted).cpu().numpy()
+        latent_actions, sources = other_actions(self.others, scene)
+        wanted = torch.from_numpy(actions.astype(np.int64)).to(scene.slots.device)
+        asked = encoder.encode(scene.slots, wanted[:, None].expand(scene.slots.shape[:2])).cpu().numpy()
+        steered = self._steered(scene)
+        latent_actions[steered] = asked[steered]
+        return Move(latent_actions, {"others": sources, "known_action": self.known[actions]})
+
+    def _steered(self, scene: Scene) -> np.ndarray:
+        """Which slots take the action, bool (B, K)."""
+        if self.slots is None:
+            finder: Any = scene.dream.heads["player_finder"]
+            return finder.holds(scene.slots).cpu().numpy()
+        steered = np.zeros(scene.slots.shape[:2], bool)
+        steered[:, self.slots] = True
+        return steered
 
 
 def check_continuous(world: World) -> Box:
@@ -234,10 +251,3 @@ def _check_slots(slots: Sequence[Any], world: World) -> list[int]:
     if not isinstance(slots, list | tuple | range | np.ndarray) or not len(slots):
         raise ValueError(f"expected slots to be a list of at least one slot, got {slots!r}")
     return [check_integer(slot, "slot", 0, slot_count(world) - 1) for slot in slots]
-
-
-def _steer(slots: list[int], latent_actions: np.ndarray, others: Others, scene: Scene) -> Move:
-    """These slots take latent actions (B, len(slots), A), others move the rest."""
-    actions, sources = other_actions(others, scene)
-    actions[:, slots] = latent_actions
-    return Move(actions, {"others": sources})

@@ -37,7 +37,7 @@ class FlamSB3VecEnv(VecEnv):
         num_envs: how many environments.
         slot: the only slot that the agent steers, with actions (A,); default: all of them, with actions (K, A).
         real_actions: whether the agent takes the actions of the real game, Discrete(C), as for `RealActions`.
-        slots: what takes real actions in place of the controlled slot.
+        slots: which take real actions; by default those that hold the player, as the world finds it.
         others: what moves the slots that the agent does not, as for `SteerSlot`.
         choices: how many typical latent actions of each slot the agent chooses from, as for `DiscreteLatentActions`;
             default: none, its actions are vectors.

@@ -61,7 +61,7 @@ class RealActions(_Steering):
     Args:
         env: a FLAM vector environment with latent actions.
         others: as for `SteerSlot`.
-        slots: what takes the action in place of the controlled slot, where the player lies across several.
+        slots: which take the action; by default those that hold the player, as the world finds it in each state.
 
     Raises:
         ValueError: the world has no action decoder, no such way or slots, or another kind of environment.

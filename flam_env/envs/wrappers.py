@@ -59,14 +59,15 @@ class SteerSlot(_Steering, RecordConstructorArgs):
 class RealActions(_Steering, RecordConstructorArgs):
     """Gives the dream the actions of the real game; the world's action decoder says what each does (paper 4.3).
 
-    The action is Discrete(C). The world's `controlled_slot` takes the latent action that stands for it in the current
-    state, and the other slots move as in `SteerSlot`, which `info["others"]` says. `info["known_action"]` is False
-    where no label told what the action does: the controlled slot then rests at zero.
+    The action is Discrete(C). The slots that hold the player in the current state, or the `controlled_slot` of a world
+    that cannot find it, take the latent action that stands for it, and the other slots move as in `SteerSlot`, which
+    `info["others"]` says. `info["known_action"]` is False where no label told what the action does: the player then
+    rests at zero.
 
     Args:
         env: a FLAM environment with latent actions.
         others: as for `SteerSlot`.
-        slots: what takes the action in place of the controlled slot, where the player lies across several.
+        slots: which take the action; by default those that hold the player, as the world finds it in each state.
 
     Raises:
         ValueError: the world has no action decoder, no such way or slots, or another kind of environment.

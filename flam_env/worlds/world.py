@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from flam_env.heads.action_decoder import ActionDecoder
 from flam_env.heads.action_encoder import ActionEncoder
+from flam_env.heads.player_finder import PlayerFinder
 from flam_env.heads.road import Road
 from flam_env.models.protocol import WorldModel
 from flam_env.models.tokenizer import Tokenizer
@@ -68,7 +69,7 @@ class World:
     """A whole learned world, loaded.
 
     units: None where actions are codes. heads: what else was learned of it, by name: "decoder" and "encoder" of real
-    actions, "road", "token_sampler", "reward", "end".
+    actions, "player_finder", "road", "token_sampler", "reward", "end".
     """
 
     tokenizer: Tokenizer
@@ -88,6 +89,11 @@ class World:
     def encoder(self) -> ActionEncoder | None:
         """Tells latent actions from real ones, if that was learned."""
         return cast(ActionEncoder | None, self.heads.get("encoder"))
+
+    @property
+    def player_finder(self) -> PlayerFinder | None:
+        """Tells which slots hold the player of a state, if that was learned."""
+        return cast(PlayerFinder | None, self.heads.get("player_finder"))
 
     @property
     def road(self) -> Road | None:

@@ -13,7 +13,7 @@ from flam_env.worlds.checkpoint import round_as_stored
 from flam_env.worlds.units import BOUND
 from flam_train.heads.few_labels import learn_from_labels
 from flam_train.heads.known_actions import Supervision
-from flam_train.heads.player_slot import attention_of
+from flam_train.heads.player_slot import Steered, attention_of
 
 GAINS = (1.0, 2.0, 4.0)
 CHOSEN_BY, REPORTED_BY = slice(0, None, 2), slice(1, None, 2)  # starts of a world
@@ -47,18 +47,18 @@ def _error(encoder: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     return (errors * batch["attention"]).sum(-1).mean()
 
 
-def choose_gain(dream: Dream, decoder: ActionDecoder, encoder: ActionEncoder) -> None:
-    """Sets the gain with which the controlled slot most often does what it is asked for, after every other start."""
+def choose_gain(dream: Dream, decoder: ActionDecoder, encoder: ActionEncoder, steered: Steered) -> None:
+    """Sets the gain with which these slots most often do what they are asked for, after every other start."""
     scores = []
     for gain in GAINS:
         encoder.gain.fill_(gain)
-        scores.append(share_obeyed(dream, decoder, encoder, [int(decoder.controlled_slot)], CHOSEN_BY))
+        scores.append(share_obeyed(dream, decoder, encoder, steered, CHOSEN_BY))
     encoder.gain.fill_(GAINS[scores.index(max(scores))])
 
 
 @torch.inference_mode()
 def share_obeyed(
-    dream: Dream, decoder: ActionDecoder, encoder: ActionEncoder, steered: list[int], starts: slice
+    dream: Dream, decoder: ActionDecoder, encoder: ActionEncoder, steered: Steered, starts: slice
 ) -> float:
     """How often a dream does what these slots are asked for: the decoder reads it from what the dream shows next.
 
@@ -69,10 +69,11 @@ def share_obeyed(
     context = min(world.model.window, world.starts.tokens.shape[1] - 1)
     state = dream.reset(world.starts.tokens[starts, :context])
     slots, usual = state.slots.to(device), world.starts.actions[starts, context - 1].clamp(-BOUND, BOUND).to(device)
+    chosen = steered(slots)
     for action in encoder.choices:
         latent_actions = usual.clone()
-        asked = action.expand(len(slots), len(steered))
-        latent_actions[:, steered] = encoder.encode(slots[:, steered], asked)
+        asked = encoder.encode(slots, action.expand(slots.shape[:2]))
+        latent_actions[chosen] = asked[chosen]
         after, _ = dream.step(state, latent_actions)
         around = state.frame.followed_by(after.frame)
         inferred = dream.units.from_model(dream.model.infer(around).mode[:, 0])

@@ -4,10 +4,11 @@ import json
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flam_env.heads.action_decoder import ActionDecoder, Transitions
 from flam_env.heads.action_encoder import ActionEncoder
+from flam_env.heads.player_finder import PlayerFinder
 from flam_env.labelling.labeller import Labeller
 from flam_env.warn import warn_user
 from flam_env.worlds.checkpoint import round_as_stored
@@ -23,6 +24,7 @@ from flam_train.heads.inverse_model import SupervisedInverse
 from flam_train.heads.known_actions import Supervision, draw_unlabelled, supervise
 from flam_train.heads.mirrors import known_mirrors, with_mirrored
 from flam_train.heads.models import DecoderSize, LabelLearning, frame_pairs, learn_decoder
+from flam_train.heads.player_finder import learn_player_finder
 from flam_train.heads.player_slot import attention_of
 from flam_train.heads.watching import watch
 from flam_train.heads.without_world import learn_without_world, scores_without_world
@@ -33,6 +35,14 @@ from flam_train.store.training_data import TrainingData, open_data, token_splits
 
 REPORT = "decoder.json"
 SIZE = DecoderSize()
+
+
+class Heads(NamedTuple):
+    """What is learned of a world, by the names that its heads have there."""
+
+    decoder: ActionDecoder
+    encoder: ActionEncoder
+    player_finder: PlayerFinder
 
 
 def ground(
@@ -49,7 +59,7 @@ def ground(
     fit_config: FitConfig = SMALL.decoder_fit,
     device: str = "auto",
 ) -> Path:
-    """Learns the action decoder and encoder of a world from a few labels, and makes them heads of it.
+    """Learns the action decoder, encoder and player finder of a world from a few labels, and makes them heads of it.
 
     From then on the labeller also tells real actions, `RealActions` takes them, and the world knows which slot the
     player is. `decoder.json` tells how often the decoder is right on the val split, and beside it models that learned
@@ -84,7 +94,7 @@ def ground(
             real actions, other play of another source or two of one name, or the directory holds another decoder or is
             a bundled world's.
     """
-    store, labeller = open_data(data), Labeller(load_world(world, without=("decoder", "encoder")), device)
+    store, labeller = open_data(data), Labeller(load_world(world, without=Heads._fields), device)
     warn_of_store_rate(store, labeller.world.settings.frames_per_second)
     out = find_world(world) if out is None else Path(out)
     check_writable(out)
@@ -108,20 +118,20 @@ def ground(
     seen = watch(labeller, tokens["train"], known.learned.at.followed_by(unlabelled))
     told, untold = seen.at(slice(labels)), seen.at(slice(labels, None))
     told, learned = with_mirrored(labeller, store, told, known.learned, both.mirrors, seed=fit_config.seed)
-    network, encoder, main = _learn_both_ways(labeller, told, untold, replace(known, learned=learned), both, out)
+    heads, main = _learn_heads(labeller, told, untold, replace(known, learned=learned), both, out)
     report: dict[str, Any] = {"labels": labels, "seed": fit_config.seed, "world": world_hash}
     report["scored"] = len(known.scored)
-    report |= decoder_report(network, watch(labeller, tokens["val"], known.scored.at), known)
-    report |= obedience(labeller, network, encoder, report["attention"])
+    report |= decoder_report(heads.decoder, watch(labeller, tokens["val"], known.scored.at), known)
+    report |= obedience(labeller, *heads)
     worldless = dict[str, SupervisedInverse]()
     if filmed is not None:
         pairs, more = (frame_pairs(filmed, at) for at in (known.learned.at, unlabelled))
         worldless = learn_without_world(pairs, known.learned, both, out / "training", unlabelled=more)
     report |= scores_without_world(worldless, store, known.scored, known.classes)
-    score = partial(scores_on, labeller, network, worldless, known.classes, fit_config.seed)
+    score = partial(scores_on, labeller, heads.decoder, worldless, known.classes, fit_config.seed)
     report["also"] = {name: score(play) for name, play in others.items()}
     if main:
-        add_heads(world, {"decoder": network, "encoder": encoder}, out)
+        add_heads(world, heads._asdict(), out)
         write_atomically(out / REPORT, json.dumps(report, indent=1).encode())
     return out
 
@@ -137,24 +147,25 @@ def _filmed(data: TrainingData) -> EpisodeStore | None:
     return None
 
 
-def _learn_both_ways(
+def _learn_heads(
     labeller: Labeller,
     seen: Transitions,
     unlabelled: Transitions,
     known: Supervision,
     learning: LabelLearning,
     out: Path,
-) -> tuple[ActionDecoder, ActionEncoder, bool]:
-    """The finished decoder, its way back, and whether this is the process that writes them."""
-    logs = out / "training"
-    product, world = out / "decoder.safetensors", labeller.world
+) -> tuple[Heads, bool]:
+    """The heads, and whether this is the process that writes them."""
+    logs, labels, product = out / "training", known.learned, out / "decoder.safetensors"
     network, result = learn_decoder(
-        world, seen, known.learned, learning, logs / "decoder", unlabelled=unlabelled, product=product
+        labeller.world, seen, labels, learning, logs / "decoder", unlabelled=unlabelled, product=product
     )
     network.controlled_slot.copy_(attention_of(network, seen).mean(0).argmax())
-    encoder = learn_encoder(network, seen, known, out=logs / "action_encoder", **learning.settings(network.config))
-    choose_gain(labeller.dream, network, encoder)
-    return round_as_stored(network), encoder, result.main
+    settings = learning.settings(network.config)
+    encoder = learn_encoder(network, seen, known, out=logs / "action_encoder", **settings)
+    finder = learn_player_finder(network, seen, labels, unlabelled, out=logs / "player_finder", **settings)
+    choose_gain(labeller.dream, network, encoder, finder.holds)
+    return Heads(round_as_stored(network), encoder, finder), result.main
 
 
 def _like(data: TrainingData, learned: TrainingData) -> EpisodeStore:

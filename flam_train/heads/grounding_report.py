@@ -7,19 +7,17 @@ import torch
 
 from flam_env.heads.action_decoder import ActionDecoder, Transitions
 from flam_env.heads.action_encoder import ActionEncoder
+from flam_env.heads.player_finder import PlayerFinder
 from flam_env.labelling.labeller import Labeller
 from flam_train.heads.encoder import REPORTED_BY, share_obeyed
 from flam_train.heads.inverse_model import SupervisedInverse
 from flam_train.heads.known_actions import Supervision, scored_labels
 from flam_train.heads.learning import action_scores, all_logits
-from flam_train.heads.player_slot import attention_of, share_of_episodes
+from flam_train.heads.player_slot import attention_of, one_slot, share_of_episodes
 from flam_train.heads.watching import watch
 from flam_train.heads.without_world import scores_without_world
 from flam_train.store.store import EpisodeStore
 from flam_train.store.training_data import token_splits
-
-PLAYER_SHARE = 0.1
-"""Of the attention, from which on a slot holds a part of the player."""
 
 
 def scores_on(
@@ -54,18 +52,16 @@ def decoder_report(network: ActionDecoder, seen: Transitions, known: Supervision
 
 
 def obedience(
-    labeller: Labeller, network: ActionDecoder, encoder: ActionEncoder, attention: list[float]
+    labeller: Labeller, network: ActionDecoder, encoder: ActionEncoder, finder: PlayerFinder
 ) -> dict[str, Any]:
-    """How often dreams do what `RealActions` asks for: by the controlled slot, and by all that hold the player."""
-    players = [slot for slot, share in enumerate(attention) if share >= PLAYER_SHARE]
-    controlled, all_players = (
-        share_obeyed(labeller.dream, network, encoder, steered, REPORTED_BY)
-        for steered in ([int(network.controlled_slot)], players)
+    """How often dreams do what `RealActions` asks for: of the slots that hold the player, and of the controlled one."""
+    controlled = one_slot(int(network.controlled_slot))
+    by_all, by_one = (
+        share_obeyed(labeller.dream, network, encoder, steered, REPORTED_BY) for steered in (finder.holds, controlled)
     )
     return {
-        "obeyed_by_controlled_slot": controlled,
-        "player_slots": players,
-        "obeyed_by_player_slots": all_players,
+        "obeyed": by_all,
+        "obeyed_by_controlled_slot": by_one,
         "obeyed_by_chance": 1 / len(encoder.choices),
         "gain": encoder.gain.item(),
     }

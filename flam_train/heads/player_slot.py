@@ -1,4 +1,6 @@
-"""Which slot the player is: what the attention of an action decoder tells of labelled transitions."""
+"""Which slots the player is: what the attention of a decoder tells of transitions, and of the states before them."""
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -6,6 +8,9 @@ from torch import Tensor
 
 from flam_env.heads.action_decoder import ActionDecoder, Transitions
 from flam_train.heads.few_labels import seen_by
+
+Steered = Callable[[Tensor], Tensor]
+"""Slots (B, K, S) of a state -> which are asked for something, bool (B, K)."""
 
 
 def attention_of(network: ActionDecoder, seen: Transitions) -> Tensor:
@@ -19,3 +24,14 @@ def share_of_episodes(attention: Tensor, episodes: np.ndarray, slot: int) -> flo
     totals = torch.zeros(int(numbers.max()) + 1, attention.shape[1])
     totals.index_add_(0, torch.from_numpy(numbers), attention)
     return (totals.argmax(1) == slot).float().mean().item()
+
+
+def one_slot(slot: int) -> Steered:
+    """Says of one slot that it is the player, in every state."""
+
+    def steered(slots: Tensor) -> Tensor:
+        chosen = torch.zeros(slots.shape[:-1], dtype=torch.bool, device=slots.device)
+        chosen[..., slot] = True
+        return chosen
+
+    return steered

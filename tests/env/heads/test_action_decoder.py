@@ -25,6 +25,7 @@ from flam_env import (
     save_world,
 )
 from flam_env.heads.action_decoder import Transitions
+from flam_env.heads.player_finder import PlayerFinder, PlayerFinderConfig
 from flam_env.worlds.checkpoint import load_network, round_as_stored, save_network
 from flam_env.worlds.finding import PRETRAINED
 from flam_env.worlds.saving import add_heads
@@ -387,6 +388,45 @@ def test_a_player_that_lies_across_slots_is_moved_as_a_whole(world):
     env.reset(seed=0)
     env.step(0)
     assert np.flatnonzero(recorder.last.any(1)).tolist() == [1, 3]
+
+
+def random_finder() -> PlayerFinder:
+    """A finder that is sure of itself."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        finder = PlayerFinder(PlayerFinderConfig(slot_dim=16, width=8))
+    finder.layers[-1].weight.data.mul_(40)
+    return round_as_stored(finder).eval().requires_grad_(False)
+
+
+def test_a_world_that_finds_its_player_moves_the_slots_that_hold_it_in_each_state(world):
+    world = replace(world, heads=world.heads | {"player_finder": random_finder()})
+    recorder = Recorder(FlamEnv(world=world))
+    env, moved = RealActions(recorder, "zero"), set()
+    assert env.slots is None
+    for start in range(4):
+        env.reset(seed=0, options={"start": start})
+        for action in (0, 3, 5):
+            slots = torch.from_numpy(env.unwrapped.slot_values())
+            env.step(action)
+            holds = tuple(world.player_finder.holds(slots).nonzero()[:, 0].tolist())
+            assert tuple(np.flatnonzero(recorder.last.any(1))) == holds
+            moved.add(holds)
+    assert len(moved) > 1, "other slots in other states"
+    fixed = RealActions(Recorder(FlamEnv(world=world)), "zero", slots=(1, 3))
+    assert fixed.slots == [1, 3]
+
+
+def test_shares_of_the_player_go_with_the_slots_and_somebody_always_has_it():
+    finder, slots = random_finder(), moments(50)[0][:, 0]
+    order = torch.tensor([3, 5, 0, 1, 4, 2])
+    torch.testing.assert_close(finder(slots[:, order]), finder(slots)[:, order])
+    shares, holds = finder(slots).softmax(-1), finder.holds(slots)
+    assert torch.equal(holds, shares >= 0.03) and 1 < holds.float().sum(1).mean() < 6
+    finder.layers[-1].weight.data.zero_()
+    assert finder.holds(torch.randn(2, 100, 16)).all(), "all of a hundred that are alike hold a hundredth"
+    with pytest.raises(ValueError, match="expected dropout"):
+        PlayerFinderConfig(slot_dim=16, dropout=1.0)
 
 
 def test_real_actions_need_a_decoder_and_latent_actions(world, tiny_world):

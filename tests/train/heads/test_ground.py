@@ -33,7 +33,8 @@ from flam_train.heads.known_actions import (
 from flam_train.heads.learning import action_scores, all_logits, calibrated_temperature, learn_actions
 from flam_train.heads.mirrors import known_mirrors, mirrored, watch_in_mirrors, with_mirrored
 from flam_train.heads.models import DecoderSize, LabelLearning, frame_pairs, learn_supervised
-from flam_train.heads.player_slot import attention_of, share_of_episodes
+from flam_train.heads.player_finder import learn_player_finder
+from flam_train.heads.player_slot import attention_of, one_slot, share_of_episodes
 from flam_train.heads.watching import watch
 from flam_train.sources.label import label
 from flam_train.store.moments import Moments, read_clips
@@ -212,15 +213,28 @@ def test_a_planted_player_is_found_and_understood(learned):
     assert share_of_episodes(attention, np.arange(300) // 30, 2) == 0.0
 
 
+def test_the_player_is_found_before_it_acts(learned, tmp_path):
+    """Where slots take turns at it, and from labels and what nobody labelled."""
+    (seen, actions, _), (more, _, _) = planted(200, seed=3), planted(300, seed=4)
+    labels = LabelledTransitions(at=moments(np.arange(200) // 20), actions=actions.numpy())
+    settings = {"config": LEARNING, "fit_config": replace(FIT, steps=200, learning_rate=1e-2), "identity": {}}
+    finder = learn_player_finder(learned[0], seen, labels, more, out=tmp_path, **settings)
+    others, _, player = planted(300, seed=5)
+    holds = finder.holds(others.slots[:, 0])
+    assert holds.sum(1).min() >= 1 and holds.float().sum(1).mean() < 1.5
+    assert holds[torch.arange(300), player].float().mean() > 0.97
+    assert one_slot(3)(others.slots[:, 0]).float().mean(0).tolist() == [0, 0, 0, 1, 0]
+
+
 def test_the_gain_is_the_one_that_is_obeyed_most(learned, monkeypatch):
     obeyed = {1.0: 0.2, 2.0: 0.7, 4.0: 0.5}
     monkeypatch.setattr(
         action_encoding,
         "share_obeyed",
-        lambda dream, decoder, encoder, steered, starts: obeyed[encoder.gain.item()] * (steered == [3]),
+        lambda dream, decoder, encoder, steered, starts: obeyed[encoder.gain.item()] * (steered is third),
     )
-    decoder, encoder = copy.deepcopy(learned)
-    action_encoding.choose_gain(None, decoder, encoder)
+    (decoder, encoder), third = copy.deepcopy(learned), one_slot(3)
+    action_encoding.choose_gain(None, decoder, encoder, third)
     assert encoder.gain.item() == 2.0
 
 
@@ -485,6 +499,8 @@ def test_the_command_gives_the_world_a_decoder_and_a_report(decoded, played):
     assert world.encoder.known.tolist() == [True] * 5 + [False] * 2
     assert (report["labels"], report["scored"], report["world"]) == (60, 46, world.fingerprint())
     assert report["controlled_slot"] == world.controlled_slot
+    assert world.player_finder.holds(torch.zeros(2, 6, 16)).any(1).all()
+    assert 0 <= report["obeyed"] <= 1
     assert 0 <= report["controlled_share_of_episodes"] <= 1
     for scores in (report[model] for model in ("decoder", "supervised", "state_only")):
         assert set(scores) == {"accuracy", "class_accuracy", "cross_entropy", "calibration_error"}
@@ -507,7 +523,7 @@ def test_what_the_report_scores_is_what_was_stored(decoded, played, tiny_checkpo
     """A second run elsewhere gives the same file, bit for bit, and a third one only looks."""
     again = run(tiny_checkpoint, played, tmp_path, supervised=False)
     report = json.loads((tmp_path / "decoder.json").read_text())
-    for head in ("decoder.safetensors", "encoder.safetensors"):
+    for head in ("decoder.safetensors", "encoder.safetensors", "player_finder.safetensors"):
         assert_same_tensors(again / head, decoded / head)
     assert run(tiny_checkpoint, played, tmp_path, supervised=False) == again
     assert json.loads((tmp_path / "decoder.json").read_text()) == report
