@@ -48,11 +48,13 @@ rehearse-campaign: $(VENV)/installed-dev
 
 # How the worlds of flam_env/pretrained/bigfish and starpilot are made: about 100 minutes each on two cores.
 WORLDS := flam_env/pretrained
+CODEC := --model.no-background-sink --model.no-focus --model.no-difference --model.persistence 0 \
+	--model.prior-components None --loss.information-price 0.15
 EACH_CORE := OMP_NUM_THREADS=1 $(RUN)/torchrun --nproc-per-node 2 -m flam_train
 world-bigfish world-starpilot: world-%: $(VENV)/installed-dev
 	$(RUN)/flam-train collect $* --frames 200000 --out data/$*
 	$(RUN)/flam-train tokenizer data/$* --out runs/$*
-	$(EACH_CORE) world-model data/$* --out runs/$* --fit-config.compile
+	$(EACH_CORE) world-model data/$* --out runs/$* --fit-config.compile $(CODEC)
 	$(EACH_CORE) scheduled-sampling runs/$* data/$* --out runs/$*-steady --fit-config.compile
 	$(RUN)/flam-train evaluate runs/$*-steady data/$*
 	mkdir -p $(WORLDS)/$*

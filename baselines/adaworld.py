@@ -59,13 +59,17 @@ class AdaWorld(SceneModel):
         return actions[:, :, 0]
 
 
+LOSS = WorldModelLossConfig()
+"""FLAM's objective where no prior is learned: nats from the unit normal, at the price that all pay for them."""
+
+
 def adaworld(
     data: Path,
     *,
     out: Path,
     model: AdaWorldConfig = AdaWorldConfig(),
     fit_config: FitConfig = SMALL.world_model_fit,
-    loss: WorldModelLossConfig = SMALL.loss,
+    loss: WorldModelLossConfig = LOSS,
     evaluate_every: int = 1000,
 ) -> Path:
     """Trains an AdaWorld on a store or a pack, with the tokenizer that `out` or the pack holds.
@@ -75,7 +79,7 @@ def adaworld(
         out: the directory of the world. A run that was interrupted goes on where it was.
         model: sizes; `grid` and `levels` are the tokenizer's, whatever is given.
         fit_config: budget and optimiser.
-        loss: the objective, FLAM's.
+        loss: the objective, FLAM's where no prior is learned.
         evaluate_every: steps between looks at held-out rollouts.
 
     Returns:

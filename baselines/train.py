@@ -2,21 +2,22 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from baselines.action_world_model import ActionWorldModelConfig, PredictionLossConfig, action_world_model
-from baselines.adaworld import AdaWorldConfig, adaworld
+from baselines.adaworld import LOSS, AdaWorldConfig, adaworld
 from baselines.genie import GenieConfig, GenieLossConfig, genie
 from baselines.playslot import PlaySlotConfig, PlaySlotLossConfig, playslot
 from baselines.savi import SaviConfig, savi_sizes, slots
 from baselines.scene import scene_sizes
 from baselines.slotformer import SlotFormerConfig, SlotLossConfig, slotformer
+from flam_env.models.factored import WorldModelConfig
 from flam_train.cli import TRACEBACK, errors_in_one_line
 from flam_train.commands.arguments import call, find_preset
 from flam_train.engine.allocator import restart_with_huge_pages
-from flam_train.presets import Preset
+from flam_train.presets import SMALL, Preset
 
 KINDS: dict[str, Callable[..., Path]] = {
     "adaworld": adaworld,
@@ -71,10 +72,16 @@ def find_kind(name: str) -> Callable[..., Path]:
 def preset_arguments(learn: Callable[..., Path], name: str) -> dict[str, Any]:
     """The arguments of the function of a kind that make it equal to FLAM of a preset.
 
+    Of `small`, and of `gpu`, which has its model, sizes and budget alone: what binds slots there is FLAM's own, and its
+    dear nat is one from a prior that is learned, which no baseline has; a nat from the unit normal keeps its price.
+
     Raises:
         ValueError: there is no such preset.
     """
-    return equal_arguments(learn, find_preset(name))
+    preset = find_preset(name)
+    if preset.world_model == SMALL.world_model:
+        preset = replace(preset, world_model=WorldModelConfig(), loss=LOSS)
+    return equal_arguments(learn, preset)
 
 
 def equal_arguments(learn: Callable[..., Path], preset: Preset) -> dict[str, Any]:

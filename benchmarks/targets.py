@@ -18,6 +18,7 @@ from tyro.conf import Positional
 
 from flam_env.models.factored import WorldModelConfig
 from flam_train.engine import FitConfig
+from flam_train.phases.losses import WorldModelLossConfig
 from flam_train.phases.world_model import world_model
 from flam_train.presets import SMALL
 
@@ -36,7 +37,7 @@ VARIANTS: dict[str, tuple[dict, dict, dict]] = {
     "per level, AdamW alone": (LEVEL, {}, {"muon": 0.0}),
     "per level, twice the slots": (LEVEL | {"slots": 16}, {}, {}),
 }
-MODEL = replace(SMALL.world_model, slots=8, dim=64, layers=1, iterations=1)
+MODEL = WorldModelConfig(slots=8, dim=64, layers=1, iterations=1)
 FIT = replace(SMALL.world_model_fit, steps=0, minutes=4, batch_size=8, ema=0.99)
 SHOWN = ("rollout_psnr", "recon_psnr", "accuracy_changed", "accuracy_still", "nats_per_frame", "active_slots")
 
@@ -57,7 +58,7 @@ def compare(
         data: a store of episodes.
         tokenizer: a directory that holds a tokenizer, which all variants share.
         out: the directory of the runs.
-        model: what the variants start from; by default smaller than the preset, to see an end within the minutes.
+        model: what the variants start from; by default smaller than a preset's, to see an end within the minutes.
         fit_config: budget and optimiser of every run, its seed apart.
         seeds: of training.
         only: names of variants.
@@ -73,7 +74,7 @@ def compare(
                 out=directory,
                 model=replace(model, **sizes),
                 fit_config=replace(fit_config, seed=seed, **optimiser),
-                loss=replace(SMALL.loss, **objective),
+                loss=WorldModelLossConfig(**objective),
             )
     runs = finished_runs(out, VARIANTS, max(seeds))
     print_table({key: last_scores(run) for key, run in runs.items()}, "objective", SHOWN)

@@ -17,6 +17,7 @@ from flam_env.models.tokenizer import TokenizerConfig
 from flam_env.worlds.loading import load_world
 from flam_train.engine import FitConfig
 from flam_train.evaluate.tokens import token_scores
+from flam_train.phases.losses import WorldModelLossConfig
 from flam_train.phases.tokenizer import tokenizer
 from flam_train.phases.world_model import world_model
 from flam_train.presets import SMALL
@@ -58,7 +59,8 @@ def compare(
             group = MODEL.group * TokenizerConfig().patch_size // config.patch_size
             tokenizer(data, out=run, model=config, fit_config=replace(tokenizer_fit, seed=seed))
             fit = replace(world_model_fit, seed=seed)
-            world_model(data, out=run, model=replace(MODEL, group=group), fit_config=fit)
+            model, loss = replace(MODEL, group=group), WorldModelLossConfig()
+            world_model(data, out=run, model=model, fit_config=fit, loss=loss)
     clips = draw_clips(EpisodeStore.open(data), "val", WATCHED_CLIPS, CLIP_FRAMES)
     runs = finished_runs(out, VARIANTS, max(seeds))
     rows = {key: last_scores(run) | token_scores(Dream(load_world(run)), clips) for key, run in runs.items()}

@@ -2,11 +2,12 @@
 
     python benchmarks/train_step.py
 
-All at the attention sizes of the preset `small`, in one run on one machine, one after the other at every size. Random
-tokens: the arithmetic does not depend on them. K is FLAM's number of slots; models of whole scenes have one latent
-action of as many dimensions as all of FLAM's together. N counts the cells that attention runs over. Parameters are
-those that are trained. PlaySlot and SlotFormer stand on slots that are learned before, by as many steps of `slots`. On
-a machine that is busy with other things, `--per-cpu-second` counts the seconds of work instead of those on the wall.
+All at the attention sizes of the preset `small`, FLAM without its sink, persistence and prior there, in one run on one
+machine, one after the other at every size. Random tokens: the arithmetic does not depend on them. K is FLAM's number of
+slots; models of whole scenes have one latent action of as many dimensions as all of FLAM's together. N counts the cells
+that attention runs over. Parameters are those that are trained. PlaySlot and SlotFormer stand on slots that are learned
+before, by as many steps of `slots`. On a machine that is busy with other things, `--per-cpu-second` counts the seconds
+of work instead of those on the wall.
 """
 
 import time
@@ -25,11 +26,11 @@ from baselines.playslot import PlaySlotLossConfig, playslot_loss
 from baselines.savi import Savi
 from baselines.slotformer import SlotLossConfig, slotformer_loss
 from baselines.train import KINDS, equal_arguments
-from flam_env.models.factored import FactoredWorldModel
+from flam_env.models.factored import FactoredWorldModel, WorldModelConfig
 from flam_train.engine.allocator import restart_with_huge_pages
 from flam_train.engine.plan import Progress, optimizers
 from flam_train.engine.precision import uses_bf16
-from flam_train.phases.losses import prediction_loss, token_error, world_model_loss
+from flam_train.phases.losses import WorldModelLossConfig, prediction_loss, token_error, world_model_loss
 from flam_train.presets import SMALL, Preset
 
 MODELS: dict[str, Callable[[Any], nn.Module]] = {
@@ -90,8 +91,8 @@ def training_step(method: str, size: Size, batch: int, device: torch.device) -> 
     """A model of these sizes, and one optimiser step of it, from the tokens on, ready to be called."""
     torch.manual_seed(0)
     slots, cells, frames = size
-    flam = replace(SMALL.world_model, slots=slots, grid=round(cells**0.5), group=1, window=min(8, frames))
-    preset = replace(SMALL, world_model=flam)
+    flam = WorldModelConfig(slots=slots, grid=round(cells**0.5), group=1, window=min(8, frames))
+    preset = replace(SMALL, world_model=flam, loss=WorldModelLossConfig())
     config = flam if method == "flam" else equal_arguments(KINDS[method], preset)["model"]
     model: Any = MODELS[method](config).to(device)
     both = optimizers(model, preset.world_model_fit, device)

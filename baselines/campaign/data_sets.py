@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flam_train.engine.locks import folder_lock
-from flam_train.presets import PRESETS, Preset
+from flam_train.presets import BOUND, PRESETS, Preset
 from flam_train.sources.collect import collect
 from flam_train.sources.multigrid import RoomConfig
 from flam_train.store.store import EpisodeStore
-from flam_train.studies.recipe.games import BOUND
 
 PIXELS_OF_A_CELL = 16
 """Of a room in the preset of the paper: 128 pixels for 8 cells."""
@@ -22,14 +21,15 @@ class DataSet:
     """Video of one kind.
 
     title: in tables; source: what collects it; preset: whose sizes suit it; model: fields of `WorldModelConfig` that it
-    wants changed; tokenizer_fit: those of the budget of its tokenizer, at that preset; frames: of all splits; room: who
-    is in the room, if it is one.
+    wants changed; loss and tokenizer_fit: those of the objective and of the budget of its tokenizer, at that preset;
+    frames: of all splits; room: who is in the room, if it is one.
     """
 
     title: str
     source: Literal["bigfish", "leaper", "starpilot", "multigrid"]
     preset: str
     model: Mapping[str, Any] = field(default_factory=dict)
+    loss: Mapping[str, Any] = field(default_factory=dict)
     tokenizer_fit: Mapping[str, Any] = field(default_factory=dict)
     frames: int = 100_000
     room: RoomConfig | None = None
@@ -46,7 +46,8 @@ class DataSet:
         """A preset whose sizes fit this video: so many slots, one token for each cell of a room."""
         preset = PRESETS[name]
         if name == self.preset:
-            preset = replace(preset, tokenizer_fit=replace(preset.tokenizer_fit, **self.tokenizer_fit))
+            loss, fit = replace(preset.loss, **self.loss), replace(preset.tokenizer_fit, **self.tokenizer_fit)
+            preset = replace(preset, loss=loss, tokenizer_fit=fit)
         model, size = replace(preset.world_model, **self.model), preset.tokenizer.image_size
         if self.room is None:
             return replace(preset, world_model=model)
@@ -58,16 +59,22 @@ class DataSet:
 
 
 def _game(title: str, source: Literal["bigfish", "leaper", "starpilot"]) -> DataSet:
-    return DataSet(title=title, source=source, preset="small", model=BOUND, frames=200_000)
+    return DataSet(title=title, source=source, preset="small", model=COMPARED, loss=PRICE, frames=200_000)
 
 
 def _rooms(title: str, room: RoomConfig) -> DataSet:
     large = room.cells > RoomConfig().cells
-    model = BOUND | ({"slots": SPARE * room.agents, **NO_SINK} if large else {"slots": room.agents})
+    model = COMPARED | ({"slots": SPARE * room.agents, **NO_SINK} if large else {"slots": room.agents})
     fit = MANY_SMALL if large else {}
-    return DataSet(title=title, source="multigrid", preset="rooms", model=model, tokenizer_fit=fit, room=room)
+    return DataSet(
+        title=title, source="multigrid", preset="rooms", model=model, loss=PRICE, tokenizer_fit=fit, room=room
+    )
 
 
+COMPARED = BOUND | {"prior_components": None}
+PRICE = {"information_price": 0.15}
+"""All methods pay the unit normal, and the same for each nat: FLAM learns no prior here, since no other method has one,
+and the dear nat of `small`, which is one from such a prior, would not be comparable."""
 SPARE = 2
 """Slots of a large room for each agent. With 4 slots for 4 agents 2.4 to 3.1 of them had a slot of their own and .2 of
 FLAM's frames were right, with 8 all and .96, after the same updates; the one action of other methods grows alike."""

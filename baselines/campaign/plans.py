@@ -36,7 +36,7 @@ class Training:
     """One model, from its data to its report.
 
     data: of `DATA_SETS`; method: of `METHODS`, or `SLOTS`; preset: of `flam_train.presets`; price: of a nat, by default
-    the preset's; rate: learning rate, by default that of `LEARNING_RATES`; scored: whether there will be a world that
+    the data set's; rate: learning rate, by default that of `LEARNING_RATES`; scored: whether there will be a world that
     is scored on held-out clips, or its objective at the end is all that is wanted.
     """
 
@@ -112,7 +112,7 @@ SWEPT_METHODS = ("flam", "adaworld", "genie")
 OTHERS = tuple(method for method in METHODS if method not in SWEPT_METHODS)
 PRICED = ("flam", "adaworld")
 PRICES = {"multigrid": (0.015, 1.5), "bigfish": (0.05, 0.6)}
-"""Of a nat, beside the presets' .15: with it the frontiers of FLAM and AdaWorld."""
+"""Of a nat, beside the data sets' .15: with it the frontiers of FLAM and AdaWorld."""
 
 
 def _trainings(

@@ -13,17 +13,12 @@ from flam_env.worlds.writing import is_vacant, write_atomically
 from flam_train.engine import FitConfig
 from flam_train.engine.identity import as_json, require_same
 from flam_train.phases.losses import WorldModelLossConfig
-from flam_train.presets import PRESETS, Preset
+from flam_train.presets import BOUND, PRESETS, PRIOR_COMPONENTS, Preset
 
 FILE = "plan.json"
-PRIOR_COMPONENTS = 8
-BINDING: dict[str, Any] = {
-    "background_sink": True,
-    "focus": True,
-    "difference": True,
-    "prior_components": PRIOR_COMPONENTS,
-}
-"""What every new world has: slots that take hold of what moves, and a prior that dreams are drawn from."""
+BINDING = BOUND | {"persistence": 0.0, "prior_components": PRIOR_COMPONENTS}
+"""What every new world has, whatever the preset: slots that take hold of what moves, and a prior that dreams are drawn
+from; without persistence, as everything that was measured of films."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """What baselines are known to get wrong, at the smallest size: offsets, codebooks, modes, sizes that nothing reads."""
 
+import inspect
 import math
 from dataclasses import asdict, replace
 
@@ -21,7 +22,8 @@ from baselines.train import preset_arguments
 from flam_env.models.protocol import WorldModel
 from flam_train.engine import Progress
 from flam_train.evaluate.rooms.factorization import measures_of
-from flam_train.presets import PRESETS, SMALL
+from flam_train.phases.losses import WorldModelLossConfig
+from flam_train.presets import PRESETS
 
 
 def random_clips(count: int = 5, frames: int = FRAMES) -> Tensor:
@@ -217,11 +219,16 @@ def test_presets_give_baselines_the_sizes_the_budget_and_the_capacity_of_flam(pr
         preset_arguments(learn, "huge")
 
 
-def test_what_is_default_is_the_preset_small():
+def test_what_is_default_is_the_preset_small_at_the_price_of_the_unit_normal():
     defaults = (AdaWorldConfig(), GenieConfig(), ActionWorldModelConfig(), PlaySlotConfig(), SlotFormerConfig())
     for learn, model in zip(TRAINED.values(), (*defaults, SaviConfig()), strict=True):
         assert asdict(preset_arguments(learn, "small")["model"]) == asdict(model)
-    assert preset_arguments(TRAINED["adaworld"], "small")["loss"] == SMALL.loss != CHEAP
+    usual = WorldModelLossConfig(information_price=0.15)
+    assert inspect.signature(TRAINED["adaworld"]).parameters["loss"].default == usual
+    for preset in ("small", "gpu"):
+        assert preset_arguments(TRAINED["adaworld"], preset)["loss"] == usual != CHEAP
+        playslot = preset_arguments(TRAINED["playslot"], preset)["loss"]
+        assert (playslot.information_price, playslot.last_price) == (0.15, None)
 
 
 def test_each_is_measured_in_rooms_by_what_it_has(kind, model):

@@ -118,6 +118,15 @@ def test_the_plans_hold_what_was_promised_of_them():
             assert len(prices) == 3, "a frontier has three prices"
 
 
+def test_all_methods_pay_the_unit_normal_and_the_same_for_each_nat():
+    for training in {training for plan in PLANS.values() for training in plan}:
+        preset = training.preset_for(training.method)
+        assert preset.world_model.prior_components is None, training.label
+        usual = PRESETS["paper"].loss.information_price if training.preset == "paper" else 0.15
+        price = usual if training.price is None else training.price
+        assert (preset.loss.information_price, preset.loss.last_price) == (price, None), training.label
+
+
 def test_presets_fit_their_video():
     for name, data_set in DATA_SETS.items():
         for preset in (data_set.preset, "tiny", "paper"):

@@ -112,6 +112,7 @@ def test_a_model_whose_errors_are_not_in_nats_keeps_the_price_of_its_preset():
 def test_slots_bind_and_a_prior_is_learned():
     model = propose(data(), SEEN, **PLAIN).choices.world_model_config
     assert model.background_sink and model.focus and model.difference and model.prior_components == 8
+    assert model.persistence == 0
 
 
 def test_phases_have_the_steps_of_the_preset_or_share_the_minutes():

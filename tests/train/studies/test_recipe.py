@@ -12,17 +12,15 @@ import pytest
 import torch
 from torch import nn
 
-from flam_env.models.factored import WorldModelConfig
 from flam_env.worlds.loading import load_world
 from flam_train.engine import FitConfig, fit
 from flam_train.engine.state import read_header
-from flam_train.phases.losses import WorldModelLossConfig
 from flam_train.phases.pack import pack
-from flam_train.presets import PRESETS
+from flam_train.presets import BOUND, PRESETS
 from flam_train.studies.recipe import archives, worlds
 from flam_train.studies.recipe import recipe as command
 from flam_train.studies.recipe.archives import archive
-from flam_train.studies.recipe.games import BOUND, GAMES, GameOptions
+from flam_train.studies.recipe.games import GAMES, GameOptions
 from flam_train.studies.recipe.pieces import PieceOver, piece
 from flam_train.studies.recipe.recipe import recipe
 from flam_train.studies.recipe.worlds import Scoring
@@ -124,8 +122,17 @@ def test_options_of_games_are_fields_of_their_configs():
         for preset in PRESETS.values():
             replace(preset.world_model, **options.model)
             replace(preset.loss, **options.loss)
-    assert replace(WorldModelConfig(), **GAMES["procgen/bigfish"].model).focus
-    assert replace(WorldModelLossConfig(), **GAMES["procgen/bigfish"].loss).information_price == 0.6
+
+
+def test_games_are_what_the_preset_is_and_rooms_have_cells_and_cheap_nats_from_the_unit_normal():
+    gpu = PRESETS["gpu"]
+    for game in ("bigfish", "starpilot", "leaper"):
+        options = GAMES[f"procgen/{game}"]
+        assert not options.model and not options.loss and "horizon" in options.metrics
+    rooms = GAMES["multigrid"]
+    model, loss = replace(gpu.world_model, **rooms.model), replace(gpu.loss, **rooms.loss)
+    assert (model.slots, model.group, model.persistence, model.prior_components) == (4, 1, 2.5, None)
+    assert (loss.information_price, loss.last_price, loss.free_share) == (0.15, None, 0.1)
 
 
 # --- pieces -----------------------------------------------------------------------------------------------------------
