@@ -4,28 +4,22 @@ import json
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from flam_env.heads.action_decoder import ActionDecoder, Transitions
-from flam_env.heads.action_encoder import ActionEncoder
-from flam_env.heads.player_finder import PlayerFinder
 from flam_env.labelling.labeller import Labeller
 from flam_env.warn import warn_user
-from flam_env.worlds.checkpoint import round_as_stored
 from flam_env.worlds.finding import check_writable, find_world
 from flam_env.worlds.loading import load_world
 from flam_env.worlds.saving import add_heads
 from flam_env.worlds.writing import write_atomically
 from flam_train.engine import FitConfig
-from flam_train.heads.encoder import choose_gain, learn_encoder
 from flam_train.heads.few_labels import LEARNING, LearningConfig
 from flam_train.heads.grounding_report import decoder_report, obedience, scores_on
 from flam_train.heads.inverse_model import SupervisedInverse
-from flam_train.heads.known_actions import Supervision, draw_unlabelled, supervise
+from flam_train.heads.known_actions import draw_unlabelled, supervise
+from flam_train.heads.learn_heads import Heads, learn_heads
 from flam_train.heads.mirrors import known_mirrors, with_mirrored
-from flam_train.heads.models import DecoderSize, LabelLearning, frame_pairs, learn_decoder
-from flam_train.heads.player_finder import learn_player_finder
-from flam_train.heads.player_slot import attention_of
+from flam_train.heads.models import DecoderSize, LabelLearning, frame_pairs
 from flam_train.heads.watching import watch
 from flam_train.heads.without_world import learn_without_world, scores_without_world
 from flam_train.presets import SMALL
@@ -35,14 +29,6 @@ from flam_train.store.training_data import TrainingData, open_data, token_splits
 
 REPORT = "decoder.json"
 SIZE = DecoderSize()
-
-
-class Heads(NamedTuple):
-    """What is learned of a world, by the names that its heads have there."""
-
-    decoder: ActionDecoder
-    encoder: ActionEncoder
-    player_finder: PlayerFinder
 
 
 def ground(
@@ -99,9 +85,7 @@ def ground(
     out = find_world(world) if out is None else Path(out)
     check_writable(out)
     filmed = _filmed(store) if supervised else None
-    others = {path.name: _like(open_data(path), store) for path in map(Path, also)}
-    if len(others) < len(also):
-        raise ValueError(f"expected stores of different names to score on as well, got {[str(path) for path in also]}")
+    others = _other_play(also, store)
     known = supervise(store, labels, actions=actions, seed=fit_config.seed)
     tokens = token_splits(store, labeller.dream.tokenizer, labeller.dream.device)
     world_hash = labeller.world.fingerprint()
@@ -118,7 +102,7 @@ def ground(
     seen = watch(labeller, tokens["train"], known.learned.at.followed_by(unlabelled))
     told, untold = seen.at(slice(labels)), seen.at(slice(labels, None))
     told, learned = with_mirrored(labeller, store, told, known.learned, both.mirrors, seed=fit_config.seed)
-    heads, main = _learn_heads(labeller, told, untold, replace(known, learned=learned), both, out)
+    heads, main = learn_heads(labeller, told, untold, replace(known, learned=learned), both, out)
     report: dict[str, Any] = {"labels": labels, "seed": fit_config.seed, "world": world_hash}
     report["scored"] = len(known.scored)
     report |= decoder_report(heads.decoder, watch(labeller, tokens["val"], known.scored.at), known)
@@ -147,33 +131,19 @@ def _filmed(data: TrainingData) -> EpisodeStore | None:
     return None
 
 
-def _learn_heads(
-    labeller: Labeller,
-    seen: Transitions,
-    unlabelled: Transitions,
-    known: Supervision,
-    learning: LabelLearning,
-    out: Path,
-) -> tuple[Heads, bool]:
-    """The heads, and whether this is the process that writes them."""
-    logs, labels, product = out / "training", known.learned, out / "decoder.safetensors"
-    network, result = learn_decoder(
-        labeller.world, seen, labels, learning, logs / "decoder", unlabelled=unlabelled, product=product
-    )
-    network.controlled_slot.copy_(attention_of(network, seen).mean(0).argmax())
-    settings = learning.settings(network.config)
-    encoder = learn_encoder(network, seen, known, out=logs / "action_encoder", **settings)
-    finder = learn_player_finder(network, seen, labels, unlabelled, out=logs / "player_finder", **settings)
-    choose_gain(labeller.dream, network, encoder, finder.holds)
-    return Heads(round_as_stored(network), encoder, finder), result.main
+def _other_play(also: tuple[Path, ...], learned: TrainingData) -> dict[str, EpisodeStore]:
+    """Stores, by name, on which what was learned from data of the same source and size can be scored.
+
+    Raises:
+        ValueError: one is of another, or two have one name.
+    """
+    others = {Path(path).name: _like(open_data(Path(path)), learned) for path in also}
+    if len(others) < len(also):
+        raise ValueError(f"expected stores of different names to score on as well, got {[str(path) for path in also]}")
+    return others
 
 
 def _like(data: TrainingData, learned: TrainingData) -> EpisodeStore:
-    """Data on which what was learned from other data can be scored: a store of the same source and size.
-
-    Raises:
-        ValueError: it is another.
-    """
     if isinstance(data, EpisodeStore) and (data.source, data.size) == (learned.source, learned.size):
         return data
     raise ValueError(
