@@ -11,8 +11,8 @@ from flam_env.heads.action_decoder import ActionDecoder, Transitions
 from flam_env.heads.action_encoder import ActionEncoder, ActionEncoderConfig
 from flam_env.worlds.checkpoint import round_as_stored
 from flam_env.worlds.units import BOUND
+from flam_train.heads.draws import Supervision
 from flam_train.heads.few_labels import learn_from_labels
-from flam_train.heads.known_actions import Supervision
 from flam_train.heads.player_slot import Steered, attention_of
 
 GAINS = (1.0, 2.0, 4.0)

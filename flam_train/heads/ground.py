@@ -13,10 +13,10 @@ from flam_env.worlds.loading import load_world
 from flam_env.worlds.saving import add_heads
 from flam_env.worlds.writing import write_atomically
 from flam_train.engine import FitConfig
+from flam_train.heads.draws import draw_unlabelled, supervise
 from flam_train.heads.few_labels import LEARNING, LearningConfig
 from flam_train.heads.grounding_report import decoder_report, obedience, scores_on
 from flam_train.heads.inverse_model import SupervisedInverse
-from flam_train.heads.known_actions import draw_unlabelled, supervise
 from flam_train.heads.learn_heads import Heads, learn_heads
 from flam_train.heads.mirrors import known_mirrors, with_mirrored
 from flam_train.heads.models import DecoderSize, LabelLearning, frame_pairs

@@ -9,9 +9,9 @@ from flam_env.heads.action_decoder import ActionDecoder, Transitions
 from flam_env.heads.action_encoder import ActionEncoder
 from flam_env.heads.player_finder import PlayerFinder
 from flam_env.labelling.labeller import Labeller
+from flam_train.heads.draws import Supervision, scored_labels
 from flam_train.heads.encoder import REPORTED_BY, share_obeyed
 from flam_train.heads.inverse_model import SupervisedInverse
-from flam_train.heads.known_actions import Supervision, scored_labels
 from flam_train.heads.learning import action_scores, all_logits
 from flam_train.heads.player_slot import attention_of, one_slot, share_of_episodes
 from flam_train.heads.watching import watch

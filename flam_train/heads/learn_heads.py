@@ -8,8 +8,8 @@ from flam_env.heads.action_encoder import ActionEncoder
 from flam_env.heads.player_finder import PlayerFinder
 from flam_env.labelling.labeller import Labeller
 from flam_env.worlds.checkpoint import round_as_stored
+from flam_train.heads.draws import Supervision
 from flam_train.heads.encoder import choose_gain, learn_encoder
-from flam_train.heads.known_actions import Supervision
 from flam_train.heads.models import LabelLearning, learn_decoder
 from flam_train.heads.player_finder import learn_player_finder
 from flam_train.heads.player_slot import attention_of

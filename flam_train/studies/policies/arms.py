@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from flam_train.heads.known_actions import LabelledTransitions, action_classes, all_labels, draw_labels
+from flam_train.heads.draws import draw_labels
+from flam_train.heads.known_actions import LabelledTransitions, action_classes, all_labels
 from flam_train.players.demonstrations import Demonstrations
 from flam_train.store.moments import Moments, read_clips
 from flam_train.store.shared_frames import read_shared, shared_frames

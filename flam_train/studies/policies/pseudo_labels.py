@@ -17,8 +17,9 @@ from torch.nn.functional import one_hot
 from flam_env.labelling.labeller import Labeller
 from flam_env.worlds.writing import write_atomically
 from flam_train.engine.identity import require_same
+from flam_train.heads.draws import draw_labels
 from flam_train.heads.few_labels import LEARNING
-from flam_train.heads.known_actions import LabelledTransitions, action_classes, all_labels, draw_labels
+from flam_train.heads.known_actions import LabelledTransitions, action_classes, all_labels
 from flam_train.heads.learning import action_scores, all_logits
 from flam_train.heads.mirrors import known_mirrors, with_mirrored
 from flam_train.heads.models import DecoderSize, LabelLearning, frame_pairs, learn_decoder, learn_supervised

@@ -17,19 +17,12 @@ from flam_env.worlds.checkpoint import read_tensors
 from flam_train.cli import main
 from flam_train.engine import FitConfig
 from flam_train.heads import encoder as action_encoding
+from flam_train.heads.draws import Supervision, draw_labels, draw_unlabelled, supervise
 from flam_train.heads.encoder import learn_encoder
 from flam_train.heads.few_labels import LearningConfig, hold_out
 from flam_train.heads.ground import ground
 from flam_train.heads.inverse_model import SupervisedInverseConfig
-from flam_train.heads.known_actions import (
-    LabelledTransitions,
-    Supervision,
-    action_classes,
-    all_labels,
-    draw_labels,
-    draw_unlabelled,
-    supervise,
-)
+from flam_train.heads.known_actions import LabelledTransitions, action_classes, all_labels
 from flam_train.heads.learning import action_scores, all_logits, calibrated_temperature, learn_actions
 from flam_train.heads.mirrors import known_mirrors, mirrored, watch_in_mirrors, with_mirrored
 from flam_train.heads.models import DecoderSize, LabelLearning, frame_pairs, learn_supervised

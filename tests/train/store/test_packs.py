@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
 from flam_env.worlds.checkpoint import fingerprint, read_tensors, round_as_stored, save_network
-from flam_train.heads.known_actions import supervise
+from flam_train.heads.draws import supervise
 from flam_train.store import packing
 from flam_train.store.clips import check_length, draw_clips, draw_places
 from flam_train.store.compression import LARGEST_WINDOW, compress, decompress

@@ -18,7 +18,8 @@ from flam_env.worlds.checkpoint import round_as_stored, save_network
 from flam_train.clone import load_clone
 from flam_train.engine import FitConfig
 from flam_train.engine.locks import folder_lock
-from flam_train.heads.known_actions import all_labels, draw_labels
+from flam_train.heads.draws import draw_labels
+from flam_train.heads.known_actions import all_labels
 from flam_train.players.behaviour_cloning import CloningConfig
 from flam_train.players.policy import Policy, PolicyConfig
 from flam_train.presets import SMALL
