@@ -131,9 +131,9 @@ def learn_supervised(
     config = SupervisedInverseConfig(
         size=pairs[0].shape[1], actions=learning.actions, dropout=learning.size.dropout_for(len(labels))
     )
-    return _learn(lambda: SupervisedInverse(config), pairs, unlabelled, labels, learning, learning.mirrors, out, None)[
-        0
-    ]
+    mirrors = learning.mirrors
+    network, _ = _learn(lambda: SupervisedInverse(config), pairs, unlabelled, labels, learning, mirrors, out, None)
+    return network
 
 
 def _learn(
