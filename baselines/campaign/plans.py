@@ -68,6 +68,11 @@ class Training:
         return DATA_SETS[self.data]
 
     @property
+    def tokenizer(self) -> str:
+        """The data set whose tokenizer it takes."""
+        return self.data_set.tokenizer or self.data
+
+    @property
     def on_slots(self) -> bool:
         """Whether it is learned on slots that are learned before."""
         return self.method != SLOTS and METHODS[self.method].on_slots

@@ -38,7 +38,7 @@ class Campaign(Study):
 
     def tokenizer(self, training: Training) -> Path:
         """The folder of the tokenizer that all trainings on a data set share."""
-        return self.tokenizers / f"{training.data}-{training.preset}"
+        return self.tokenizers / f"{training.tokenizer}-{training.preset}"
 
     def slots(self, training: Training) -> Path:
         """The folder of the slots that PlaySlot and SlotFormer share."""

@@ -70,7 +70,8 @@ def _prepare(training: Training, campaign: Campaign) -> Path:
     size, out = training.data_set.preset_at(training.preset).tokenizer.image_size, campaign.folder(training)
     data = collect_data(campaign.data, training.data, size)
     if data.is_dir() and not (out / TOKENIZER_FILE).exists():
-        share_tokenizer(training, data, campaign.tokenizer(training), out)
+        shown = collect_data(campaign.data, training.tokenizer, size)
+        share_tokenizer(training, shown, campaign.tokenizer(training), out)
     return data
 
 

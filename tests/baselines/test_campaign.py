@@ -188,6 +188,17 @@ def test_a_store_whose_first_episode_was_never_finished_is_collected(tmp_path, m
     assert collect_data(tmp_path, "bigfish", 64) == tmp_path / "bigfish" and asked == ["bigfish"]
 
 
+def test_a_large_room_of_two_agents_takes_the_tokenizer_of_four(tmp_path):
+    study = Campaign(data=tmp_path, tokenizers=tmp_path, runs=tmp_path / "runs", reports=tmp_path / "reports")
+    trainings = {data: Training(data=data, method="flam", budget=HURRIED, preset="rooms") for data in DATA_SETS}
+    shared = {data: study.tokenizer(training).name for data, training in trainings.items()}
+    assert shared["agents2"] == shared["agents4"] == "agents4-rooms"
+    assert all(name == f"{data}-rooms" for data, name in shared.items() if data != "agents2")
+    fits = {data: trainings[data].data_set.preset_at("rooms") for data in ("agents2", "agents4")}
+    assert fits["agents2"].tokenizer == fits["agents4"].tokenizer
+    assert fits["agents2"].tokenizer_fit == fits["agents4"].tokenizer_fit
+
+
 # --- a rehearsal ------------------------------------------------------------------------------------------------------
 
 
