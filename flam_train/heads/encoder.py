@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flam_env.dream.dream import Dream
+from flam_env.dream.dream import Dream, DreamState
 from flam_env.heads.action_decoder import ActionDecoder, Transitions
 from flam_env.heads.action_encoder import ActionEncoder, ActionEncoderConfig
 from flam_env.worlds.checkpoint import round_as_stored
@@ -16,6 +16,7 @@ from flam_train.heads.few_labels import learn_from_labels
 from flam_train.heads.player_slot import Steered, attention_of
 
 GAINS = (1.0, 2.0, 4.0)
+HELD = 4  # steps for which an action is asked for: one that is obeyed once may take the player out of its slot
 CHOSEN_BY, REPORTED_BY = slice(0, None, 2), slice(1, None, 2)  # starts of a world
 
 
@@ -62,22 +63,37 @@ def share_obeyed(
 ) -> float:
     """How often a dream does what these slots are asked for: the decoder reads it from what the dream shows next.
 
-    Every known real action is asked for once after the beginning of each of these starts of the world, where the other
-    slots do what they did.
+    Every known real action is asked for after the beginning of each of these starts of the world, for `HELD` steps or
+    as many as the start is long, while the other slots do what they did.
     """
-    world, device, obeyed = dream.world, encoder.gain.device, []
-    context = min(world.model.window, world.starts.tokens.shape[1] - 1)
-    state = dream.reset(world.starts.tokens[starts, :context])
-    slots, usual = state.slots.to(device), world.starts.actions[starts, context - 1].clamp(-BOUND, BOUND).to(device)
-    chosen = steered(slots)
+    world, obeyed = dream.world, []
+    context = max(1, min(world.model.window, world.starts.tokens.shape[1] - HELD))
+    usual = world.starts.actions[starts, context - 1 : context - 1 + HELD].clamp(-BOUND, BOUND)
+    begun = dream.reset(world.starts.tokens[starts, :context])
     for action in encoder.choices:
-        latent_actions = usual.clone()
-        asked = encoder.encode(slots, action.expand(slots.shape[:2]))
-        latent_actions[chosen] = asked[chosen]
-        after, _ = dream.step(state, latent_actions)
-        around = state.frame.followed_by(after.frame)
-        inferred = dream.units.from_model(dream.model.infer(around).mode[:, 0])
-        seen = Transitions(around.slots, inferred, around.tokens, around.masks)
-        told = decoder(*(part.to(device) for part in seen)).logits.argmax(-1)
-        obeyed.append(encoder.stands_for[told] == action)
+        state = begun
+        for others in usual.unbind(1):
+            state, told = _ask(dream, decoder, encoder, state, action, others, steered)
+            obeyed.append(encoder.stands_for[told] == action)
     return torch.cat(obeyed).float().mean().item()
+
+
+def _ask(
+    dream: Dream,
+    decoder: ActionDecoder,
+    encoder: ActionEncoder,
+    state: DreamState,
+    action: Tensor,
+    others: Tensor,
+    steered: Steered,
+) -> tuple[DreamState, Tensor]:
+    """The next state of B dreams whose steered slots are asked for an action, and what is read of them, int64 (B,)."""
+    device = encoder.gain.device
+    slots, latent_actions = state.slots.to(device), others.to(device).clone()
+    chosen = steered(slots)
+    latent_actions[chosen] = encoder.encode(slots, action.expand(slots.shape[:2]))[chosen]
+    after, _ = dream.step(state, latent_actions)
+    around = state.frame.followed_by(after.frame)
+    inferred = dream.units.from_model(dream.model.infer(around).mode[:, 0])
+    seen = Transitions(around.slots, inferred, around.tokens, around.masks)
+    return after, decoder(*(part.to(device) for part in seen)).logits.argmax(-1)
