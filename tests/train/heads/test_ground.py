@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from flam_env import ActionDecoder, ActionDecoderConfig, ActionEncoder, Labeller, load_world, save_world
+from flam_env.dream.dream import Dream
 from flam_env.heads.action_decoder import Transitions
 from flam_env.video.frames import resize_frames
 from flam_env.worlds.checkpoint import read_tensors
@@ -18,7 +19,7 @@ from flam_train.cli import main
 from flam_train.engine import FitConfig
 from flam_train.heads import encoder as action_encoding
 from flam_train.heads.draws import Supervision, draw_labels, draw_unlabelled, supervise
-from flam_train.heads.encoder import learn_encoder
+from flam_train.heads.encoder import HELD, learn_encoder, share_obeyed
 from flam_train.heads.few_labels import LearningConfig, hold_out
 from flam_train.heads.ground import ground
 from flam_train.heads.inverse_model import SupervisedInverseConfig
@@ -229,6 +230,27 @@ def test_the_gain_is_the_one_that_is_obeyed_most(learned, monkeypatch):
     (decoder, encoder), third = copy.deepcopy(learned), one_slot(3)
     action_encoding.choose_gain(None, decoder, encoder, third)
     assert encoder.gain.item() == 2.0
+
+
+def test_an_action_is_asked_for_as_long_as_it_could_leave_its_slot(decoded, monkeypatch):
+    world, asked = load_world(decoded), []
+    dream, step = Dream(world, "cpu"), Dream.step
+
+    def noted(self, state, latent_actions, *rest):
+        asked.append(latent_actions)
+        return step(self, state, latent_actions, *rest)
+
+    monkeypatch.setattr(Dream, "step", noted)
+    every = slice(None)
+    shares = [share_obeyed(dream, world.decoder, world.encoder, one_slot(slot), every) for slot in (0, 3)]
+    context = max(1, min(world.model.window, world.starts.tokens.shape[1] - HELD))
+    held = min(HELD, world.starts.actions.shape[1] - context + 1)
+    assert len(asked) == 2 * held * len(world.encoder.choices) and all(0 <= share <= 1 for share in shares)
+    first, other = asked[:held], asked[len(asked) // 2 :][:held]
+    for number, (one, two) in enumerate(zip(first, other, strict=True)):
+        did = world.starts.actions[:, context - 1 + number].clamp(-3, 3)
+        assert torch.equal(one[:, 1:], did[:, 1:]) and torch.equal(two[:, :3], did[:, :3]), "others do what they did"
+        assert not torch.equal(one[:, 0], did[:, 0])
 
 
 def test_what_the_encoder_is_asked_for_the_decoder_reads(learned):
