@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from flam_env.heads.registry import HEADS
@@ -59,4 +58,4 @@ class PlayerFinder(nn.Module):
     def holds(self, slots: Tensor) -> Tensor:
         """Slots (..., K, S) -> bool (..., K): those with a share of at least `HOLDS`, one at least."""
         shares = self(slots).softmax(-1)
-        return shares >= torch.minimum(shares.amax(-1, keepdim=True), torch.tensor(HOLDS))
+        return shares >= shares.amax(-1, keepdim=True).clamp(max=HOLDS)

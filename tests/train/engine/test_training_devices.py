@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tiny import MODEL
 
 from flam_env.dream.dream import Dream
-from flam_env.heads.action_decoder import ActionDecoder
+from flam_env.heads.action_decoder import ActionDecoder, Transitions
 from flam_env.labelling.labeller import Labeller
 from flam_env.models.factored import FactoredWorldModel
 from flam_env.models.tokenizer import Tokenizer
@@ -237,11 +237,12 @@ def test_a_store_is_watched_there(tiny_world, device):
     split = TokenSplit(tokens, np.arange(0, 89, 8), ("",) * 11, names)
     episodes, frames = np.array([4, 0, 0, 10, 4]), np.array([1, 0, 6, 0, 2])
     at = Moments(split="train", names=names, episodes=episodes, frames=frames)
-    slots, latent_actions = watch(Labeller(tiny_world, device), split, at)
-    assert {part.device.type for part in (slots, latent_actions)} == {"cpu"}
+    found = watch(Labeller(tiny_world, device), split, at)
+    assert {part.device.type for part in found} == {"cpu"}
     expected = watch(Labeller(tiny_world, "cpu"), split, at)
-    torch.testing.assert_close(slots, expected[0], atol=5e-3, rtol=5e-3)  # half precision
-    torch.testing.assert_close(latent_actions, expected[1], **CLOSE)
+    torch.testing.assert_close(found.latent_actions, expected.latent_actions, **CLOSE)
+    for part in ("slots", "tokens", "masks"):  # some in half precision
+        torch.testing.assert_close(getattr(found, part), getattr(expected, part), atol=5e-3, rtol=5e-3)
 
 
 @pytest.mark.filterwarnings("ignore:the world sees frames of 48 x 48")
@@ -251,7 +252,7 @@ def test_a_store_is_labelled_there(make_store, tiny_checkpoint, tiny_world, devi
     assert seen["encode"] == seen["observe"] == {device.type}
     episode = labelled.read(labelled.episodes("val")[1])
     tokens = Dream(tiny_world, device).encode(episode.frames).cpu()[None]  # one near the border of two may be either
-    expected = Labeller(tiny_world, "cpu").follow(None, tokens)[2][0].numpy()
+    expected = Labeller(tiny_world, "cpu").follow(None, tokens)[1].latent_actions[0].numpy()
     np.testing.assert_allclose(episode.labels.latent_actions, expected, **CLOSE)
 
 
@@ -266,9 +267,10 @@ def test_a_decoder_learns_and_is_judged_on_one_device(tiny_checkpoint, make_epis
     ground(str(tiny_checkpoint), store.root, out=tmp_path / "out", **settings)
     assert seen == {name: {trains_there.type} for name in ("encode", "observe", "decode", "supervised")}
     heads = load_world(tmp_path / "out").heads
-    inputs = torch.zeros(2, 2, 6, 16), torch.zeros(2, 6, 5)
-    torch.testing.assert_close(heads["decoder"].probabilities(*inputs).sum(-1), torch.ones(2))
-    assert set(heads) == {"decoder", "encoder"}
+    tokens, masks = torch.zeros(2, 2, MODEL.patches).long(), torch.zeros(2, 2, 6, MODEL.cell_grid**2)
+    seen_there = Transitions(torch.zeros(2, 2, 6, 16), torch.zeros(2, 6, 5), tokens, masks)
+    torch.testing.assert_close(heads["decoder"].probabilities(seen_there).sum(-1), torch.ones(2))
+    assert set(heads) == {"decoder", "encoder", "player_finder"}
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------
