@@ -8,7 +8,7 @@ Both numbers of a share are measured in the same run. Random tokens: the arithme
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from flam_train.store.tokens import ClipReader
 WARM, MEASURED = SETTLING + 2, 8
 STORED = 20_000  # frames of tokens that clips are read from
 NUMBERS = Numbers(Progress(1000, 0.5), 8e-4, 0.999)
+Precision = Literal["auto", "fp32", "bf16"]
 PRODUCTS = 5  # matrix products that are timed
 
 
@@ -42,6 +43,7 @@ def measure(
     frames: int = 16,
     compiled: tuple[bool, ...] = (False, True),
     recorded: tuple[bool, ...] = (False, True),
+    precision: Precision = "auto",
 ) -> None:
     """Prints a Markdown table of training speed of the `small` world model.
 
@@ -51,9 +53,10 @@ def measure(
         frames: frames of a clip.
         compiled: whether through torch.compile.
         recorded: whether as one CUDA graph; without a CUDA GPU nothing is.
+        precision: of matrix products.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    half = uses_bf16("auto", device)
+    half = uses_bf16(precision, device)
     rate = matrix_rate(torch.bfloat16 if half else torch.float32, device, side=2048)
     name = "bf16" if half else "fp32"
     print(f"{device}, {torch.get_num_threads()} threads, {name} matrix rate {rate / 1e12:.2f} TFLOP/s")
@@ -62,7 +65,9 @@ def measure(
     for count in slots:
         work = flops(training_step(count, batch, frames, device)) / (batch * frames)
         for compile_model, record in modes:
-            step = training_step(count, batch, frames, device, compiled=compile_model, recorded=record)
+            step = training_step(
+                count, batch, frames, device, compiled=compile_model, recorded=record, precision=precision
+            )
             speed = batch * frames / timed(step, device)
             mode = " ".join(["compiled" if compile_model else "eager"] + ["in one graph"] * record)
             print(f"| {count} | {mode} | {speed:.0f} | {work / 1e6:.0f} | {speed * work / rate:.1%} |", flush=True)
@@ -76,6 +81,7 @@ def training_step(
     *,
     compiled: bool = False,
     recorded: bool = False,
+    precision: Precision = "auto",
 ) -> Callable[[], None]:
     """One optimiser step of the `small` preset with K slots, from the tokens on, ready to be called."""
     torch.manual_seed(0)
@@ -88,7 +94,7 @@ def training_step(
         tokens = clips(starts)
         return world_model_loss(model, tokens, network(tokens), SMALL.loss, progress.share)
 
-    plain = plain_step(model, loss, both, device, compiled=compiled)
+    plain = plain_step(model, loss, both, device, compiled=compiled, precision=precision)
     taken = RecordedStep(plain, device) if recorded else plain
     starts = torch.randint(STORED - frames, (batch,), device=device)
 
@@ -98,10 +104,12 @@ def training_step(
     return step
 
 
-def plain_step(model: nn.Module, loss: Loss, both: Any, device: torch.device, *, compiled: bool) -> TrainingStep:
+def plain_step(
+    model: nn.Module, loss: Loss, both: Any, device: torch.device, *, compiled: bool, precision: Precision
+) -> TrainingStep:
     """One optimiser step as the training loop takes it, to be called with a batch and `NUMBERS`."""
     return TrainingStep(
-        Objective(model, loss, compiled=compiled, bf16=uses_bf16("auto", device)),
+        Objective(model, loss, compiled=compiled, bf16=uses_bf16(precision, device)),
         both,
         RunState(model, both, average=True),
         backward=Tensor.backward,

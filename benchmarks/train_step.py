@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import tyro
 from torch import Tensor, nn
-from train_speed import NUMBERS, plain_step, timed
+from train_speed import NUMBERS, Precision, plain_step, timed
 
 import baselines
 from baselines.genie import GenieLossConfig, genie_loss
@@ -56,6 +56,7 @@ def measure(
     methods: tuple[str, ...] = tuple(MODELS),
     measured: int = 5,
     per_cpu_second: bool = False,
+    precision: Precision = "auto",
 ) -> None:
     """Prints a Markdown table of frames per second.
 
@@ -67,6 +68,7 @@ def measure(
         methods: which.
         measured: steps of which the median counts, after two to warm up.
         per_cpu_second: frames per second of CPU time, of all threads.
+        precision: of matrix products.
     """
     clock = time.process_time if per_cpu_second else time.perf_counter
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -74,20 +76,22 @@ def measure(
     sizes = [base, *((k, *base[1:]) for k in slots[1:])]
     sizes += [(base[0], n**2, base[2]) for n in side[1:]] + [(*base[:2], t) for t in frames[1:]]
     unit = "CPU-second" if per_cpu_second else "second"
-    name = "bf16" if uses_bf16("auto", device) else "fp32"
+    name = "bf16" if uses_bf16(precision, device) else "fp32"
     print(f"{device}, {torch.get_num_threads()} threads, {name}, {batch} clips a step; frames per {unit} at K, N, T:\n")
     titles = ["method", "parameters, M", *(", ".join(map(str, size)) for size in sizes)]
     print(f"| {' | '.join(titles)} |\n|{' --- |' * len(titles)}")
     for method in methods:
         cells, trained = [], 0
         for size in sizes:
-            model, step = training_step(method, size, batch, device)
+            model, step = training_step(method, size, batch, device, precision)
             trained = trained or sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
             cells.append(f"{batch * size[2] / timed(step, device, warm=WARM, measured=measured, clock=clock):.0f}")
         print(f"| {method} | {trained / 1e6:.2f} | {' | '.join(cells)} |", flush=True)
 
 
-def training_step(method: str, size: Size, batch: int, device: torch.device) -> tuple[nn.Module, Callable[[], None]]:
+def training_step(
+    method: str, size: Size, batch: int, device: torch.device, precision: Precision = "auto"
+) -> tuple[nn.Module, Callable[[], None]]:
     """A model of these sizes, and one optimiser step of it, from the tokens on, ready to be called."""
     torch.manual_seed(0)
     slots, cells, frames = size
@@ -98,7 +102,7 @@ def training_step(method: str, size: Size, batch: int, device: torch.device) -> 
     both = optimizers(model, preset.world_model_fit, device)
     tokens = torch.randint(model.quantizer.size, (batch, frames, cells), device=device)
     known = torch.randint(15, (batch, frames), device=device)
-    plain = plain_step(model, objective(method, preset, known), both, device, compiled=False)
+    plain = plain_step(model, objective(method, preset, known), both, device, compiled=False, precision=precision)
 
     def step() -> None:
         plain(tokens, NUMBERS)

@@ -278,11 +278,15 @@ def test_bf16_reaches_the_model_and_weights_stay_fp32(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("known", "expected"), [({"amx_bf16": True}, True), ({"avx512_bf16": True, "amx_bf16": False}, True), ({}, False)]
+    ("known", "expected"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True, "cpu_name": "Intel Xeon"}, True),
+        ({"avx512_bf16": True, "amx_bf16": False, "cpu_name": "AMD EPYC"}, True),
+        ({"avx512_bf16": True, "amx_bf16": False, "cpu_name": "Intel Xeon"}, False),
+        ({}, False),
+    ],
 )
-def test_automatic_precision_is_bf16_where_the_processor_has_instructions_for_it(
-    tmp_path, monkeypatch, known, expected
-):
+def test_automatic_precision_is_bf16_where_the_processor_gains_by_it(tmp_path, monkeypatch, known, expected):
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: known)
     kinds = set()
 
