@@ -4,6 +4,8 @@ The layout, the names and the padding are those of the release for Kinetics-400 
 averaged over time and before any softmax, are the features of FVD.
 """
 
+from functools import reduce
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
@@ -43,16 +45,22 @@ class Unit(nn.Module):
 
 
 class Pool(nn.Module):
-    """Maximum of what is nowhere negative, so that zeros around it change nothing."""
+    """Maximum of what is nowhere negative, so that zeros around it change nothing.
+
+    One axis after the other, which is the same: PyTorch's own, on a CPU, would be half of the network's time.
+    """
 
     def __init__(self, kernel: Triple, stride: Triple):
         super().__init__()
         self.kernel, self.stride = kernel, stride
-        self.pool = nn.MaxPool3d(kernel, stride)
 
     def forward(self, video: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, C, T', H', W'), each a stride-th of its axis, rounded up."""
-        return self.pool(same_padded(video, self.kernel, self.stride))
+        video = same_padded(video, self.kernel, self.stride)
+        for axis, size, step in zip((-3, -2, -1), self.kernel, self.stride, strict=True):
+            places = video.unfold(axis, size, step).unbind(-1)
+            video = reduce(torch.maximum, places)
+        return video
 
 
 class Mixed(nn.Module):
