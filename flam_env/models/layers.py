@@ -3,6 +3,10 @@
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+LONG = 128
+"""Tokens from which on attention pays in one kernel, on a CPU in float32."""
 
 
 def check_attention(window: int, dim: int, heads: int) -> None:
@@ -27,9 +31,11 @@ class FeedForward(nn.Sequential):
 def attend(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None = None) -> Tensor:
     """Softmax attention (..., T, d) to (..., S, d), the softmax in float32; hidden (..., T, S) is True where none is.
 
-    Written out because the sequences here are short (slots, a window of frames): the fused CPU kernel of
-    `scaled_dot_product_attention` is several times slower backwards on many short sequences.
+    Written out where sequences are short (slots, a window of frames): the fused CPU kernel of
+    `scaled_dot_product_attention` is several times slower backwards on many of those, and in bf16 always.
     """
+    if hidden is None and query.dtype == torch.float32 and min(query.shape[-2], key.shape[-2]) >= LONG:
+        return scaled_dot_product_attention(query, key, value)
     scores = (query @ key.transpose(-2, -1)).float() * query.shape[-1] ** -0.5
     if hidden is not None:
         scores = scores.masked_fill(hidden, float("-inf"))
