@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.nn.functional import conv3d
+from torch.nn.functional import conv3d, max_pool3d
 
 from flam_train.evaluate.perceptual.i3d import I3d, Mixed, Pool, Unit, as_input, same_padded
 
@@ -50,6 +50,12 @@ def test_strides_round_up(frames, height, width):
     assert Unit(3, 4, kernel=7, stride=2).eval()(video).shape == (2, 4, *halves)
     assert Pool((1, 3, 3), (1, 2, 2))(video).shape == (2, 3, frames, *halves[1:])
     assert Mixed(3, 4, (5, 6), (7, 8), 9).eval()(video).shape == (2, 4 + 6 + 8 + 9, frames, height, width)
+
+
+@pytest.mark.parametrize("kernel, stride", [((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (1, 1, 1)), ((2, 2, 2), (2, 2, 2))])
+def test_pooling_one_axis_after_the_other_is_that_of_all_at_once(kernel, stride):
+    video = torch.rand(2, 3, 5, 8, 11)
+    assert torch.equal(Pool(kernel, stride)(video), max_pool3d(same_padded(video, kernel, stride), kernel, stride))
 
 
 def test_a_unit_normalizes_by_what_it_has_measured():
