@@ -13,6 +13,7 @@ from flam_env import ActionDecoder, ActionDecoderConfig, ActionEncoder, ActionEn
 from flam_env.dream.dream import Dream
 from flam_env.envs.controls import RealActionControl
 from flam_env.worlds.loading import load_world
+from flam_env.worlds.world import World
 from flam_train.evaluate.evaluate import evaluate
 from flam_train.evaluate.report import format_report
 from flam_train.evaluate.simulator import obedience as measure
@@ -204,6 +205,20 @@ def test_data_without_a_player_of_known_colour_is_refused():
 # --- worlds -----------------------------------------------------------------------------------------------------
 
 
+def most_moving_slot(world: World) -> int:
+    """The slot whose action changes most of what the world shows next: others may hold nothing."""
+    dream = Dream(world)
+    state = dream.reset(world.starts.tokens[:4, :2])
+    rest = torch.zeros(4, *world.action_shape)
+
+    def moved(slot: int) -> int:
+        action = rest.clone()
+        action[:, slot] = 3
+        return int((dream.step(state, action)[1] != dream.step(state, rest)[1]).sum())
+
+    return max(range(world.model.slots), key=moved)
+
+
 @pytest.fixture(scope="module")
 def keyed(trained):
     """The world of squares, with a decoder and an encoder of random weights for the keys of Bigfish."""
@@ -214,6 +229,7 @@ def keyed(trained):
         decoder = ActionDecoder(ActionDecoderConfig(slots=world.model.slots, **sizes))
         encoder = ActionEncoder(ActionEncoderConfig(**sizes))
     encoder.known.fill_(True)
+    decoder.controlled_slot.fill_(most_moving_slot(world))
     heads = {"decoder": decoder.eval(), "encoder": encoder.eval()}
     return replace(world, heads=world.heads | heads)
 
