@@ -21,7 +21,7 @@ from flam_env.models.factored import FactoredWorldModel
 from flam_train.engine.allocator import restart_with_huge_pages
 from flam_train.engine.objective import Objective
 from flam_train.engine.plan import Loss, Progress, optimizers
-from flam_train.engine.precision import uses_bf16
+from flam_train.engine.precision import used_precision, uses_bf16
 from flam_train.engine.recorded import SETTLING, RecordedStep
 from flam_train.engine.state import RunState
 from flam_train.engine.step import Numbers, TrainingStep
@@ -56,9 +56,8 @@ def measure(
         precision: of matrix products.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    half = uses_bf16(precision, device)
-    rate = matrix_rate(torch.bfloat16 if half else torch.float32, device, side=2048)
-    name = "bf16" if half else "fp32"
+    name = used_precision(precision, device)
+    rate = matrix_rate(torch.bfloat16 if name == "bf16" else torch.float32, device, side=2048)
     print(f"{device}, {torch.get_num_threads()} threads, {name} matrix rate {rate / 1e12:.2f} TFLOP/s")
     print("| K | mode | frames/s | MFLOP/frame | share of matrix rate |\n| --- | --- | --- | --- | --- |")
     modes = [(c, r) for c in compiled for r in recorded if not r or device.type == "cuda"]

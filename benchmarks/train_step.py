@@ -29,7 +29,7 @@ from baselines.train import KINDS, equal_arguments
 from flam_env.models.factored import FactoredWorldModel, WorldModelConfig
 from flam_train.engine.allocator import restart_with_huge_pages
 from flam_train.engine.plan import Progress, optimizers
-from flam_train.engine.precision import uses_bf16
+from flam_train.engine.precision import used_precision
 from flam_train.phases.losses import WorldModelLossConfig, prediction_loss, token_error, world_model_loss
 from flam_train.presets import SMALL, Preset
 
@@ -76,7 +76,7 @@ def measure(
     sizes = [base, *((k, *base[1:]) for k in slots[1:])]
     sizes += [(base[0], n**2, base[2]) for n in side[1:]] + [(*base[:2], t) for t in frames[1:]]
     unit = "CPU-second" if per_cpu_second else "second"
-    name = "bf16" if uses_bf16(precision, device) else "fp32"
+    name = used_precision(precision, device)
     print(f"{device}, {torch.get_num_threads()} threads, {name}, {batch} clips a step; frames per {unit} at K, N, T:\n")
     titles = ["method", "parameters, M", *(", ".join(map(str, size)) for size in sizes)]
     print(f"| {' | '.join(titles)} |\n|{' --- |' * len(titles)}")
