@@ -22,8 +22,9 @@ class DataSet:
 
     title: in tables; source: what collects it; preset: whose sizes suit it; model: fields of `WorldModelConfig` that it
     wants changed; loss and tokenizer_fit: those of the objective and of the budget of its tokenizer, at that preset;
-    tokenizer: the data set whose tokenizer it takes, by default its own; frames: of all splits; room: who is in the
-    room, if it is one.
+    tokenizer: the data set whose tokenizer it takes, by default its own; bundled: the bundled world whose tokenizer it
+    takes at that preset, so that rows made on different machines stand on one; frames: of all splits; room: who is in
+    the room, if it is one.
     """
 
     title: str
@@ -33,6 +34,7 @@ class DataSet:
     loss: Mapping[str, Any] = field(default_factory=dict)
     tokenizer_fit: Mapping[str, Any] = field(default_factory=dict)
     tokenizer: str = ""
+    bundled: str = ""
     frames: int = 100_000
     room: RoomConfig | None = None
 
@@ -60,11 +62,13 @@ class DataSet:
         return replace(preset, tokenizer=tokenizer, world_model=replace(model, grid=tokenizer.grid))
 
 
-def _game(title: str, source: Literal["bigfish", "leaper", "starpilot"]) -> DataSet:
-    return DataSet(title=title, source=source, preset="small", model=COMPARED, loss=PRICE, frames=200_000)
+def _game(title: str, source: Literal["bigfish", "leaper", "starpilot"], bundled: str = "") -> DataSet:
+    return DataSet(
+        title=title, source=source, preset="small", model=COMPARED, loss=PRICE, bundled=bundled, frames=200_000
+    )
 
 
-def _rooms(title: str, room: RoomConfig) -> DataSet:
+def _rooms(title: str, room: RoomConfig, bundled: str = "") -> DataSet:
     large = room.cells > RoomConfig().cells
     model = COMPARED | ({"slots": SPARE * room.agents, **NO_SINK} if large else {"slots": room.agents})
     named = CROWDED.get(room.agents, "") if large else ""
@@ -76,6 +80,7 @@ def _rooms(title: str, room: RoomConfig) -> DataSet:
         loss=PRICE,
         tokenizer_fit=MANY_SMALL if large else {},
         tokenizer=named,
+        bundled=bundled,
         room=room,
     )
 
@@ -99,10 +104,10 @@ SWEPT = (2, 4, 8, 16)
 """Numbers of agents of Figure 4, in a room of 16 x 16 cells."""
 
 DATA_SETS = {
-    "multigrid": _rooms("MultiGrid", RoomConfig()),
-    "bigfish": _game("Bigfish", "bigfish"),
+    "multigrid": _rooms("MultiGrid", RoomConfig(), bundled="multigrid"),
+    "bigfish": _game("Bigfish", "bigfish", bundled="bigfish"),
     "leaper": _game("Leaper", "leaper"),
-    "starpilot": _game("Starpilot", "starpilot"),
+    "starpilot": _game("Starpilot", "starpilot", bundled="starpilot"),
     **{f"agents{n}": _rooms(f"MultiGrid, {n} agents", RoomConfig(agents=n, cells=16)) for n in SWEPT},
 }
 """By the names of their stores and packs."""

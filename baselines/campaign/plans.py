@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
 
 from baselines.campaign.data_sets import DATA_SETS, SWEPT, DataSet
 from baselines.campaign.methods import LEARNING_RATES, METHODS, SLOTS, TRIED_RATES
+from flam_env.worlds.finding import BUNDLED, find_world
 from flam_train.presets import Preset
 
 
@@ -71,6 +73,12 @@ class Training:
     def tokenizer(self) -> str:
         """The data set whose tokenizer it takes."""
         return self.data_set.tokenizer or self.data
+
+    @property
+    def bundled(self) -> Path | None:
+        """The folder of the bundled world whose tokenizer it takes."""
+        name = self.data_set.bundled
+        return find_world(BUNDLED + name) if name and self.preset == self.data_set.preset else None
 
     @property
     def on_slots(self) -> bool:

@@ -26,7 +26,9 @@ FREE = MAY_DIFFER - {"fit.steps", "fit.minutes"} | {"fit.precision"}
 
 
 def share_tokenizer(training: Training, data: Path, shared: Path, out: Path) -> None:
-    """Puts the tokenizer of a store into the folder of a training; one without its run beside it is taken as it is.
+    """Puts the tokenizer of a store into the folder of a training: that of a bundled world, or one that is learned now.
+
+    One that lies in the shared folder without its run is taken as it is.
 
     Args:
         training: that needs it.
@@ -37,6 +39,9 @@ def share_tokenizer(training: Training, data: Path, shared: Path, out: Path) -> 
     Raises:
         ValueError: it was learned with other settings than the plan says.
     """
+    if training.bundled is not None:
+        copy_whole(training.bundled / TOKENIZER_FILE, out)
+        return
     preset = training.data_set.preset_at(training.preset)
     identity = {"model": as_written(preset.tokenizer)} | open_data(data).identity()
     with folder_lock(shared, wait=True, name=LOCK):

@@ -26,8 +26,9 @@ from baselines.campaign.study import REPORTS, Campaign
 from baselines.campaign.tables import tables
 from baselines.genie import GenieLossConfig
 from baselines.savi import Savi, SaviConfig
-from flam_env.models.tokenizer import TokenizerConfig
+from flam_env.models.tokenizer import Tokenizer, TokenizerConfig
 from flam_env.worlds.checkpoint import as_written, fingerprint, load_network
+from flam_env.worlds.finding import find_world
 from flam_env.worlds.loading import load_world
 from flam_train.engine.identity import as_json
 from flam_train.engine.log import METRICS_NAME
@@ -381,6 +382,20 @@ def test_a_tokenizer_of_other_settings_is_not_shared(rehearsal, store, tmp_path,
         share(tokenizer_fit=replace(fit, steps=2))
     with pytest.raises(ValueError, match=r"identity.model.width 12 there, 16 here"):
         share(tokenizer=replace(sizes, width=16))
+
+
+@pytest.mark.parametrize("data", ["multigrid", "bigfish", "starpilot"])
+def test_data_of_a_bundled_world_take_its_tokenizer(data, store, tmp_path):
+    planned = [training for training in PLANS["cpu"] + PLANS["gpu"] if training.data == data]
+    shared, out = tmp_path / "tokenizer", tmp_path / "out"
+    out.mkdir()
+    share_tokenizer(planned[0], store.root, shared, out)
+    assert (out / "tokenizer.safetensors").read_bytes() == (find_world(data) / "tokenizer.safetensors").read_bytes()
+    assert not shared.exists()
+    sizes = load_network(out / "tokenizer.safetensors", Tokenizer, TokenizerConfig)[0].config
+    for training in planned:
+        same = training.data_set.preset_at(training.preset).tokenizer == sizes
+        assert same == (training.bundled is not None) == (training.preset != "paper")
 
 
 def test_a_training_that_fails_leaves_the_others_alone(rehearsal, here, monkeypatch):
