@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from flam_env.heads.action_decoder import Transitions
 from flam_env.heads.road import Road
 from flam_env.heads.token_sampler import TokenSampler
 from flam_env.models.protocol import ActionPrior, History, Observed
@@ -150,6 +151,13 @@ class Dream:
         return self.units.from_model(prior.draw(noise.to(self.device)))[:, 0]
 
     @torch.inference_mode()
+    def transitions(self, observed: Observed) -> Transitions:
+        """What happens between T frames of B videos, or dreams, as a decoder sees it; leading axes (B, T - 1)."""
+        latent_actions = self.units.from_model(self.model.infer(observed).mode)
+        slots, tokens, masks = map(_around, (observed.slots, observed.tokens, observed.masks))
+        return Transitions(slots, latent_actions, tokens, masks)
+
+    @torch.inference_mode()
     def off_road(self, state: DreamState) -> Tensor | None:
         """How far dreams are off the road, 0 to 1 (B,), see `flam_env.heads.road`; None in a world that cannot tell."""
         return None if self.road is None else self.road.left(state.signs)
@@ -173,6 +181,11 @@ class Dream:
         newest = self.model.observe(tokens, history).at(slice(-1, None))
         refused = torch.zeros(newest.slots.shape[0], newest.slots.shape[2], dtype=torch.bool, device=self.device)
         return DreamState(newest, refused, signs)
+
+
+def _around(frames: Tensor) -> Tensor:
+    """What is of T frames (B, T, ...) -> of the frames around T - 1 transitions, (B, T - 1, 2, ...)."""
+    return torch.stack([frames[:, :-1], frames[:, 1:]], 2)
 
 
 def pixel_masks(masks: Tensor, image_size: int) -> Tensor:

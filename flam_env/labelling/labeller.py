@@ -183,9 +183,7 @@ class Labeller:
         after = LabelState(observed.at(slice(-1, None)), begun)
         if state is not None:
             observed = state.newest.followed_by(observed)
-        latent_actions = self.dream.units.from_model(self.dream.model.infer(observed).mode)
-        slots, tokens, masks = (_around(part) for part in (observed.slots, observed.tokens, observed.masks))
-        return after, Transitions(slots, latent_actions, tokens, masks)
+        return after, self.dream.transitions(observed)
 
     @torch.inference_mode()
     def restart(self, state: LabelState, rows: Sequence[int]) -> LabelState:
@@ -194,11 +192,6 @@ class Labeller:
         blank = self.dream.model.empty_history(len(index), index.device)
         newest = state.newest._replace(history=replace_rows(state.newest.history, index, blank))
         return LabelState(newest, state.begun.index_fill(0, index, False))
-
-
-def _around(frames: Tensor) -> Tensor:
-    """What is of T frames (B, T, ...) -> of the frames around T - 1 transitions, (B, T - 1, 2, ...)."""
-    return torch.stack([frames[:, :-1], frames[:, 1:]], 2)
 
 
 def _labels(latent_actions: Tensor, labelled: Tensor, probabilities: Tensor | None) -> Labels:

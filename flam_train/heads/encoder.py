@@ -93,7 +93,5 @@ def _ask(
     chosen = steered(slots)
     latent_actions[chosen] = encoder.encode(slots, action.expand(slots.shape[:2]))[chosen]
     after, _ = dream.step(state, latent_actions)
-    around = state.frame.followed_by(after.frame)
-    inferred = dream.units.from_model(dream.model.infer(around).mode[:, 0])
-    seen = Transitions(around.slots, inferred, around.tokens, around.masks)
+    seen = dream.transitions(state.frame.followed_by(after.frame)).at((slice(None), 0))
     return after, decoder(*(part.to(device) for part in seen)).logits.argmax(-1)
