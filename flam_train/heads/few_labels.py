@@ -29,12 +29,15 @@ class LearningConfig:
     unlabelled: int = 16_000
     """transitions of the same video, at most, whose action nobody told: a model that has learned from labels tells
     them, and one like it learns from labels and these; 0 for none"""
+    dreamt: int = 32_000
+    """transitions of dreams in which keys are pressed at random, at most, that a decoder learns from beside these; 0
+    for none"""
 
     def __post_init__(self):
-        counts = (self.evaluate_every - 1, self.patience, self.unlabelled)
+        counts = (self.evaluate_every - 1, self.patience, self.unlabelled, self.dreamt)
         if not (0 < self.held_out < 1 and min(counts) >= 0):
             raise ValueError(
-                "expected held_out between 0 and 1, evaluate_every > 0, patience >= 0 and unlabelled >= 0, got "
+                "expected held_out between 0 and 1, evaluate_every > 0, and patience, unlabelled and dreamt >= 0, got "
                 f"{self}; see LearningConfig for what each means"
             )
 

@@ -53,7 +53,7 @@ def ground(
     which much can be told where whoever played had reasons. Where it is known what a game's actions become in a mirror,
     all learn from labelled frames in mirrors too; a decoder does not with a pack, which lacks the frames. Once decoder
     or model has learned, it tells the actions of more transitions of the same video, and another like it learns from
-    these too.
+    these too. A last decoder learns also from dreams in which real actions are asked for at random.
 
     Args:
         world: name of a bundled world or directory of one's own.
@@ -102,7 +102,7 @@ def ground(
     seen = watch(labeller, tokens["train"], known.learned.at.followed_by(unlabelled))
     told, untold = seen.at(slice(labels)), seen.at(slice(labels, None))
     told, learned = with_mirrored(labeller, store, told, known.learned, both.mirrors, seed=fit_config.seed)
-    heads, main = learn_heads(labeller, told, untold, replace(known, learned=learned), both, out)
+    heads, main = learn_heads(labeller, tokens["train"], told, untold, replace(known, learned=learned), both, out)
     report: dict[str, Any] = {"labels": labels, "seed": fit_config.seed, "world": world_hash}
     report["scored"] = len(known.scored)
     report |= decoder_report(heads.decoder, watch(labeller, tokens["val"], known.scored.at), known)

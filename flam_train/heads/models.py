@@ -108,6 +108,34 @@ def learn_decoder(
     return _learn(lambda: ActionDecoder(config), seen, unlabelled, labels, learning, {}, out, product)
 
 
+def learn_taught_decoder(
+    config: ActionDecoderConfig,
+    seen: Transitions,
+    labels: LabelledTransitions,
+    learning: LabelLearning,
+    out: Path,
+    *,
+    taught: tuple[Transitions, Tensor],
+    product: Path | None = None,
+) -> tuple[ActionDecoder, FitResult]:
+    """A calibrated decoder that learns from labels and from what somebody makes of other transitions.
+
+    Args:
+        config: of the decoder.
+        seen: P transitions, stored.
+        labels: P of them.
+        learning: how.
+        out: folder of the run, which is resumed.
+        taught: U further transitions, stored, and how likely each action is there, (U, C).
+        product: as for `fit`.
+
+    Raises:
+        ValueError: as for `learn_decoder`.
+    """
+    settings: dict[str, Any] = {"mirrors": {}, "out": out, "product": product}
+    return _learn_once(lambda: ActionDecoder(config), seen, labels, learning, taught, **settings)
+
+
 def learn_supervised(
     pairs: FramePairs,
     labels: LabelledTransitions,
@@ -147,22 +175,33 @@ def _learn(
     product: Path | None,
 ) -> tuple[Network, FitResult]:
     """A calibrated network that learned from labels; and then, where there is more, one taught by it as well."""
-
-    def learned(inputs: tuple[Tensor, ...], taught: Tensor | None, out: Path) -> tuple[Network, FitResult]:
-        torch.manual_seed(learning.fit_config.seed)
-        network = make()
-        settings = learning.settings(network.config) | {"out": out, "product": product}
-        result = learn_actions(network, inputs, labels, taught=taught, mirrors=mirrors, **settings)
-        round_as_stored(network)
-        _calibrate(network, inputs, labels, learning)
-        return network, result
-
-    network, result = learned(inputs, None, out)
+    settings: dict[str, Any] = {"mirrors": mirrors, "product": product}
+    network, result = _learn_once(make, inputs, labels, learning, out=out, **settings)
     if unlabelled is None or not len(unlabelled[0]):
         return network, result
-    told = all_logits(network, unlabelled).softmax(-1)
-    both = tuple(torch.cat(each) for each in zip(inputs, unlabelled, strict=True))
-    return learned(both, told, out.with_name(f"{out.name}_taught"))
+    taught = unlabelled, all_logits(network, unlabelled).softmax(-1)
+    return _learn_once(make, inputs, labels, learning, taught, out=out.with_name(f"{out.name}_taught"), **settings)
+
+
+def _learn_once(
+    make: Callable[[], Network],
+    inputs: tuple[Tensor, ...],
+    labels: LabelledTransitions,
+    learning: LabelLearning,
+    taught: tuple[tuple[Tensor, ...], Tensor] | None = None,
+    **settings: Any,
+) -> tuple[Network, FitResult]:
+    """A calibrated network that learned from labels, and from what further inputs (U, ...) likely are, (U, C)."""
+    torch.manual_seed(learning.fit_config.seed)
+    network, told = make(), None
+    every = inputs
+    if taught is not None:
+        more, told = taught
+        every = tuple(torch.cat(each) for each in zip(inputs, more, strict=True))
+    result = learn_actions(network, every, labels, taught=told, **learning.settings(network.config), **settings)
+    round_as_stored(network)
+    _calibrate(network, inputs, labels, learning)
+    return network, result
 
 
 def _calibrate(

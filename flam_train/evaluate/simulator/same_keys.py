@@ -4,7 +4,6 @@ Dreams are steered as `RealActions` steers them: the slot of the player takes th
 and the others are moved by what moves them by default.
 """
 
-from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +11,8 @@ import torch
 from torch import Tensor
 
 from flam_env.dream.dream import Dream
-from flam_env.envs.controls import Control, RealActionControl, Scene
+from flam_env.envs.controls import RealActionControl
+from flam_env.envs.pressing import press
 from flam_env.video.frames import to_uint8
 from flam_train.evaluate.rollouts import encoded_clips
 from flam_train.store.clips import Clips
@@ -67,30 +67,13 @@ def same_keys(dream: Dream, clips: Clips, seed: int = 0) -> SameKeys:
             recon.append(_decode(dream, tokens[:, context - 1 :]))
             generators = [np.random.default_rng([seed, row]) for row in rows]
             frames = [recon[-1][:, 0]]
-            for frame in press(dream, control, tokens[:, :context], keys[rows.start : rows.stop], generators):
+            begun = dream.reset(tokens[:, :context])
+            for _, frame in press(dream, control, begun, keys[rows.start : rows.stop], generators):
                 frames.append(frame.cpu())
                 bar.update(len(frame))
             dreamt.append(torch.stack(frames, 1))
             first = rows.stop
     return SameKeys(clips.frames, torch.cat(recon).numpy(), torch.cat(dreamt).numpy(), keys)
-
-
-@torch.inference_mode()
-def press(
-    dream: Dream, control: Control, context: Tensor, keys: np.ndarray, generators: Sequence[np.random.Generator]
-) -> Iterator[Tensor]:
-    """The frames uint8 (B, h, w, 3) that follow context tokens (B, C, N), step by step, as keys int (B, H) are pressed.
-
-    Each dream has its own random stream, as an environment has.
-    """
-    state, count = dream.reset(context), len(keys)
-    everyone, nowhere = np.ones(count, bool), np.full(count, -1)
-    for step, pressed in enumerate(keys.T):
-        scene = Scene(dream, state.frame, nowhere, np.full(count, step), everyone, generators)
-        actions = torch.from_numpy(control(pressed, scene).actions)
-        chance = [each.random(dream.chance, np.float32) for each in generators] if dream.chance else None
-        state, frame = dream.step(state, actions, None if chance is None else torch.from_numpy(np.stack(chance)))
-        yield frame
 
 
 @torch.inference_mode()

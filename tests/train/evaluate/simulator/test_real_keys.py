@@ -12,6 +12,7 @@ from torch.nn.functional import one_hot
 from flam_env import ActionDecoder, ActionDecoderConfig, ActionEncoder, ActionEncoderConfig
 from flam_env.dream.dream import Dream
 from flam_env.envs.controls import RealActionControl
+from flam_env.envs.pressing import press
 from flam_env.worlds.loading import load_world
 from flam_env.worlds.world import World
 from flam_train.evaluate.evaluate import evaluate
@@ -20,7 +21,7 @@ from flam_train.evaluate.simulator import obedience as measure
 from flam_train.evaluate.simulator.obedience import Judges, learn_judges, obedience
 from flam_train.evaluate.simulator.player import COLOURS, find_players, player_colour
 from flam_train.evaluate.simulator.real_keys import plan_real_keys
-from flam_train.evaluate.simulator.same_keys import SameKeys, press, same_keys
+from flam_train.evaluate.simulator.same_keys import SameKeys, same_keys
 from flam_train.evaluate.simulator.tracking import tracking
 from flam_train.heads.known_actions import LabelledTransitions
 from flam_train.store.clips import Clips
@@ -259,10 +260,10 @@ def test_dreams_are_those_of_an_environment_that_is_told_the_real_keys(keyed, st
     assert np.array_equal(one.dreamt, same.dreamt) and not np.array_equal(one.dreamt, other.dreamt)
     assert np.array_equal(one.keys, clips.known[:, 1:-1]) and np.array_equal(one.dreamt[:, 0], one.recon[:, 0])
     assert one.recon.shape == one.dreamt.shape == (3, 5, 32, 32, 3) and one.scored == [1]
-    alone = press(
-        dream, RealActionControl(dream.world), dream.encode(clips.frames[2, :2])[None], one.keys[2:], [_stream(0, 2)]
-    )
-    assert np.array_equal(torch.cat(list(alone)).numpy(), one.dreamt[2, 1:]), "whatever else is in the batch"
+    begun = dream.reset(dream.encode(clips.frames[2, :2])[None])
+    alone = press(dream, RealActionControl(dream.world), begun, one.keys[2:], [_stream(0, 2)])
+    frames = torch.cat([frame for _, frame in alone]).numpy()
+    assert np.array_equal(frames, one.dreamt[2, 1:]), "whatever else is in the batch"
     pressed = same_keys(dream, replace(clips, known=(clips.known + 3) % 9), 0)
     assert not np.array_equal(pressed.dreamt, one.dreamt), "keys matter"
 
