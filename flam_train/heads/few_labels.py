@@ -29,7 +29,7 @@ class LearningConfig:
     unlabelled: int = 16_000
     """transitions of the same video, at most, whose action nobody told: a model that has learned from labels tells
     them, and one like it learns from labels and these; 0 for none"""
-    dreamt: int = 32_000
+    dreamt: int = 16_000
     """transitions of dreams in which keys are pressed at random, at most, that a decoder learns from beside these; 0
     for none"""
 
