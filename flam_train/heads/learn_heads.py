@@ -66,7 +66,7 @@ def learn_heads(
     encoder = learn_encoder(network, seen, known, out=logs / "action_encoder", **settings)
     finder = learn_player_finder(network, seen, labels, unlabelled, out=logs / "player_finder", **settings)
     choose_gain(labeller.dream, network, encoder, finder.holds)
-    if learning.config.dreamt:
+    if learning.config.dreamt >= STEPS:
         more, likely = _dreams(labeller, Heads(network, encoder, finder), video, seen, known, learning)
         told = all_logits(network, unlabelled).softmax(-1)
         network, result = learn_taught_decoder(

@@ -19,6 +19,7 @@ from flam_train.cli import main
 from flam_train.engine import FitConfig
 from flam_train.heads import encoder as action_encoding
 from flam_train.heads.draws import Supervision, draw_labels, draw_unlabelled, supervise
+from flam_train.heads.dreamt_play import STEPS
 from flam_train.heads.encoder import HELD, learn_encoder, share_obeyed
 from flam_train.heads.few_labels import LearningConfig, hold_out
 from flam_train.heads.ground import ground
@@ -522,6 +523,16 @@ def test_the_command_gives_the_world_a_decoder_and_a_report(decoded, played):
     at = moments(np.zeros(30, np.int64), np.arange(30))
     inputs = watch(Labeller(world), token_cache(played, world.tokenizer)["val"], at)
     assert torch.isfinite(all_logits(world.decoder, inputs)).all()
+
+
+@pytest.mark.parametrize(("unlabelled", "dreamt"), [(0, 40), (50, STEPS - 1)])
+def test_video_that_nobody_labelled_and_dreams_may_both_be_missing(
+    played, tiny_checkpoint, tmp_path, unlabelled, dreamt
+):
+    learning = replace(LEARNING, unlabelled=unlabelled, dreamt=dreamt)
+    run(tiny_checkpoint, played, tmp_path / "out", learning=learning, supervised=False)
+    assert load_world(tmp_path / "out").decoder is not None
+    assert (tmp_path / "out/training/decoder_dreamt").exists() == (dreamt >= STEPS)
 
 
 def test_the_command_calibrates_on_held_out_labels_and_finds_the_slot_with_most_attention(decoded, played):
