@@ -157,6 +157,10 @@ class Dream:
         slots, tokens, masks = map(_around, (observed.slots, observed.tokens, observed.masks))
         return Transitions(slots, latent_actions, tokens, masks)
 
+    def between(self, before: DreamState, after: DreamState) -> Transitions:
+        """What happened in the one step from B states to those that followed; leading axis (B,)."""
+        return self.transitions(before.frame.followed_by(after.frame)).at((slice(None), 0))
+
     @torch.inference_mode()
     def off_road(self, state: DreamState) -> Tensor | None:
         """How far dreams are off the road, 0 to 1 (B,), see `flam_env.heads.road`; None in a world that cannot tell."""

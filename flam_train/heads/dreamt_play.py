@@ -86,8 +86,7 @@ def dream_of_keys(dream: Dream, starts: Tensor, *, seed: int) -> DreamtPlay:
             keys = np.stack([stream.choice(choices, STEPS // HELD).repeat(HELD) for stream in streams])
             before = dream.reset(starts[rows].long())
             for key, (after, _) in zip(keys.T, press(dream, control, before, keys, streams), strict=True):
-                around = before.frame.followed_by(after.frame)
-                seen.append(dream.transitions(around).at((slice(None), 0)).stored())
+                seen.append(dream.between(before, after).stored())
                 pressed.append(torch.from_numpy(key))
                 before = after
                 bar.update(len(rows))

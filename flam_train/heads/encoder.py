@@ -93,5 +93,5 @@ def _ask(
     chosen = steered(slots)
     latent_actions[chosen] = encoder.encode(slots, action.expand(slots.shape[:2]))[chosen]
     after, _ = dream.step(state, latent_actions)
-    seen = dream.transitions(state.frame.followed_by(after.frame)).at((slice(None), 0))
-    return after, decoder(*(part.to(device) for part in seen)).logits.argmax(-1)
+    seen = (part.to(device) for part in dream.between(state, after))
+    return after, decoder(*seen).logits.argmax(-1)

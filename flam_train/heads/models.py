@@ -197,7 +197,7 @@ def _learn_once(
     every = inputs
     if taught is not None:
         more, told = taught
-        every = tuple(torch.cat(each) for each in zip(inputs, more, strict=True))
+        every = tuple(map(torch.cat, zip(inputs, more, strict=True)))
     result = learn_actions(network, every, labels, taught=told, **learning.settings(network.config), **settings)
     round_as_stored(network)
     _calibrate(network, inputs, labels, learning)

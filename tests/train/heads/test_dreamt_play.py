@@ -88,7 +88,7 @@ def test_dreams_begin_anywhere_in_video_and_not_across_episodes():
     assert draw_starts(split, 9, 99, seed=0).shape == (1, 16, 1), "the longest episode, where none has a window"
 
 
-def played(logits: torch.Tensor, keys: list[int]) -> DreamtPlay:
+def played(keys: list[int]) -> DreamtPlay:
     nothing = torch.zeros(len(keys), 2, 1, 1)
     return DreamtPlay(Transitions(nothing, nothing[:, 0], nothing[..., 0].long(), nothing), torch.tensor(keys))
 
@@ -96,13 +96,13 @@ def played(logits: torch.Tensor, keys: list[int]) -> DreamtPlay:
 def test_what_was_asked_for_is_believed_as_far_as_dreams_obey():
     stands_for = torch.tensor([0, 1, 2, 2])
     logits = torch.tensor([[4.0, 0, 0, 1], [0, 4.0, 0, 1]])
-    right = played(logits, [0, 1]).likely(logits, 0.9, stands_for)
+    right = played([0, 1]).likely(logits, 0.9, stands_for)
     assert torch.equal(right, torch.eye(4)[:2]), "what is read as often as a decoder is right was done"
-    half = played(logits, [0, 2]).likely(logits, 1.0, stands_for)
+    half = played([0, 2]).likely(logits, 1.0, stands_for)
     read = logits.softmax(-1)
     shared = torch.tensor([0, 0, 1, torch.e]) / (1 + torch.e)
     torch.testing.assert_close(half, 0.5 * read + 0.5 * torch.stack([torch.eye(4)[0], shared]))
-    never = played(logits, [1, 0]).likely(logits, 0.0, stands_for)
+    never = played([1, 0]).likely(logits, 0.0, stands_for)
     torch.testing.assert_close(never, read)
 
 
