@@ -3,6 +3,7 @@
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,8 +12,8 @@ from flam_env.heads.action_decoder import ActionDecoder, Transitions
 from flam_env.heads.action_encoder import ActionEncoder, ActionEncoderConfig
 from flam_env.worlds.checkpoint import round_as_stored
 from flam_env.worlds.units import BOUND
-from flam_train.heads.draws import Supervision
 from flam_train.heads.few_labels import learn_from_labels
+from flam_train.heads.known_actions import LabelledTransitions
 from flam_train.heads.player_slot import Steered, attention_of
 
 GAINS = (1.0, 2.0, 4.0)
@@ -20,23 +21,24 @@ HELD = 4  # steps for which an action is asked for: one that is obeyed once may 
 CHOSEN_BY, REPORTED_BY = slice(0, None, 2), slice(1, None, 2)  # starts of a world
 
 
-def learn_encoder(decoder: ActionDecoder, seen: Transitions, known: Supervision, **settings: Any) -> ActionEncoder:
+def learn_encoder(
+    decoder: ActionDecoder, seen: Transitions, labels: LabelledTransitions, classes: np.ndarray, **settings: Any
+) -> ActionEncoder:
     """An encoder, fitted to the slots as far as a decoder that has learned takes them for the player.
 
     Args:
         decoder: of the same world; its sizes are the encoder's.
         seen: P transitions, those of the labels to learn from.
-        known: the labels.
+        labels: P of them.
+        classes: int64 (C,), for each real action the one that stands for all those of equal effect.
         settings: as for `learn_from_labels`, whose errors it raises.
     """
-    labels = known.learned
     sizes = {field.name: getattr(decoder.config, field.name) for field in fields(ActionEncoderConfig)}
     encoder = ActionEncoder(ActionEncoderConfig(**sizes))
     data = {"slots": seen.slots[:, 0].float(), "latent_actions": seen.latent_actions}
     data |= {"attention": attention_of(decoder, seen), "actions": torch.from_numpy(labels.actions)}
-    classes = torch.from_numpy(known.classes)
-    encoder.stands_for.copy_(classes)
-    encoder.known.copy_(torch.isin(classes, classes[data["actions"]]))
+    stands_for = encoder.stands_for.copy_(torch.from_numpy(classes))
+    encoder.known.copy_(torch.isin(stands_for, stands_for[data["actions"]]))
     learn_from_labels(encoder, data, labels, lambda model, batch: {"loss": _error(model, batch)}, **settings)
     return round_as_stored(encoder)
 

@@ -1,7 +1,7 @@
 """`flam-train ground`: learns from a few labels which real actions latent ones stand for (paper 4.3, C.3)."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def ground(
     world_hash = labeller.world.fingerprint()
     identity = {"learning": asdict(learning), "labels": labels, "world": world_hash} | store.identity()
     both = LabelLearning(
-        actions=len(known.classes),
+        classes=known.classes,
         size=size,
         config=learning,
         fit_config=fit_config,
@@ -102,7 +102,7 @@ def ground(
     seen = watch(labeller, tokens["train"], known.learned.at.followed_by(unlabelled))
     told, untold = seen.at(slice(labels)), seen.at(slice(labels, None))
     told, learned = with_mirrored(labeller, store, told, known.learned, both.mirrors, seed=fit_config.seed)
-    heads, main = learn_heads(labeller, tokens["train"], told, untold, replace(known, learned=learned), both, out)
+    heads, main = learn_heads(labeller, tokens["train"], told, untold, learned, both, out)
     report: dict[str, Any] = {"labels": labels, "seed": fit_config.seed, "world": world_hash}
     report["scored"] = len(known.scored)
     report |= decoder_report(heads.decoder, watch(labeller, tokens["val"], known.scored.at), known)

@@ -13,10 +13,10 @@ from flam_env.heads.action_encoder import ActionEncoder
 from flam_env.heads.player_finder import PlayerFinder
 from flam_env.labelling.labeller import Labeller
 from flam_env.worlds.checkpoint import round_as_stored
-from flam_train.heads.draws import Supervision
 from flam_train.heads.dreamt_play import STEPS, draw_starts, dream_of_keys
 from flam_train.heads.encoder import choose_gain, learn_encoder
 from flam_train.heads.few_labels import hold_out
+from flam_train.heads.known_actions import LabelledTransitions
 from flam_train.heads.learning import action_scores, all_logits
 from flam_train.heads.models import LabelLearning, learn_decoder, learn_taught_decoder
 from flam_train.heads.player_finder import learn_player_finder
@@ -37,7 +37,7 @@ def learn_heads(
     video: TokenSplit,
     seen: Transitions,
     unlabelled: Transitions,
-    known: Supervision,
+    labels: LabelledTransitions,
     learning: LabelLearning,
     out: Path,
 ) -> tuple[Heads, bool]:
@@ -51,23 +51,23 @@ def learn_heads(
         video: that dreams begin in.
         seen: P transitions, those of the labels.
         unlabelled: U further ones.
-        known: the labels.
+        labels: P of them.
         learning: how.
         out: where the world with these heads goes; logs go to `training` there.
 
     Raises:
         ValueError: as for `learn_decoder`.
     """
-    logs, labels, product = out / "training", known.learned, out / "decoder.safetensors"
+    logs, product = out / "training", out / "decoder.safetensors"
     network, result = learn_decoder(
         labeller.world, seen, labels, learning, logs / "decoder", unlabelled=unlabelled, product=product
     )
     settings = learning.settings(network.config)
-    encoder = learn_encoder(network, seen, known, out=logs / "action_encoder", **settings)
+    encoder = learn_encoder(network, seen, labels, learning.classes, out=logs / "action_encoder", **settings)
     finder = learn_player_finder(network, seen, labels, unlabelled, out=logs / "player_finder", **settings)
     choose_gain(labeller.dream, network, encoder, finder.holds)
     if learning.config.dreamt >= STEPS:
-        more, likely = _dreams(labeller, Heads(network, encoder, finder), video, seen, known, learning)
+        more, likely = _dreams(labeller, Heads(network, encoder, finder), video, seen, labels, learning)
         told = all_logits(network, unlabelled).softmax(-1)
         network, result = learn_taught_decoder(
             network.config,
@@ -87,7 +87,7 @@ def _dreams(
     heads: Heads,
     video: TokenSplit,
     seen: Transitions,
-    known: Supervision,
+    labels: LabelledTransitions,
     learning: LabelLearning,
 ) -> tuple[Transitions, Tensor]:
     """Transitions of dreams in which real actions are asked for at random, and what was likely done, (D, C)."""
@@ -95,8 +95,8 @@ def _dreams(
     dream = Dream(replace(world, heads={**world.heads, **heads._asdict()}), labeller.dream.device)
     starts = draw_starts(video, learning.config.dreamt // STEPS, world.model.window, seed=seed)
     dreamt = dream_of_keys(dream, starts, seed=seed)
-    held_out = hold_out(known.learned, learning.config.held_out, seed)[1]
-    logits, actions = all_logits(heads.decoder, seen.at(held_out)), torch.from_numpy(known.learned.actions[held_out])
-    right = action_scores(logits, actions, known.classes)["class_accuracy"]
+    held_out = hold_out(labels, learning.config.held_out, seed)[1]
+    logits, actions = all_logits(heads.decoder, seen.at(held_out)), torch.from_numpy(labels.actions[held_out])
+    right = action_scores(logits, actions, learning.classes)["class_accuracy"]
     told = all_logits(heads.decoder, dreamt.seen)
-    return dreamt.seen, dreamt.likely(told, right, torch.from_numpy(known.classes))
+    return dreamt.seen, dreamt.likely(told, right, torch.from_numpy(learning.classes))

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,12 +44,12 @@ class DecoderSize:
         return (0.5 if labels < FEW_LABELS else 0.2) if self.dropout is None else self.dropout
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class LabelLearning:
     """How both models learn.
 
     Attributes:
-        actions: C, number of real actions.
+        classes: int64 (C,), for each real action the one that stands for all those of equal effect.
         size: of the decoder, and the dropout of both models.
         config: how labels are used.
         fit_config: budget and optimiser.
@@ -56,12 +57,17 @@ class LabelLearning:
         mirrors: what frames of labels are mirrored along, as if there were more of them.
     """
 
-    actions: int
+    classes: np.ndarray
     size: DecoderSize
     config: LearningConfig
     fit_config: FitConfig
     identity: dict[str, Any]
     mirrors: Mirrors = field(default_factory=dict)
+
+    @property
+    def actions(self) -> int:
+        """C, number of real actions."""
+        return len(self.classes)
 
     def settings(self, model: Any) -> dict[str, Any]:
         """The arguments of `learn_from_labels` that are the same for all models; model: the config of this one."""

@@ -54,9 +54,8 @@ def learn_judges(
     Raises:
         ValueError: frames of another size, or all labels are of one episode.
     """
-    learning = LabelLearning(
-        actions=actions, size=DecoderSize(), config=LEARNING, fit_config=replace(fit, seed=seed), identity={}
-    )
+    classes, fit = np.arange(actions), replace(fit, seed=seed)
+    learning = LabelLearning(classes=classes, size=DecoderSize(), config=LEARNING, fit_config=fit, identity={})
     with torch.random.fork_rng(devices=[]), TemporaryDirectory() as out:
         models = learn_without_world(pairs, labels, learning, Path(out))
     return Judges(models["supervised"], models["state_only"])

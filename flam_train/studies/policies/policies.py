@@ -47,7 +47,7 @@ def policies(
     Args:
         game: which game.
         data: store of demonstrations, by default data/GAME-demonstrations.
-        world: name or directory of the world that watches; by default the bundled one of the game.
+        world: name or directory of the world that watches; by default the bundled GAME-v1.
         demonstrator: who plays in the store, by default runs/demonstrators/GAME/policy.safetensors.
         runs: folder of pseudo labels, policies and logs, one folder for each game.
         reports: folder of the report files, one folder for each game; `flam-train policy-tables` prints them.
@@ -77,7 +77,7 @@ def policies(
     store = _checked_store(study, arms)
     missing = study.missing(run for run in RUNS if run.arm in (arms or {run.arm}))
     labelled = [run for run in missing if run.arm in PSEUDO]
-    labeller = Labeller.from_pretrained(world or game, device) if labelled else None
+    labeller = Labeller.from_pretrained(world or f"{game}-v1", device) if labelled else None
     learns = any(run.arm not in PLAYERS for run in missing)
     with folder_lock(study.runs):
         if labeller is not None:

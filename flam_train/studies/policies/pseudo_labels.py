@@ -20,14 +20,15 @@ from flam_train.engine.identity import require_same
 from flam_train.heads.draws import draw_labels
 from flam_train.heads.few_labels import LEARNING
 from flam_train.heads.known_actions import LabelledTransitions, action_classes, all_labels
+from flam_train.heads.learn_heads import learn_heads
 from flam_train.heads.learning import action_scores, all_logits
 from flam_train.heads.mirrors import known_mirrors, with_mirrored
-from flam_train.heads.models import DecoderSize, LabelLearning, frame_pairs, learn_decoder, learn_supervised
+from flam_train.heads.models import DecoderSize, LabelLearning, frame_pairs, learn_supervised
 from flam_train.heads.watching import watch
 from flam_train.presets import SMALL
 from flam_train.store.moments import Moments
 from flam_train.store.store import EpisodeStore
-from flam_train.store.tokens import token_cache
+from flam_train.store.tokens import TokenSplit, token_cache
 from flam_train.studies.policies.runs import Run
 
 
@@ -91,12 +92,13 @@ def make_pseudo_labels(store: EpisodeStore, labeller: Labeller, runs: Iterable[R
         view, wanted = views[run.arm], min(run.labels + LEARNING.unlabelled, len(every))
         drawn = draw_labels(every, wanted, seed=run.seed)
         rows, others = drawn[: run.labels], drawn[run.labels :]
-        learning, logs = _learning(store, _world_seen(run, labeller), run, len(classes)), out / "training" / run.name
+        learning, logs = _learning(store, _world_seen(run, labeller), run, classes), out / "training" / run.name
         seen, labels, unlabelled = view(rows), every.take(rows), view(others)
         network: nn.Module
         if run.arm == "flam":
             seen, labels = with_mirrored(labeller, store, seen, labels, learning.mirrors, seed=run.seed)
-            network, _ = learn_decoder(labeller.world, seen, labels, learning, logs, unlabelled=unlabelled)
+            heads, _ = learn_heads(labeller, _tokens(store, labeller), seen, unlabelled, labels, learning, logs)
+            network = heads.decoder
         else:
             network = learn_supervised(seen, labels, learning, logs, unlabelled=unlabelled)
         pieces = np.array_split(np.arange(len(every)), -(-len(every) // PIECE))
@@ -121,8 +123,11 @@ def _check_made_from(path: Path, world: str, at: Moments) -> None:
 
 
 def _watched(store: EpisodeStore, labeller: Labeller, at: Moments) -> View:
-    tokens = token_cache(store, labeller.dream.tokenizer, labeller.dream.device)["train"]
-    return watch(labeller, tokens, at).at
+    return watch(labeller, _tokens(store, labeller), at).at
+
+
+def _tokens(store: EpisodeStore, labeller: Labeller) -> TokenSplit:
+    return token_cache(store, labeller.dream.tokenizer, labeller.dream.device)["train"]
 
 
 def _filmed(store: EpisodeStore, labeller: Labeller, at: Moments) -> View:
@@ -135,15 +140,15 @@ VIEWS: dict[str, Callable[[EpisodeStore, Labeller, Moments], View]] = {
 }
 
 
-def _learning(store: EpisodeStore, world: str, run: Run, actions: int) -> LabelLearning:
+def _learning(store: EpisodeStore, world: str, run: Run, classes: np.ndarray) -> LabelLearning:
     identity = {"learning": asdict(LEARNING), "labels": run.labels, "world": world} | store.identity()
     return LabelLearning(
-        actions=actions,
+        classes=classes,
         size=DecoderSize(),
         config=LEARNING,
         fit_config=replace(SMALL.decoder_fit, seed=run.seed),
         identity=identity,
-        mirrors=known_mirrors(store.source, actions),
+        mirrors=known_mirrors(store.source, len(classes)),
     )
 
 

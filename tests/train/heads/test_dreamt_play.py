@@ -123,7 +123,7 @@ def test_a_decoder_learns_from_dreams_what_its_labels_do_not_tell(tmp_path):
     dreamt, keys = transitions(600, betrayed=False)
     at = Moments(split="train", names=tuple("abcdefghij"), episodes=np.arange(200) // 20, frames=np.zeros(200, int))
     learning = LabelLearning(
-        actions=3,
+        classes=np.arange(3),
         size=DecoderSize(),
         config=LearningConfig(evaluate_every=50, patience=0),
         fit_config=FitConfig(steps=200, batch_size=32, learning_rate=3e-3, ema=0.9, precision="fp32"),

@@ -18,7 +18,7 @@ from flam_env.worlds.checkpoint import read_tensors
 from flam_train.cli import main
 from flam_train.engine import FitConfig
 from flam_train.heads import encoder as action_encoding
-from flam_train.heads.draws import Supervision, draw_labels, draw_unlabelled, supervise
+from flam_train.heads.draws import draw_labels, draw_unlabelled, supervise
 from flam_train.heads.dreamt_play import STEPS
 from flam_train.heads.encoder import HELD, learn_encoder, share_obeyed
 from flam_train.heads.few_labels import LearningConfig, hold_out
@@ -193,8 +193,7 @@ def learned(tmp_path_factory) -> tuple[ActionDecoder, ActionEncoder]:
     out = tmp_path_factory.mktemp("runs")
     learn_actions(network, inputs, labels, out=out / "decoder", **settings)
     network.controlled_slot.fill_(3)
-    known = Supervision(learned=labels, scored=labels, classes=np.arange(3))
-    return network, learn_encoder(network, inputs, known, out=out / "encoder", **settings)
+    return network, learn_encoder(network, inputs, labels, np.arange(3), out=out / "encoder", **settings)
 
 
 def test_a_planted_player_is_found_and_understood(learned):
@@ -350,7 +349,7 @@ def moving_squares(count: int) -> tuple[torch.Tensor, torch.Tensor, LabelledTran
 def test_the_supervised_model_learns_which_way_something_moved(tmp_path):
     before, after, labels = moving_squares(600)
     learning = LabelLearning(
-        actions=4,
+        classes=np.arange(4),
         size=DecoderSize(dropout=0.1),
         config=LEARNING,
         fit_config=replace(FIT, steps=250, batch_size=32, learning_rate=2e-3),
@@ -365,7 +364,9 @@ def test_a_model_that_has_learned_teaches_one_like_it_what_it_makes_of_more(tmp_
     """Of still frames, which no label is like, one says what its teacher says, and the teacher's seed would not."""
     before, after, labels = moving_squares(700)
     fit = replace(FIT, steps=250, batch_size=32, learning_rate=2e-3)
-    learning = LabelLearning(actions=4, size=DecoderSize(dropout=0.1), config=LEARNING, fit_config=fit, identity={})
+    learning = LabelLearning(
+        classes=np.arange(4), size=DecoderSize(dropout=0.1), config=LEARNING, fit_config=fit, identity={}
+    )
     rows, still = np.arange(200), (before[200:], before[200:])
     few, pairs = labels.take(rows), (before[rows], after[rows])
     seed = replace(learning, fit_config=replace(fit, seed=1))
@@ -412,7 +413,9 @@ def test_mirrors_teach_the_supervised_model_what_it_has_no_label_of(tmp_path):
     shown = np.flatnonzero(labels.actions[:600] < 2)
     left = 600 + np.flatnonzero(labels.actions[600:] == 2)
     fit = replace(FIT, steps=250, batch_size=32, learning_rate=2e-3)
-    learning = LabelLearning(actions=4, size=DecoderSize(dropout=0.1), config=LEARNING, fit_config=fit, identity={})
+    learning = LabelLearning(
+        classes=np.arange(4), size=DecoderSize(dropout=0.1), config=LEARNING, fit_config=fit, identity={}
+    )
     right = {}
     for name, mirrors in (("with", {1: (2, 1, 0, 3)}), ("without", {})):
         how = replace(learning, mirrors=mirrors)

@@ -19,6 +19,7 @@ from flam_train.clone import load_clone
 from flam_train.engine import FitConfig
 from flam_train.engine.locks import folder_lock
 from flam_train.heads.draws import draw_labels
+from flam_train.heads.few_labels import LearningConfig
 from flam_train.heads.known_actions import all_labels
 from flam_train.players.behaviour_cloning import CloningConfig
 from flam_train.players.policy import Policy, PolicyConfig
@@ -79,7 +80,9 @@ def study(demonstrations, tmp_path_factory) -> Iterator[PolicyStudy]:
         fit=HURRIED,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flam_train.studies.policies.pseudo_labels.SMALL", replace(SMALL, decoder_fit=HURRIED))
+        made_in = "flam_train.studies.policies.pseudo_labels"
+        patch.setattr(f"{made_in}.SMALL", replace(SMALL, decoder_fit=HURRIED))
+        patch.setattr(f"{made_in}.LEARNING", LearningConfig(dreamt=16))
         labelled = [run for run in FEW if run.arm in ("flam", "supervised")]
         make_pseudo_labels(demonstrations, Labeller.from_pretrained("bigfish"), labelled, shared.pseudo_labels)
     with share_frames(demonstrations, shared.frames):
