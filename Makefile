@@ -34,9 +34,9 @@ drive: $(VENV)/installed-dev
 	$(RUN)/flam-train evaluate $(DRIVE) data/drive --clips 64 --metrics pixels rate continuous_actions realism
 	$(RUN)/flam-train demo $(DRIVE) --out demo-drive
 
-# What a machine with a GPU does with packs (docs/gpu.md), on a small scale on one core.
+# What a machine with a GPU does with packs (docs/gpu.md), for a few steps on one core: `small` is trained as `gpu` is.
 rehearse-recipe: $(VENV)/installed-dev
-	$(RUN)/flam-train recipe artifacts/bigfish.pack --preset tiny --minutes 0.2 --workers 1 --scoring.clips 16 \
+	$(RUN)/flam-train recipe artifacts/bigfish.pack --preset small --minutes 0.3 --workers 1 --scoring.clips 16 \
 		--scoring.metrics slots velocity --out runs/rehearsal
 
 # The comparison of docs/comparison.md on a small scale, in two pieces on one core.
