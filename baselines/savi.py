@@ -11,7 +11,9 @@ What differs from its authors' version, and from those that PlaySlot and SlotFor
 - The decoder is theirs, a perceptron over a slot and a place, mixed by a softmax over slots; nothing of the current
   frame reaches it but the slots, where FLAM's aggregator sees the frame. Nothing pulls it to what is there now.
 - There is no background sink: what no slot holds could not be reconstructed. Nor is there FLAM's `persistence`: each
-  agent of MultiGrid has a slot of its own without.
+  agent of MultiGrid has a slot of its own without, and where no sink takes the floor, agents change slots more often
+  with it (docs/comparison.md).
+- Slots are of one length, as the decoder sees them: what predicts them would hardly notice actions in longer ones.
 """
 
 from dataclasses import dataclass, replace
@@ -21,6 +23,7 @@ from typing import Any
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
 from flam_env.models.cells import CellFeatures, smooth_positions
 from flam_env.models.factored import WorldModelConfig
@@ -127,9 +130,14 @@ class Savi(nn.Module):
         return self.decode(slots.values), slots
 
     def observe(self, tokens: Tensor, history: SlotHistory | None = None) -> Slots:
-        """Tokens (B, T, N) and the history before them -> slots of each frame."""
+        """Tokens (B, T, N) and the history before them -> slots of each frame, of mean 0 and variance 1.
+
+        The decoder sees no more of a slot. Left as they come, slots have a deviation of 15 in the end, in which what
+        predicts them, a residual stream, hardly notices what is added for an action.
+        """
         features = self.features(rearrange(tokens, "b t n -> (b t) n"))
-        return self.factorizer(rearrange(features, "(b t) n d -> b t n d", b=len(tokens)), history)
+        found = self.factorizer(rearrange(features, "(b t) n d -> b t n d", b=len(tokens)), history)
+        return found._replace(values=layer_norm(found.values.float(), found.values.shape[-1:]))
 
     def decode(self, slots: Tensor) -> Tensor:
         """Slots (B, T, K, S) -> codes (B, T, N, L), or logits (B, T, N, tokens) or (B, T, N, L, levels); float32."""

@@ -59,8 +59,8 @@ LEARNING_RATES = {
     "genie": 3.2e-3,
     "world-model": 3.2e-3,
     SLOTS: 3.2e-3,
-    "playslot": 3.2e-3,
-    "slotformer": 1.6e-3,
+    "playslot": 8e-4,
+    "slotformer": 3.2e-3,
 }
 """Of AdamW, of Muon its multiple: for each method the one of `TRIED_RATES` whose rollouts on MultiGrid were best, or
 whose objective was lowest where rollouts are no different (`python -m baselines.campaign --plan tuning`), then fixed.

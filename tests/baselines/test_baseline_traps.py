@@ -244,3 +244,18 @@ def test_slots_are_reconstructed_from_slots_alone():
     torch.testing.assert_close(savi.decode(slots.values), output)
     assert slots.masks.sum(2).allclose(torch.ones(5, FRAMES, GRID**2))
     assert savi_loss(savi, random_clips(), Progress(0, 0))[0] > 0
+
+
+def test_slots_by_reconstruction_are_of_one_length_however_long_they_grow_in_learning():
+    """In long ones an action would drown that what predicts them adds."""
+    savi, clips = make_savi().eval(), random_clips()
+    before = savi.observe(clips).values
+    with torch.no_grad():
+        for name, weight in savi.named_parameters():
+            if name.startswith("factorizer.slot_attention.feed_forward") and weight.ndim == 2:
+                weight.mul_(30)
+    after = savi.observe(clips).values
+    for values in (before, after):
+        torch.testing.assert_close(values.mean(-1), torch.zeros(values.shape[:-1]), atol=1e-4, rtol=0)
+        torch.testing.assert_close(values.var(-1, unbiased=False), torch.ones(values.shape[:-1]), atol=1e-2, rtol=0)
+    assert (after - before).abs().max() > 0.1
