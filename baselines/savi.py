@@ -8,8 +8,9 @@ What differs from its authors' version, and from those that PlaySlot and SlotFor
   rates, and after 600 updates of 8 clips of MultiGrid no frame comes back whole; with temporal attention and FLAM's
   `focus` all do (docs/comparison.md).
 - Slots start from embeddings of their own, as SlotFormer's do, not from draws of one distribution.
-- The decoder is theirs, a perceptron over a slot and a place, mixed by a softmax over slots; nothing of the current
-  frame reaches it but the slots, where FLAM's aggregator sees the frame. Nothing pulls it to what is there now.
+- The decoder is a perceptron over a slot and a place where theirs is a convolutional spatial broadcast over pixels;
+  mixed, as theirs, by a softmax over slots. Nothing of the current frame reaches it but the slots, where FLAM's
+  aggregator sees the frame. Nothing pulls it to what is there now.
 - There is no background sink: what no slot holds could not be reconstructed. Nor is there FLAM's `persistence`: each
   agent of MultiGrid has a slot of its own without, and where no sink takes the floor, agents change slots more often
   with it (docs/comparison.md).

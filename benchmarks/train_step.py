@@ -2,12 +2,13 @@
 
     python benchmarks/train_step.py
 
-All at the attention sizes of the preset `small`, FLAM without its sink, persistence and prior there, in one run on one
-machine, one after the other at every size. Random tokens: the arithmetic does not depend on them. K is FLAM's number of
-slots; models of whole scenes have one latent action of as many dimensions as all of FLAM's together. N counts the cells
-that attention runs over. Parameters are those that are trained. PlaySlot and SlotFormer stand on slots that are learned
-before, by as many steps of `slots`. On a machine that is busy with other things, `--per-cpu-second` counts the seconds
-of work instead of those on the wall.
+All with as many trained parameters as FLAM has at the sizes of the preset `small`, without its sink, persistence and
+prior there: models grow or shrink in width until they have. With `--no-equal-parameters` the widths of attention are
+equal, as in the comparison. In one run on one machine, one after the other at every size. Random tokens: the arithmetic
+does not depend on them. K is FLAM's number of slots; models of whole scenes have one latent action of as many
+dimensions as all of FLAM's together. N counts the cells that attention runs over. PlaySlot and SlotFormer stand on
+slots that are learned before, by as many steps of `slots`. On a machine that is busy with other things,
+`--per-cpu-second` counts the seconds of work instead of those on the wall.
 """
 
 import time
@@ -55,6 +56,7 @@ def measure(
     batch: int = 8,
     methods: tuple[str, ...] = tuple(MODELS),
     measured: int = 5,
+    equal_parameters: bool = True,
     per_cpu_second: bool = False,
     precision: Precision = "auto",
 ) -> None:
@@ -67,6 +69,7 @@ def measure(
         batch: clips of a step.
         methods: which.
         measured: steps of which the median counts, after two to warm up.
+        equal_parameters: whether models have the width that brings their parameters next to FLAM's, at the first size.
         per_cpu_second: frames per second of CPU time, of all threads.
         precision: of matrix products.
     """
@@ -78,27 +81,51 @@ def measure(
     unit = "CPU-second" if per_cpu_second else "second"
     name = used_precision(precision, device)
     print(f"{device}, {torch.get_num_threads()} threads, {name}, {batch} clips a step; frames per {unit} at K, N, T:\n")
-    titles = ["method", "parameters, M", *(", ".join(map(str, size)) for size in sizes)]
+    titles = ["method", "width", "parameters, M", *(", ".join(map(str, size)) for size in sizes)]
     print(f"| {' | '.join(titles)} |\n|{' --- |' * len(titles)}")
     for method in methods:
-        cells, trained = [], 0
+        cells, width = [], equal_width(method, base) if equal_parameters else WorldModelConfig().dim
+        trained = trained_parameters(MODELS[method](config_of(method, base, width)))
         for size in sizes:
-            model, step = training_step(method, size, batch, device, precision)
-            trained = trained or sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+            step = training_step(method, size, batch, device, precision, width)[1]
             cells.append(f"{batch * size[2] / timed(step, device, warm=WARM, measured=measured, clock=clock):.0f}")
-        print(f"| {method} | {trained / 1e6:.2f} | {' | '.join(cells)} |", flush=True)
+        print(f"| {method} | {width} | {trained / 1e6:.2f} | {' | '.join(cells)} |", flush=True)
 
 
-def training_step(
-    method: str, size: Size, batch: int, device: torch.device, precision: Precision = "auto"
-) -> tuple[nn.Module, Callable[[], None]]:
-    """A model of these sizes, and one optimiser step of it, from the tokens on, ready to be called."""
-    torch.manual_seed(0)
+def config_of(method: str, size: Size, width: int) -> Any:
+    """The config of a method at these sizes, and at a width where that of FLAM is as it is in `small`."""
     slots, cells, frames = size
     flam = WorldModelConfig(slots=slots, grid=round(cells**0.5), group=1, window=min(8, frames))
     preset = replace(SMALL, world_model=flam, loss=WorldModelLossConfig())
-    config = flam if method == "flam" else equal_arguments(KINDS[method], preset)["model"]
-    model: Any = MODELS[method](config).to(device)
+    return replace(flam if method == "flam" else equal_arguments(KINDS[method], preset)["model"], dim=width)
+
+
+def trained_parameters(model: nn.Module) -> int:
+    """Those that are trained: not those of slots that are learned before."""
+    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+
+
+def equal_width(method: str, size: Size) -> int:
+    """The width, a multiple of twice the heads, at which a method has the parameters of FLAM, as nearly as it can."""
+    flam = WorldModelConfig()
+    wanted = trained_parameters(FactoredWorldModel(config_of("flam", size, flam.dim)))
+    widths = range(flam.dim // 2, 4 * flam.dim, 2 * flam.heads)
+    return min(widths, key=lambda dim: abs(trained_parameters(MODELS[method](config_of(method, size, dim))) - wanted))
+
+
+def training_step(
+    method: str,
+    size: Size,
+    batch: int,
+    device: torch.device,
+    precision: Precision = "auto",
+    width: int = WorldModelConfig().dim,
+) -> tuple[nn.Module, Callable[[], None]]:
+    """A model of these sizes, and one optimiser step of it, from the tokens on, ready to be called."""
+    torch.manual_seed(0)
+    _, cells, frames = size
+    model: Any = MODELS[method](config_of(method, size, width)).to(device)
+    preset = replace(SMALL, loss=WorldModelLossConfig())
     both = optimizers(model, preset.world_model_fit, device)
     tokens = torch.randint(model.quantizer.size, (batch, frames, cells), device=device)
     known = torch.randint(15, (batch, frames), device=device)

@@ -18,16 +18,17 @@ def agent_lines(findings: Findings) -> Iterator[str]:
         for method in SWEPT_METHODS:
             finding = usual(findings, f"agents{agents}", method)
             rows.append([str(agents), METHODS[method].title, *_cells(finding)])
-    titles = ["agents", "method", "updates", "PSNR, mean", "samples", "Recon", "copy last frame", "frames right"]
-    titles += ["nats a frame", "seeds"]
+    titles = ["agents", "method", "updates", "PSNR, mean", "samples", "Recon", "copy last frame", "LPIPS"]
+    titles += ["frames right", "nats a frame", "seeds"]
     yield from table_of_text(titles, rows)
     yield f"\n*Paper: {FIGURE_4}* Genie's book has a code for each joint action, 65,536 at most."
 
 
 def _cells(finding: Finding | None) -> list[str]:
     if finding is None:
-        return [NOT_RUN, *[""] * 7]
+        return [NOT_RUN, *[""] * 8]
     names = ("psnr", "psnr_posterior", "psnr_recon", "psnr_copy_last")
-    cells = [*(finding.cell(name, ".2f") for name in names), finding.cell("frames_right", ".3f")]
+    cells = [*(finding.cell(name, ".2f") for name in names)]
+    cells += [finding.cell("lpips", ".4f"), finding.cell("frames_right", ".3f")]
     steps = str(finding.training.budget.steps)
     return [steps, *cells, finding.nats_cell(), str(len(finding.numbers))]

@@ -26,6 +26,7 @@ PATHS = {
     "nats": "rate.nats",
     "frames_right": "factorization.exactness.frames_right",
     **{f"{random}{name}": f"factorization.dci.{random}{name}" for name in DCI for random in ("", "random_")},
+    "consistency": "factorization.dci.owner_consistency",
     "parameters": "run.parameters",
     "steps": "run.steps",
     "seconds": "run.seconds",
@@ -53,11 +54,14 @@ class Finding:
         """The mean of a number over seeds, None where there is none."""
         return fmean(found) if (found := self.values(name)) else None
 
+    def deviation(self, name: str) -> float | None:
+        """The standard deviation of a number over seeds, None where there are fewer than two."""
+        return stdev(found) if len(found := self.values(name)) > 1 else None
+
     def cell(self, name: str, form: str) -> str:
-        """The mean of a number, and its standard deviation over seeds if there are several; empty if there is none."""
-        found = self.values(name)
-        spread = f" ± {stdev(found):{form}}" if len(found) > 1 else ""
-        return f"{fmean(found):{form}}{spread}" if found else ""
+        """The mean of a number, and its deviation over seeds if there are several; empty if there is none."""
+        mean, deviation = self.mean(name), self.deviation(name)
+        return "" if mean is None else f"{mean:{form}}" + ("" if deviation is None else f" ± {deviation:{form}}")
 
     def nats_cell(self) -> str:
         """The cell of the nats a frame, which says where they are of codes."""

@@ -12,6 +12,16 @@ from baselines.campaign.plans import PRICED, PRICES, Training
 from flam_train.pictures.figures import new_figure, png_of
 from flam_train.studies.tables import table_of_text
 
+COLUMNS = {
+    "nats a frame": ("nats", ".1f"),
+    "PSNR, mean": ("psnr", ".2f"),
+    "samples": ("psnr_posterior", ".2f"),
+    "sampled actions": ("psnr_sampled", ".2f"),
+    "Recon": ("psnr_recon", ".2f"),
+    "LPIPS": ("lpips", ".4f"),
+}
+"""By title, names and forms of what tables of frontiers say."""
+
 
 def frontier(data: str, method: str, trainings: Sequence[Training], findings: Findings) -> list[tuple[float, Finding]]:
     """The prices of a nat at which a method is planned on a data set, the dearest first, and what it gave at each.
@@ -37,10 +47,9 @@ def frontier_lines(data: str, trainings: Sequence[Training], findings: Findings)
     rows = []
     for method in PRICED:
         for price, finding in frontier(data, method, trainings, findings):
-            forms = {"nats": ".1f", "psnr": ".2f", "psnr_posterior": ".2f", "psnr_sampled": ".2f", "psnr_recon": ".2f"}
-            cells = [finding.cell(name, form) for name, form in forms.items()]
-            rows.append([METHODS[method].title, f"{price:g}", *(cells if finding.numbers else [NOT_RUN, *[""] * 4])])
-    titles = ["method", "price of a nat", "nats a frame", "PSNR, mean", "samples", "sampled actions", "Recon"]
+            cells = [finding.cell(name, form) for name, form in COLUMNS.values()]
+            rows.append([METHODS[method].title, f"{price:g}", *(cells if finding.numbers else [NOT_RUN, *[""] * 5])])
+    titles = ["method", "price of a nat", *COLUMNS]
     yield from table_of_text(titles, rows)
 
 

@@ -9,7 +9,9 @@ from baselines.campaign.settings import settings
 from baselines.campaign.study import Campaign
 from flam_env.worlds.checkpoint import as_written
 from flam_env.worlds.loading import load_world
+from flam_train.engine import training_device
 from flam_train.engine.log import log_lines
+from flam_train.engine.precision import used_precision
 
 
 def spent(training: Training, campaign: Campaign) -> dict[str, dict[str, float]]:
@@ -36,5 +38,6 @@ def history(training: Training, campaign: Campaign) -> dict[str, Any]:
         "phases": phases,
         "objective": [line["loss"] for line in lines if "loss" in line][-1],
         "machine": machine(),
+        "precision": used_precision(training.preset_for(training.method).world_model_fit.precision, training_device()),
         "looks": [line for line in lines if "eval/accuracy" in line or "eval/rollout_psnr" in line],
     }

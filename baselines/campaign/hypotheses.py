@@ -15,7 +15,8 @@ from flam_train.studies.tables import table_of_text
 LEVEL = 1.0
 """dB, within which two methods are level."""
 MARGIN = 0.5
-"""dB by which a lead may be another with other seeds: nearer to where a verdict changes, nothing is decided."""
+"""dB by which a lead may be another with other seeds, where these are not known to differ more: nearer to where a
+verdict changes, nothing is decided."""
 
 
 class Hypothesis(NamedTuple):
@@ -44,8 +45,8 @@ def hypothesis_lines(trainings: Sequence[Training], findings: Findings) -> Itera
     yield from table_of_text(titles, rows)
     yield (
         f"\nVerdicts are on the lead under the means, as the paper has it; level is within {LEVEL:g} dB, and a lead "
-        f"that {MARGIN:g} dB more or less would judge otherwise is undecided. At equal information, under samples, the "
-        "second on straight lines between its points:\n"
+        f"that {MARGIN:g} dB more or less would judge otherwise, or the larger deviation of the two over their seeds, "
+        "is undecided. At equal information, under samples, the second on straight lines between its points:\n"
     )
     for data in PRICES:
         yield f"- {DATA_SETS[data].title}: {_at_equal_rate(data, trainings, findings)}"
@@ -61,8 +62,8 @@ def _row(hypothesis: Hypothesis, findings: Findings) -> list[str]:
     if flam is None or beside is None or lead is None:
         return [*title, NOT_RUN, *[""] * 3]
     samples = _lead(flam, beside, "psnr_posterior")
-    nats = f"{flam.nats_cell()} and {beside.nats_cell()}"
-    return [*title, f"{lead:+.2f}", "" if samples is None else f"{samples:+.2f}", nats, verdict(holds, lead)]
+    nats, judged = f"{flam.nats_cell()} and {beside.nats_cell()}", verdict(holds, lead, _margin(flam, beside))
+    return [*title, f"{lead:+.2f}", "" if samples is None else f"{samples:+.2f}", nats, judged]
 
 
 def _lead(flam: Finding | None, other: Finding | None, measure: str) -> float | None:
@@ -73,9 +74,14 @@ def _lead(flam: Finding | None, other: Finding | None, measure: str) -> float | 
     return means[0] - means[1]
 
 
-def verdict(holds: Callable[[float], bool], lead: float) -> str:
-    """Found, refuted, or undecided where `MARGIN` dB more or less would change it."""
-    if len({holds(lead + more) for more in (-MARGIN, 0.0, MARGIN)}) > 1:
+def _margin(*both: Finding) -> float:
+    """`MARGIN`, or the larger deviation of two methods over their seeds."""
+    return max(MARGIN, *(finding.deviation("psnr") or 0.0 for finding in both))
+
+
+def verdict(holds: Callable[[float], bool], lead: float, margin: float = MARGIN) -> str:
+    """Found, refuted, or undecided where so many dB more or less would change it."""
+    if len({holds(lead + more) for more in (-margin, 0.0, margin)}) > 1:
         return "undecided"
     return "found" if holds(lead) else "refuted"
 

@@ -15,13 +15,14 @@ def factorization_lines(findings: Findings) -> Iterator[str]:
     for method, kind in METHODS.items():
         if kind.slotted:
             finding = usual(findings, "multigrid", method)
-            cells = [finding.cell(name, ".2f") if finding else "" for name in DCI]
-            rows += [[kind.title, *(cells if any(cells) else [NOT_RUN, "", ""])], _paper_row(method, kind.title)]
+            cells = [finding.cell(name, ".2f") if finding else "" for name in (*DCI, "consistency")]
+            rows += [[kind.title, *(cells if any(cells) else [NOT_RUN, *[""] * 3])], _paper_row(method, kind.title)]
             if finding and any(cells):
                 random = random or {name: finding.cell(f"random_{name}", ".2f") for name in DCI}
-    rows += [["Random", *(random.get(name, "") for name in DCI)], _paper_row("random", "Random")]
-    yield from table_of_text(["method", *DCI], rows)
+    rows += [["Random", *(random.get(name, "") for name in DCI), ""], _paper_row("random", "Random")]
+    yield from table_of_text(["method", *DCI, "same slot in the next frame"], rows)
+    yield "\nThe last column is the share of agents with a slot of their own that have the same one a frame later."
 
 
 def _paper_row(method: str, title: str) -> list[str]:
-    return [f"*paper: {title}*", *(f"*{TABLE_2[method][name]}*" for name in DCI)]
+    return [f"*paper: {title}*", *(f"*{TABLE_2[method][name]}*" for name in DCI), ""]
