@@ -8,6 +8,7 @@ What differs from its authors' version, and why:
   Video Diffusion, which would be compared with nobody.
 - Cells look back through a causal window of frames, in both inverse and forward model. The authors' sees two frames;
   without a past no velocity is known, and FLAM knows it.
+- The inverse model sees how cells change, as FLAM's sees how slots do (`difference`), beside what they were.
 - The price of a nat, its ramp and a posterior that starts narrow are FLAM's, since both pay in one currency. Theirs,
   2e-4 times the KL beside a mean squared error, is what FLAM's paper took over.
 - Tables of positions are parameters and nothing is recorded in evaluation: theirs keeps every mean that it ever

@@ -9,8 +9,9 @@ from torch.nn.functional import normalize
 
 from flam_env.models.protocol import Posterior
 
-DECAY = 0.95  # share of what a code was that is left after a step
-PATIENCE = 50  # steps after which a code that nothing chose is put where something is
+DECAY = 0.95  # share of what a code was that is left after a step in which it could be chosen
+PATIENCE = 50  # steps, of those in which it could be chosen, after which a code that nothing chose begins anew
+ROUNDS = 16  # steps in which all codes of a book can begin anew, so that each sees where those before went
 RARE = 1e-3  # of the mean use, what a code counts for that was never chosen
 
 
@@ -63,9 +64,11 @@ class UsedCodes(NamedTuple):
 class Codebook(nn.Module):
     """C codes on the unit sphere; what is quantised is put there too, and the nearest code taken (as in Genie's kin).
 
-    In training every code follows the mean of what chose it, and one that nothing chose for a while is put where
-    something is. At first all are, so the book begins with what there is. Codes are parameters, though their gradient
-    is zero: so they are averaged over training as the network is that chooses them, and the two fit each other.
+    In training every code follows the mean of what chose it, and one that nothing chose for a while begins anew where
+    something is that is far from all others (k-means++, Arthur and Vassilvitskii 2007): put anywhere, most would share
+    what another has already. While what is quantised passes as it is, all begin anew again and again, so the book
+    starts with what there is then. Codes are parameters, though their gradient is zero: so they are averaged over
+    training as the network is that chooses them, and the two fit each other.
 
     Args:
         codes: C.
@@ -116,22 +119,36 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def _revive(self, x: Tensor) -> None:
-        """Puts codes that nothing chose for a while onto vectors (M, A) drawn from those of this step."""
-        drawn = x[torch.randint(len(x), self.unused.shape, device=x.device)]
-        dead = self.unused > PATIENCE
-        self.code_embedding.copy_(torch.where(dead[:, None], drawn, self.code_embedding))
-        self.unused.masked_fill_(dead, 0)
+        """Puts codes that nothing chose for a while onto vectors (M, A) of this step, as likely as they are far.
+
+        As likely as the fourth power of the distance from the nearest code that stays, twice that of k-means++, says:
+        that prefers what is far from all. Without replacement, by the shortest of exponential waiting times.
+        """
+        patience = PATIENCE / self._chance(x)
+        unused, oldest = self.unused.topk(min(-(-len(self.unused) // ROUNDS), len(x)))
+        anew = unused > (-1 if self.free else patience)
+        alive = self.unused <= patience
+        alive[oldest] &= ~anew
+        nearest = (x @ self.vectors.T).masked_fill(~alive, -1).amax(1)
+        waiting = torch.empty_like(nearest).exponential_() / (1 - nearest).square().clamp(min=1e-9)
+        drawn = x[waiting.topk(len(oldest), largest=False).indices]
+        self.code_embedding[oldest] = torch.where(anew[:, None], drawn, self.code_embedding[oldest])
+        self.unused[oldest] = unused.masked_fill(anew, 0)
 
     @torch.no_grad()
     def _follow(self, x: Tensor, chosen: Tensor) -> None:
         """Moves the codes to the running means of the vectors (M, A) that chose them, int64 (M,)."""
-        per_code = len(self.usage) / len(x)
+        per_code, decay = len(self.usage) / len(x), DECAY ** self._chance(x)
         counts = torch.zeros_like(self.usage).index_add_(0, chosen, torch.ones_like(x[:, 0])) * per_code
         sums = torch.zeros_like(self.code_embedding).index_add_(0, chosen, x) * per_code
-        means = normalize((DECAY * self.usage)[:, None] * self.vectors + (1 - DECAY) * sums, dim=-1)
+        means = normalize((decay * self.usage)[:, None] * self.vectors + (1 - decay) * sums, dim=-1)
         self.code_embedding.copy_(torch.where((counts > 0)[:, None], means, self.code_embedding))
-        self.usage.lerp_(counts, 1 - DECAY)
-        self.unused.copy_(torch.where(counts > 0, 0.0, self.unused + 1))
+        self.usage.lerp_(counts, 1 - decay)
+        self.unused.copy_(torch.where((counts > 0) & (not self.free), 0.0, self.unused + 1))
+
+    def _chance(self, x: Tensor) -> float:
+        """Vectors (M, A) of a step for each code, at most 1."""
+        return min(1.0, len(x) / len(self.usage))
 
 
 def codes_in_use(shares: Tensor) -> Tensor:

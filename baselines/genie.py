@@ -10,9 +10,12 @@ What differs from its authors' version, and why:
 - The action is added to the cells, as in the paper and in jafar; jasmine puts it before them.
 - There are 256 codes where the paper has 8 in its largest model, for scenes of many agents: |A|^n where n agents have
   |A| actions each (paper, C.1), 256 for four of four.
-- Actions pass as they are for the first tenth of the training, or for as long as FLAM's are free; then they are codes.
-- Codes are running means, and those that nothing chooses begin anew: books of codes learned by gradients collapsed in
-  many hands. Jafar and jasmine begin them anew too.
+- Actions pass as they are for the first two fifths of the training, or for as long as FLAM's are free; then they are
+  codes. Codes of what tells nothing apart yet are in the way of learning to: with a tenth rollouts of MultiGrid are 5 dB
+  worse after 600 updates, with three fifths too little is left (docs/comparison.md).
+- Codes are running means, and those that nothing chooses begin anew, far from all others: books of codes learned by
+  gradients collapsed in many hands. Jafar and jasmine begin them anew too, anywhere.
+- The inverse model sees how cells change, as FLAM's sees how slots do (`difference`), beside what they were.
 - The frames before count through a causal window, for the inverse model as for the forward model, and the action of a
   transition is inferred with its next frame: an offset by one, of which every open copy had its bout, would leave the
   action with the past only.
@@ -50,8 +53,8 @@ class GenieLossConfig:
     commitment: float = 0.25
     """Weight of the squared distance of actions from their codes, both on the unit sphere, against the mean error of a
     patch."""
-    free_share: float = 0.1
-    """First share of the run in which actions pass as they are, against collapse, as FLAM's are free at first."""
+    free_share: float = 0.4
+    """First share of the run in which actions pass as they are: codes come when there is something to name."""
     weighting: Weighting = "even"
     """As in `WorldModelLossConfig`."""
 

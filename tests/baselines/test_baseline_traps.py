@@ -9,6 +9,7 @@ import torch
 from dots import FRAMES, GRID, played_dots
 from kinds import CHEAP, INFER, KINDS, SCENE, make_savi, savi_loss
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from baselines.action_world_model import ActionWorldModel, ActionWorldModelConfig
 from baselines.adaworld import AdaWorld, AdaWorldConfig
@@ -94,12 +95,18 @@ def test_the_same_state_and_action_give_the_same_frame_in_training_and_after(mod
 def test_looking_changes_nothing(model):
     """One kept all that it ever inferred, another would learn codes from what it is scored on."""
     before = {name: value.clone() for name, value in model.state_dict().items()}
+    kept = {name: set(vars(part)) for name, part in model.named_modules()}
     if model.actions.inferred:
         model.infer(model.observe(random_clips()))
     else:
         model.step(model.observe(random_clips()), model.actions.zeros(5, FRAMES))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.state_dict().keys() == before.keys()
+    assert {name: set(vars(part)) for name, part in model.named_modules()} == kept
+    loose = [
+        name for part in model.modules() for name, value in vars(part).items() if isinstance(value, (Tensor, list))
+    ]
+    assert not loose, "what is no buffer stays behind when the model goes to another device"
 
 
 def test_every_weight_learns(kind):
@@ -131,17 +138,31 @@ def test_a_code_keeps_nearly_all_of_what_it_was_and_follows_the_mean_of_what_cho
 
 
 def test_a_code_that_nothing_chose_for_a_while_is_put_where_something_is():
-    book = Codebook(3, 2).train()
+    book = Codebook(2, 2).train()
     x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])[None, :, None]
-    book(x)
-    assert all((code == x[0, :, 0]).all(-1).any() for code in book.vectors), "at first all are"
     with torch.no_grad():
-        book.code_embedding[2] = torch.tensor([-1.0, 0.0])
-    book.unused[2] = PATIENCE
+        book.code_embedding.copy_(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+        book.unused.copy_(torch.tensor([0.0, PATIENCE]))
     book(x)
-    assert book.vectors[2].tolist() == [-1.0, 0.0]
+    assert book.vectors[1].tolist() == [-1.0, 0.0]
     book(x)
-    assert book.vectors[2].tolist() in x[0, :, 0].tolist()
+    assert book.vectors[1].tolist() == [0.0, 1.0], "there is nothing at the other code that it has not"
+
+
+@pytest.mark.parametrize(
+    ("codes", "clusters", "vectors", "share"), [(16, 16, 60, 0.9), (16, 13, 480, 0.9), (64, 64, 32, 0.8)]
+)
+def test_nearly_every_cluster_gets_a_code_of_its_own(codes, clusters, vectors, share):
+    """Codes put anywhere where something is share some clusters and leave others to a neighbour for good."""
+    torch.manual_seed(0)
+    centres = normalize(torch.randn(clusters, 16), dim=-1)
+    book = Codebook(codes, 16).train()
+    for step in range(150):
+        book.free = step < 50
+        x = centres[torch.randint(clusters, (vectors,))]
+        book((x + 0.04 * torch.randn_like(x))[None, :, None])
+    similar = book.vectors @ centres.T
+    assert len(similar.argmax(1)[similar.amax(1) > 0.9].unique()) >= share * clusters
 
 
 def test_the_nats_of_codes_are_the_entropy_of_those_used():

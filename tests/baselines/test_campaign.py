@@ -5,8 +5,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dots import FIT, LEVELS, SIZES, filmed
+from PIL import Image
 
 import baselines.campaign.campaign as command
 from baselines.campaign import data_sets, trainings
@@ -20,6 +22,7 @@ from baselines.campaign.methods import LEARNING_RATES, METHODS, SLOTS, TRIED_RAT
 from baselines.campaign.paper import TABLE_1
 from baselines.campaign.plans import HURRIED, PLANS, PRICES, Budget, Training
 from baselines.campaign.progress import progress_lines
+from baselines.campaign.rollouts import SHOWN_STEPS, rollouts
 from baselines.campaign.settings import settings
 from baselines.campaign.shared import share_tokenizer
 from baselines.campaign.study import REPORTS, Campaign
@@ -33,6 +36,7 @@ from flam_env.worlds.loading import load_world
 from flam_train.engine.identity import as_json
 from flam_train.engine.log import METRICS_NAME
 from flam_train.engine.state import read_header
+from flam_train.pictures.sheets import LABEL_HEIGHT
 from flam_train.presets import PRESETS
 from flam_train.sources.multigrid import RoomConfig
 from flam_train.store.store import EpisodeStore
@@ -258,6 +262,23 @@ def test_a_campaign_leaves_a_world_and_a_report_of_every_method_and_is_not_made_
     monkeypatch.setattr(command, "side_by_side", lambda jobs, *_, **__: here.append([*jobs]) or {})
     campaign(**rehearsal | {"only": ("dots/genie",), "perceptual": ("lpips",)})
     assert here[-2:] == [("lpips",), ["dots-genie-0"]], "a metric that is wanted later is added"
+
+
+def test_rollouts_of_all_methods_on_the_same_clips_are_one_picture(rehearsal, tmp_path):
+    campaign(**rehearsal, only=("dots/flam", "dots/world-model"))
+    folders = {name: rehearsal[name] for name in ("plan", "data", "runs")}
+    out = rollouts(**folders, of="dots", out=tmp_path / "rollouts.png")
+    with Image.open(out) as picture:
+        frames = np.asarray(picture)
+    rows = 4  # true, FLAM, World Model, Recon
+    assert frames.shape == (2 * rows * (16 + 2 + LABEL_HEIGHT), len(SHOWN_STEPS) * (16 + 2), 3)
+    one = rollouts(**folders, of="dots", clips=1, out=tmp_path / "one.png")
+    with Image.open(one) as picture:
+        assert np.asarray(picture).shape[0] == len(frames) // 2
+    with pytest.raises(FileNotFoundError, match=r"expected worlds of leaper .* --only leaper"):
+        rollouts(**folders, of="leaper")
+    with pytest.raises(ValueError, match="expected a data set of multigrid"):
+        rollouts(**folders, of="chess")
 
 
 def test_a_training_whose_piece_is_over_goes_on_from_its_checkpoint(rehearsal, here, monkeypatch):
