@@ -40,7 +40,7 @@ rehearse-recipe: $(VENV)/installed-dev
 		--scoring.metrics slots velocity --out runs/rehearsal
 
 # The comparison of docs/comparison.md on a small scale, in two pieces on one core.
-REHEARSE := $(RUN)/python -m baselines.campaign --plan tiny --only bigfish --data artifacts --clips 16 --perceptual \
+REHEARSE := $(RUN)/python -m baselines.campaign --plan tiny --only bigfish --jobs 2 --data artifacts --clips 16 --perceptual \
 	--runs runs/rehearsal --reports runs/rehearsal/reports
 rehearse-campaign: $(VENV)/installed-dev
 	$(REHEARSE) --minutes-at-once 1

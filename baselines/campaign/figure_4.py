@@ -21,7 +21,7 @@ def agent_lines(findings: Findings) -> Iterator[str]:
     titles = ["agents", "method", "updates", "PSNR, mean", "samples", "Recon", "copy last frame", "LPIPS"]
     titles += ["frames right", "nats a frame", "seeds"]
     yield from table_of_text(titles, rows)
-    yield f"\n*Paper: {FIGURE_4}* Genie's book has a code for each joint action, 65,536 at most."
+    yield f"\n*Paper: {FIGURE_4}*"
 
 
 def _cells(finding: Finding | None) -> list[str]:

@@ -113,10 +113,10 @@ class Training:
 
 
 ROOM, GAME = Budget(steps=600, batch_size=8), Budget(steps=400, batch_size=16, free_steps=100, slot_steps=1200)
-"""On one core of a CPU: 20 minutes for the slowest method. After 400 updates slots of games hold nothing yet."""
+"""On one core of a CPU: 2 to 21 minutes. After 400 updates slots of games hold nothing yet; theirs take 28 to 45."""
 LARGE = Budget(steps=900, batch_size=4)
 """Of the room of 16 x 16 cells: FLAM has .92 of the frames of 4 agents right then and .66 of those of 2, where fewer
-cells change; after 600 updates .86 and .21."""
+cells change; after 600 updates .86 and .21. AdaWorld takes 48 minutes for them."""
 TUNED = Budget(steps=120, batch_size=8)
 """For the learning rates; slots that are learned by reconstruction hold nothing yet after so few, and take `ROOM`."""
 MUCH, PAPER = Budget(steps=4000, batch_size=128), Budget(steps=100_000, batch_size=32)

@@ -22,12 +22,12 @@ LEGEND = """\
 Nats a frame: of FLAM and AdaWorld the KL of the posterior from the prior; of Genie and PlaySlot, marked "codes", the
 entropy of the codes that were used, given how often each was in training, which is another scale: a code is named once
 for all, a posterior is paid for by how much it narrows the prior.
-True actions and none cost nothing. PSNR: rollouts of 16 frames from 2, on held-out
-clips, under the means of the posteriors; under samples of them, which show no more than was paid for (a code has no
-other sample); and under sampled actions, which know nothing of the future. Updates in parentheses: of the slots,
-before, whose parameters are counted too. ± is the standard deviation over seeds. FVD is of as many clips, and larger
-with fewer. Rows in italics are the paper's, of 128 or 224 px and other tokenizers: compare gaps to Recon, not
-numbers."""
+True actions and none cost nothing. Genie has a code for each joint action in rooms, at most 65,536, and 256 in games.
+PSNR: rollouts of 16 frames from 2, on held-out clips, under the means of the posteriors; under samples of them, which
+show no more than was paid for (a code has no other sample); and under sampled actions, which know nothing of the
+future. Updates in parentheses: of the slots, before, whose parameters are counted too. ± is the standard deviation over
+seeds. FVD may be of the first seed alone, is of as many clips, and larger with fewer. Rows in italics are the paper's,
+of 128 or 224 px and other tokenizers: compare gaps to Recon, not numbers."""
 
 
 def tables(
