@@ -85,12 +85,8 @@ def _predicted(training: Training, folder: Path, data: Path, clips: int, seed: i
     store = open_data(find_data(data, training.data, dream.tokenizer.config.image_size))
     length = dream.world.settings.context + HORIZON
     drawn = draw_clips(store, "test", clips, length, seed, known=dream.model.actions.known)
-    shown = torch.tensor(SHOWN_STEPS) - 1
-    title = METHODS[training.method].title
+    titles = f"true, steps {', '.join(map(str, SHOWN_STEPS))}", METHODS[training.method].title, "Recon"
     for rolled in roll_methods(dream, drawn):
-        frames = {"true": rolled.true, title: rolled.methods["prediction"], "Recon": rolled.methods["recon"]}
-        for i in range(len(rolled.true)):
-            yield {
-                f"{name}, steps {', '.join(map(str, SHOWN_STEPS))}" if name == "true" else name: row[i, shown].numpy()
-                for name, row in frames.items()
-            }
+        shown = torch.stack([rolled.true, rolled.methods["prediction"], rolled.methods["recon"]], 1)
+        for clip in shown[:, :, torch.tensor(SHOWN_STEPS) - 1].numpy():
+            yield dict(zip(titles, clip, strict=True))
