@@ -11,8 +11,7 @@ What differs from its authors' version, and why:
 - There are 256 codes where the paper has 8 in its largest model, for scenes of many agents: |A|^n where n agents have
   |A| actions each (paper, C.1), 256 for four of four.
 - Actions pass as they are for the first two fifths of the training, or for as long as FLAM's are free; then they are
-  codes. Codes of what tells nothing apart yet are in the way of learning to: with a tenth, rollouts of MultiGrid are
-  5 dB worse after 600 updates, with three fifths too little is left (docs/comparison.md).
+  codes. After a tenth, or three fifths, rollouts of MultiGrid were no better (docs/comparison.md).
 - Codes are running means, and those that nothing chooses begin anew, far from all others: books of codes learned by
   gradients collapsed in many hands. Jafar and jasmine begin them anew too, anywhere.
 - The inverse model sees how cells change, as FLAM's sees how slots do (`difference`), beside what they were.
