@@ -39,7 +39,7 @@ rehearse-recipe: $(VENV)/installed-dev
 	$(RUN)/flam-train recipe artifacts/bigfish.pack --preset small --minutes 0.3 --workers 1 --scoring.clips 16 \
 		--scoring.metrics slots velocity --out runs/rehearsal
 
-# The comparison of docs/comparison.md on a small scale, in two pieces on one core.
+# The comparison of docs/comparison.md on a small scale, in two pieces, two trainings at a time.
 REHEARSE := $(RUN)/python -m baselines.campaign --plan tiny --only bigfish --jobs 2 --data artifacts --clips 16 --perceptual \
 	--runs runs/rehearsal --reports runs/rehearsal/reports
 rehearse-campaign: $(VENV)/installed-dev

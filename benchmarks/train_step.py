@@ -87,7 +87,7 @@ def measure(
         cells, width = [], equal_width(method, base) if equal_parameters else WorldModelConfig().dim
         trained = trained_parameters(MODELS[method](config_of(method, base, width)))
         for size in sizes:
-            step = training_step(method, size, batch, device, precision, width)[1]
+            step = training_step(method, size, width, batch, device, precision)
             cells.append(f"{batch * size[2] / timed(step, device, warm=WARM, measured=measured, clock=clock):.0f}")
         print(f"| {method} | {width} | {trained / 1e6:.2f} | {' | '.join(cells)} |", flush=True)
 
@@ -114,14 +114,9 @@ def equal_width(method: str, size: Size) -> int:
 
 
 def training_step(
-    method: str,
-    size: Size,
-    batch: int,
-    device: torch.device,
-    precision: Precision = "auto",
-    width: int = WorldModelConfig().dim,
-) -> tuple[nn.Module, Callable[[], None]]:
-    """A model of these sizes, and one optimiser step of it, from the tokens on, ready to be called."""
+    method: str, size: Size, width: int, batch: int, device: torch.device, precision: Precision
+) -> Callable[[], None]:
+    """One optimiser step of a model of these sizes, from the tokens on, ready to be called."""
     torch.manual_seed(0)
     _, cells, frames = size
     model: Any = MODELS[method](config_of(method, size, width)).to(device)
@@ -134,7 +129,7 @@ def training_step(
     def step() -> None:
         plain(tokens, NUMBERS)
 
-    return model, step
+    return step
 
 
 def objective(method: str, preset: Preset, known: Tensor) -> Any:

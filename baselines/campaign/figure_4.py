@@ -9,6 +9,16 @@ from baselines.campaign.paper import FIGURE_4
 from baselines.campaign.plans import SWEPT_METHODS
 from flam_train.studies.tables import table_of_text
 
+COLUMNS = {
+    "PSNR, mean": ("psnr", ".2f"),
+    "samples": ("psnr_posterior", ".2f"),
+    "Recon": ("psnr_recon", ".2f"),
+    "copy last frame": ("psnr_copy_last", ".2f"),
+    "LPIPS": ("lpips", ".4f"),
+    "frames right": ("frames_right", ".3f"),
+}
+"""By title, names and forms of what the table says."""
+
 
 def agent_lines(findings: Findings) -> Iterator[str]:
     """A row for each number of agents and method."""
@@ -18,17 +28,13 @@ def agent_lines(findings: Findings) -> Iterator[str]:
         for method in SWEPT_METHODS:
             finding = usual(findings, f"agents{agents}", method)
             rows.append([str(agents), METHODS[method].title, *_cells(finding)])
-    titles = ["agents", "method", "updates", "PSNR, mean", "samples", "Recon", "copy last frame", "LPIPS"]
-    titles += ["frames right", "nats a frame", "seeds"]
-    yield from table_of_text(titles, rows)
+    yield from table_of_text(["agents", "method", "updates", *COLUMNS, "nats a frame", "seeds"], rows)
     yield f"\n*Paper: {FIGURE_4}*"
 
 
 def _cells(finding: Finding | None) -> list[str]:
     if finding is None:
-        return [NOT_RUN, *[""] * 8]
-    names = ("psnr", "psnr_posterior", "psnr_recon", "psnr_copy_last")
-    cells = [*(finding.cell(name, ".2f") for name in names)]
-    cells += [finding.cell("lpips", ".4f"), finding.cell("frames_right", ".3f")]
+        return [NOT_RUN, *[""] * (len(COLUMNS) + 2)]
+    cells = [finding.cell(name, form) for name, form in COLUMNS.values()]
     steps = str(finding.training.budget.steps)
     return [steps, *cells, finding.nats_cell(), str(len(finding.numbers))]

@@ -44,11 +44,11 @@ def frontier(data: str, method: str, trainings: Sequence[Training], findings: Fi
 def frontier_lines(data: str, trainings: Sequence[Training], findings: Findings) -> Iterator[str]:
     """A row for each method and price."""
     yield f"## Frontier: {DATA_SETS[data].title}\n"
-    rows = []
+    rows, empty = [], [NOT_RUN, *[""] * (len(COLUMNS) - 1)]
     for method in PRICED:
         for price, finding in frontier(data, method, trainings, findings):
             cells = [finding.cell(name, form) for name, form in COLUMNS.values()]
-            rows.append([METHODS[method].title, f"{price:g}", *(cells if finding.numbers else [NOT_RUN, *[""] * 5])])
+            rows.append([METHODS[method].title, f"{price:g}", *(cells if finding.numbers else empty)])
     titles = ["method", "price of a nat", *COLUMNS]
     yield from table_of_text(titles, rows)
 

@@ -11,12 +11,12 @@ from flam_train.studies.tables import table_of_text
 def factorization_lines(findings: Findings) -> Iterator[str]:
     """A row for each method that has slots, below it the paper's; and what slots that know nothing would have."""
     yield "## Table 2: factorization on MultiGrid\n"
-    rows, random = [], dict[str, str]()
+    rows, random, empty = [], dict[str, str](), [NOT_RUN, *[""] * len(DCI)]
     for method, kind in METHODS.items():
         if kind.slotted:
             finding = usual(findings, "multigrid", method)
             cells = [finding.cell(name, ".2f") if finding else "" for name in (*DCI, "consistency")]
-            rows += [[kind.title, *(cells if any(cells) else [NOT_RUN, *[""] * 3])], _paper_row(method, kind.title)]
+            rows += [[kind.title, *(cells if any(cells) else empty)], _paper_row(method, kind.title)]
             if finding and any(cells):
                 random = random or {name: finding.cell(f"random_{name}", ".2f") for name in DCI}
     rows += [["Random", *(random.get(name, "") for name in DCI), ""], _paper_row("random", "Random")]

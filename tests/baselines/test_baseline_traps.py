@@ -149,6 +149,16 @@ def test_a_code_that_nothing_chose_for_a_while_is_put_where_something_is():
     assert book.vectors[1].tolist() == [0.0, 1.0], "there is nothing at the other code that it has not"
 
 
+def test_a_book_begins_with_what_there_is():
+    torch.manual_seed(0)
+    book = Codebook(3, 2).train()
+    x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])[None, :, None]
+    book.free = True
+    for _ in range(6):  # each of the three begins anew twice
+        book(x)
+    assert all((code == x[0, :, 0]).all(-1).any() for code in book.vectors)
+
+
 @pytest.mark.parametrize(
     ("codes", "clusters", "vectors", "share"), [(16, 16, 60, 0.9), (16, 13, 480, 0.9), (64, 64, 32, 0.8)]
 )
