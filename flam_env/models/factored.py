@@ -31,7 +31,7 @@ class WorldModelConfig:
         ValueError: a field of another type, a size below 1, or one that does not fit the others.
     """
 
-    BEFORE: ClassVar[dict[str, Any]] = {"prior_components": None, "persistence": 0.0}
+    BEFORE: ClassVar[dict[str, Any]] = {"prior_components": None, "persistence": 0.0, "cohesion": False}
     """What fields mean that older files lack."""
     GONE: ClassVar[dict[str, Any]] = {"motion": []}
     """Fields that only older files have, and all that they may say."""
@@ -76,6 +76,9 @@ class WorldModelConfig:
     persistence: float = 0.0
     """Advantage of a slot, in logits, at the patches that it held in the frame before, and at those beside them that
     were nobody's (not in the paper). Without it, slots that match a thing equally well take turns at it."""
+    cohesion: bool = False
+    """Whether persistence is that of one thing (not in the paper): it counts for a slot where what it held hangs
+    together with its strongest patch, against it elsewhere, and between slots alone, after the sink took its share."""
     difference: bool = False
     """Whether the inverse dynamics starts from how a slot changes rather than from its next value: that nothing changes
     is then the same action wherever it happens."""
@@ -99,6 +102,8 @@ class WorldModelConfig:
             raise ValueError(f"expected sharpness above 0, got {self.sharpness}")
         if self.persistence < 0 or (self.persistence and self.recurrence):
             raise ValueError(f"expected persistence of at least 0, and 0 with recurrence, got {self.persistence}")
+        if self.cohesion and not self.persistence:
+            raise ValueError("expected persistence above 0 with cohesion, which says what it counts for, got 0")
 
     @property
     def patches(self) -> int:
@@ -190,8 +195,8 @@ class FactoredWorldModel(TargetedWorldModel):
 
 
 def _factorizer(config: WorldModelConfig, **sizes: int) -> Factorizer | RecurrentFactorizer:
-    named = ("slots", "iterations", "sharpness", "background_sink", "focus")
+    named = ["slots", "iterations", "sharpness", "background_sink", "focus"]
+    if not config.recurrence:
+        named += ["window", "persistence", "cohesion"]
     shared: dict[str, Any] = {name: getattr(config, name) for name in named} | sizes
-    if config.recurrence:
-        return RecurrentFactorizer(**shared)
-    return Factorizer(**shared, window=config.window, patches=config.cell_grid**2, persistence=config.persistence)
+    return RecurrentFactorizer(**shared) if config.recurrence else Factorizer(**shared, patches=config.cell_grid**2)

@@ -13,6 +13,8 @@ from flam_env.models.layers import FeedForward, attend, rotary, rotary_turns
 # Logit of the background at the start, in units of the key's length: the sink holds what most of a frame is made of
 # before the slots have learned to look for anything.
 SINK_GAIN = 6.0
+# Patches to each side of its strongest one that the thing may reach which a slot holds with cohesion.
+REACH = 2
 # Frames of a clip up to which the tables of attention in time are made once.
 PREPARED = 64
 
@@ -45,6 +47,9 @@ class SlotAttention(nn.Module):
     persistence: in a competition frame by frame, so much is added to a slot's logit for a patch that was all its own in
     the frame before, or that was nobody's and lies beside one that was. Without it, slots that match a thing equally
     well take turns at it, and hand it on when it moves.
+    cohesion: with persistence, what a slot held is only what hangs together with its strongest patch, and counts
+    against it elsewhere; the sink takes its share before that. Without it, a slot that holds a thing takes others like
+    it as well, and holds on to the background where a thing was.
     """
 
     def __init__(
@@ -56,10 +61,11 @@ class SlotAttention(nn.Module):
         background_sink: bool,
         focus: bool,
         persistence: float = 0.0,
+        cohesion: bool = False,
     ):
         super().__init__()
         self.focus = focus
-        self.persistence = persistence
+        self.persistence, self.cohesion = persistence, cohesion
         self.norm = nn.LayerNorm(dim)
         self.project_query = nn.Linear(dim, dim, bias=False)
         nn.init.orthogonal_(self.project_query.weight, gain=sharpness)
@@ -92,8 +98,12 @@ class SlotAttention(nn.Module):
             return logits.softmax(1)[:, :count]
         shares = []
         for bids in logits.unflatten(0, (len(held), -1)).unbind(1):
-            advantage = self.persistence * _reach(held.detach())
-            held = (bids + pad(advantage, (0, 0, 0, bids.shape[1] - count))).softmax(1)[:, :count]
+            if self.cohesion:
+                advantage = self.persistence * _advantage_of_one_thing(held.detach())
+                held = bids.softmax(1)[:, :count].sum(1, keepdim=True) * (bids[:, :count] + advantage).softmax(1)
+            else:
+                advantage = self.persistence * _reach(held.detach())
+                held = (bids + pad(advantage, (0, 0, 0, bids.shape[1] - count))).softmax(1)[:, :count]
             shares.append(held)
         return torch.stack(shares, 1).flatten(0, 1)
 
@@ -107,9 +117,30 @@ class SlotAttention(nn.Module):
 
 def _reach(held: Tensor) -> Tensor:
     """Masks (B, K, N) of a square grid, each grown by one patch to all sides into what is nobody's."""
-    side = math.isqrt(held.shape[-1])
-    beside = max_pool2d(held.unflatten(-1, (side, side)), 3, 1, 1).flatten(2)
-    return held + (1 - held.sum(1, keepdim=True)).clamp(min=0) * beside
+    return held + _nobodys(held) * _grown(held)
+
+
+def _advantage_of_one_thing(held: Tensor) -> Tensor:
+    """What masks (B, K, N) of a square grid say for and against each slot in the next frame, from -1 to 1.
+
+    For it: patches that hang together with its strongest one, and what is nobody's beside them. Against it, as much as
+    it held anything: all that lies farther away.
+    """
+    strongest = held.amax(-1, keepdim=True)
+    thing = torch.where(held == strongest, held, 0)
+    for _ in range(REACH):
+        thing = torch.minimum(_grown(thing), held)
+    near = _grown(thing)
+    return thing + _nobodys(held) * near - (strongest - near)
+
+
+def _grown(masks: Tensor) -> Tensor:
+    side = math.isqrt(masks.shape[-1])
+    return max_pool2d(masks.unflatten(-1, (side, side)), 3, 1, 1).flatten(2)
+
+
+def _nobodys(held: Tensor) -> Tensor:
+    return (1 - held.sum(1, keepdim=True)).clamp(min=0)
 
 
 class Timing(NamedTuple):

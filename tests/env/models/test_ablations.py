@@ -30,6 +30,7 @@ OPTIONS = [
     {"prior_components": 2, "recurrence": True},
     {"background_sink": True, "focus": True, "recurrence": True, "coupled": True},
     {"background_sink": True, "focus": True, "persistence": 4.0, "prior_components": 2},
+    {"background_sink": True, "focus": True, "persistence": 4.0, "cohesion": True},
 ]
 
 
@@ -313,6 +314,46 @@ def test_a_slot_has_the_advantage_where_it_was_and_beside_where_nobody_was():
     gained = (after / free).log()[0]
     advantage = torch.tensor([[4.0, 4, 0, 4, 4, 0, 0, 0, 0], [0, 2, 3, 0, 2, 2, 0, 0, 0]])
     torch.testing.assert_close(gained[0] - gained[1], advantage[0] - advantage[1], atol=1e-4, rtol=1e-4)
+
+
+def cohesive_attention(**more):
+    torch.manual_seed(0)
+    return SlotAttention(4, 2, **{"sharpness": 1.0, "focus": False, "persistence": 4.0, "cohesion": True} | more)
+
+
+def test_with_cohesion_a_slot_has_the_advantage_at_one_thing_and_the_disadvantage_away_from_it():
+    attention = cohesive_attention(background_sink=False)
+    slots, key = torch.randn(1, 2, 4), torch.randn(1, 25, 4)
+    held = torch.zeros(1, 2, 5, 5)
+    held[0, 0, 0, 0], held[0, 0, 1, 1], held[0, 0, 4, 4] = 1, 0.5, 0.75  # a thing, its weaker half, and another thing
+    (_, free), (_, after) = attention(slots, key, key), attention(slots, key, key, held.flatten(2))
+    gained = (after / free).log()[0].unflatten(-1, (5, 5))
+    advantage = torch.full((5, 5), -4.0)
+    advantage[:3, :3] = 0.0  # the weaker half says half for it, and half against it
+    advantage[:2, :2] = 4.0
+    torch.testing.assert_close(gained[0] - gained[1], advantage, atol=1e-4, rtol=1e-4)
+
+
+def test_with_cohesion_the_sink_keeps_its_share():
+    attention = cohesive_attention(background_sink=True)
+    slots, key, held = torch.randn(1, 3, 4), torch.randn(1, 9, 4), torch.rand(1, 3, 9) / 3
+    (_, free), (_, after) = attention(slots, key, key), attention(slots, key, key, held)
+    torch.testing.assert_close(free.sum(1), after.sum(1))
+    assert not torch.allclose(free, after, atol=0.01)
+
+
+def test_with_cohesion_who_holds_nothing_gets_what_is_new_to_one_that_holds_something():
+    attention = cohesive_attention(background_sink=False)
+    slots, key = torch.randn(1, 1, 4).expand(1, 2, 4), torch.randn(1, 25, 4)
+    held = torch.zeros(1, 2, 25)
+    held[0, 0, 0] = 1
+    _, masks = attention(slots, key, key, held)
+    assert masks[0, 0, 0] > 0.9 and masks[0, 1, 24] > 0.9
+
+
+def test_cohesion_without_persistence_is_refused():
+    with pytest.raises(ValueError, match="expected persistence above 0 with cohesion, which says what it counts for"):
+        replace(CONFIG, cohesion=True)
 
 
 @pytest.mark.parametrize("wrong", [{"persistence": -1.0}, {"persistence": 1.0, "recurrence": True}], ids=str)
