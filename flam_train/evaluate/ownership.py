@@ -107,6 +107,24 @@ def best_tilings(entities: np.ndarray) -> Holding:
     return Holding(max(tiling.own for tiling in fixed), max(tiling.identity for tiling in fixed))
 
 
+def entities_by_cells(entities: np.ndarray, side: int) -> np.ndarray:
+    """What slots would have that hold every entity by itself, each cell going whole to the one it shows most of.
+
+    How well they score says what is lost to cells alone, however good the slots are.
+
+    Args:
+        entities: int64 (B, T, H, W), 0 for none.
+        side: cells along each side of a frame.
+
+    Returns:
+        int64 (B, T, H, W), -1 for none.
+    """
+    cells = rearrange(entities, "b t (y h) (x w) -> b t y x (h w)", y=side, x=side)
+    pixels = np.stack([(cells == number).sum(-1) for number in range(1, entities.max() + 1)] or [cells[..., 0] * 0], -1)
+    owners = np.where(pixels.any(-1), pixels.argmax(-1), -1)
+    return owners.repeat(entities.shape[2] // side, 2).repeat(entities.shape[3] // side, 3)
+
+
 def way_from(tiling: float, score: float) -> float:
     """Share of the way from the best tiling to 1; negative below the tiling, NaN where tiles are perfect."""
     return (score - tiling) / (1 - tiling) if tiling < 1 else math.nan
@@ -127,21 +145,25 @@ def entity_scores(
 
     Returns:
         own, identity: as `holding` says; own_of_tiles, identity_of_tiles: the best of fixed tilings;
-        own_above_tiles, identity_above_tiles: share of the way from there to 1; entities: in a frame; of models with
-        several slots also changed_inside: as `changed_inside_share` says.
+        own_above_tiles, identity_above_tiles: share of the way from there to 1; own_of_cells, identity_of_cells: of
+        `entities_by_cells`, the most that masks as coarse as these let one hope for; entities: in a frame; of models
+        with several slots also changed_inside: as `changed_inside_share` says.
     """
     first, (height, width) = dream.world.settings.context, clips.frames.shape[2:4]
     entities = find_entities(clips.frames) if entities is None else entities
     entities = entities[:, first : first + steps]
     masks = [dream.model.observe(tokens).masks[:, first : first + steps] for _, tokens in encoded_clips(dream, clips)]
     slots, fixed = holding(entities, slots_of_pixels(torch.cat(masks), height, width)), best_tilings(entities)
+    cells = holding(entities, entities_by_cells(entities, math.isqrt(masks[0][0, 0, 0].numel())))
     scores = {
         "own": slots.own,
         "own_of_tiles": fixed.own,
         "own_above_tiles": way_from(fixed.own, slots.own),
+        "own_of_cells": cells.own,
         "identity": slots.identity,
         "identity_of_tiles": fixed.identity,
         "identity_above_tiles": way_from(fixed.identity, slots.identity),
+        "identity_of_cells": cells.identity,
         "entities": float(
             np.mean([len(np.unique(frame)) - 1 for frame in rearrange(entities, "b t h w -> (b t) h w")])
         ),

@@ -12,6 +12,7 @@ from flam_env.dream.dream import Dream
 from flam_train.evaluate.entities import find_entities
 from flam_train.evaluate.ownership import (
     best_tilings,
+    entities_by_cells,
     entity_scores,
     holding,
     slots_of_pixels,
@@ -109,6 +110,15 @@ def test_tiles_lose_what_moves_from_one_to_the_next():
 
 def test_the_way_from_the_tiles():
     assert way_from(0.8, 0.9) == pytest.approx(0.5) and way_from(0.5, 0.25) == -0.5 and math.isnan(way_from(1, 1))
+
+
+def test_cells_that_fit_the_entities_hold_them_perfectly_and_coarser_ones_lose_who_shares_one():
+    entities = still((0, 0), (4, 8), (20, 20))
+    assert (entities_by_cells(entities, 8) == entities - 1).all()
+    assert holding(entities, entities_by_cells(entities, 8)) == (1, 1)
+    coarse = holding(entities, entities_by_cells(entities, 2))  # the first two are in one cell, one of them gets it
+    assert coarse == (pytest.approx(1 / 3), pytest.approx(2 * FRAMES / (3 * FRAMES + FRAMES)))
+    assert (entities_by_cells(0 * entities, 4) == -1).all()
 
 
 # --- masks and worlds -------------------------------------------------------------------------------------------
