@@ -21,7 +21,7 @@ def factorization_lines(findings: Findings) -> Iterator[str]:
                 random = random or {name: finding.cell(f"random_{name}", ".2f") for name in DCI}
     rows += [["Random", *(random.get(name, "") for name in DCI), ""], _paper_row("random", "Random")]
     yield from table_of_text(["method", *DCI, "same slot in the next frame"], rows)
-    yield "\nThe last column is the share of agents with a slot of their own that have the same one a frame later."
+    yield "\nThe last column is the share of frames after which all agents have the slots that they had."
 
 
 def _paper_row(method: str, title: str) -> list[str]:
