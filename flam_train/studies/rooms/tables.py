@@ -53,9 +53,9 @@ TABLES = {
         "says which two.",
         "tied_pair other_pairs slots psnr frames_right own_slot owner_consistency action_accuracy "
         "action_heading_known nats_per_agent steps",
-        "Only without the background sink. With it the tied pair does not share one, and one agent is left without any. Without "
-        "it every agent is in a slot, and on average the tied pair shares one far more often than others do, though "
-        "not in every run.",
+        "Only without the background sink. With it the tied pair does not share one, and one agent is left "
+        "without any. Without it every agent is in a slot, and on average the tied pair shares one far more often than "
+        "others do, though not in every run.",
     ),
     "ablations": Table(
         "e. Ablations",
