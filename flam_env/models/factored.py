@@ -195,8 +195,9 @@ class FactoredWorldModel(TargetedWorldModel):
 
 
 def _factorizer(config: WorldModelConfig, **sizes: int) -> Factorizer | RecurrentFactorizer:
-    named = ["slots", "iterations", "sharpness", "background_sink", "focus"]
-    if not config.recurrence:
-        named += ["window", "persistence", "cohesion"]
+    named = ("slots", "iterations", "sharpness", "background_sink", "focus")
     shared: dict[str, Any] = {name: getattr(config, name) for name in named} | sizes
-    return RecurrentFactorizer(**shared) if config.recurrence else Factorizer(**shared, patches=config.cell_grid**2)
+    if config.recurrence:
+        return RecurrentFactorizer(**shared)
+    lasting: dict[str, Any] = {name: getattr(config, name) for name in ("window", "persistence", "cohesion")}
+    return Factorizer(**shared, **lasting, patches=config.cell_grid**2)

@@ -96,11 +96,12 @@ class SlotAttention(nn.Module):
             logits = torch.cat([logits, self.sink_gain * (common @ key.float().transpose(1, 2))], 1)
         if held is None:
             return logits.softmax(1)[:, :count]
-        shares = []
-        for bids in logits.unflatten(0, (len(held), -1)).unbind(1):
-            if self.cohesion:
+        shares, frames = [], logits.unflatten(0, (len(held), -1))
+        left_by_sink = frames.softmax(2)[:, :, :count].sum(2, keepdim=True) if self.cohesion else None
+        for time, bids in enumerate(frames.unbind(1)):
+            if left_by_sink is not None:
                 advantage = self.persistence * _advantage_of_one_thing(held.detach())
-                held = bids.softmax(1)[:, :count].sum(1, keepdim=True) * (bids[:, :count] + advantage).softmax(1)
+                held = left_by_sink[:, time] * (bids[:, :count] + advantage).softmax(1)
             else:
                 advantage = self.persistence * _reach(held.detach())
                 held = (bids + pad(advantage, (0, 0, 0, bids.shape[1] - count))).softmax(1)[:, :count]

@@ -120,8 +120,9 @@ def entities_by_cells(entities: np.ndarray, side: int) -> np.ndarray:
         int64 (B, T, H, W), -1 for none.
     """
     cells = rearrange(entities, "b t (y h) (x w) -> b t y x (h w)", y=side, x=side)
-    pixels = np.stack([(cells == number).sum(-1) for number in range(1, entities.max() + 1)] or [cells[..., 0] * 0], -1)
-    owners = np.where(pixels.any(-1), pixels.argmax(-1), -1)
+    pixels = np.stack([(cells == number).sum(-1) for number in range(entities.max() + 1)], -1)
+    pixels[..., 0] = 0  # what shows none goes to the first, which is none
+    owners = pixels.argmax(-1) - 1
     return owners.repeat(entities.shape[2] // side, 2).repeat(entities.shape[3] // side, 3)
 
 
