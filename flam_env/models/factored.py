@@ -31,7 +31,7 @@ class WorldModelConfig:
         ValueError: a field of another type, a size below 1, or one that does not fit the others.
     """
 
-    BEFORE: ClassVar[dict[str, Any]] = {"prior_components": None, "persistence": 0.0, "cohesion": False}
+    BEFORE: ClassVar[dict[str, Any]] = {"prior_components": None, "persistence": 0.0, "cohesion": None}
     """What fields mean that older files lack."""
     GONE: ClassVar[dict[str, Any]] = {"motion": []}
     """Fields that only older files have, and all that they may say."""
@@ -76,9 +76,10 @@ class WorldModelConfig:
     persistence: float = 0.0
     """Advantage of a slot, in logits, at the patches that it held in the frame before, and at those beside them that
     were nobody's (not in the paper). Without it, slots that match a thing equally well take turns at it."""
-    cohesion: bool = False
-    """Whether persistence is that of one thing (not in the paper): it counts for a slot where what it held hangs
-    together with its strongest patch, against it elsewhere, and between slots alone, after the sink took its share."""
+    cohesion: int | None = None
+    """Cells to each side of a slot's strongest one that persistence counts for, where what the slot held hangs together
+    (not in the paper); it counts against the slot elsewhere, and between slots alone, after the sink took its share.
+    None: for all that it held."""
     difference: bool = False
     """Whether the inverse dynamics starts from how a slot changes rather than from its next value: that nothing changes
     is then the same action wherever it happens."""
@@ -102,8 +103,10 @@ class WorldModelConfig:
             raise ValueError(f"expected sharpness above 0, got {self.sharpness}")
         if self.persistence < 0 or (self.persistence and self.recurrence):
             raise ValueError(f"expected persistence of at least 0, and 0 with recurrence, got {self.persistence}")
-        if self.cohesion and not self.persistence:
-            raise ValueError("expected persistence above 0 with cohesion, which says what it counts for, got 0")
+        if self.cohesion is not None:
+            check_integer(self.cohesion, "cohesion", 0)
+            if not self.persistence:
+                raise ValueError("expected persistence above 0 with cohesion, which says what it counts for, got 0")
 
     @property
     def patches(self) -> int:

@@ -13,8 +13,6 @@ from flam_env.models.layers import FeedForward, attend, rotary, rotary_turns
 # Logit of the background at the start, in units of the key's length: the sink holds what most of a frame is made of
 # before the slots have learned to look for anything.
 SINK_GAIN = 6.0
-# Patches to each side of its strongest one that the thing may reach which a slot holds with cohesion.
-REACH = 2
 # Frames of a clip up to which the tables of attention in time are made once.
 PREPARED = 64
 
@@ -47,9 +45,9 @@ class SlotAttention(nn.Module):
     persistence: in a competition frame by frame, so much is added to a slot's logit for a patch that was all its own in
     the frame before, or that was nobody's and lies beside one that was. Without it, slots that match a thing equally
     well take turns at it, and hand it on when it moves.
-    cohesion: with persistence, what a slot held is only what hangs together with its strongest patch, and counts
-    against it elsewhere; the sink takes its share before that. Without it, a slot that holds a thing takes others like
-    it as well, and holds on to the background where a thing was.
+    cohesion: with persistence, what a slot held is only what hangs together with its strongest patch, up to so many
+    patches to each side, and counts against it elsewhere; the sink takes its share before that. Without it, a slot that
+    holds a thing takes others like it as well, and holds on to the background where a thing was.
     """
 
     def __init__(
@@ -61,7 +59,7 @@ class SlotAttention(nn.Module):
         background_sink: bool,
         focus: bool,
         persistence: float = 0.0,
-        cohesion: bool = False,
+        cohesion: int | None = None,
     ):
         super().__init__()
         self.focus = focus
@@ -97,10 +95,10 @@ class SlotAttention(nn.Module):
         if held is None:
             return logits.softmax(1)[:, :count]
         shares, frames = [], logits.unflatten(0, (len(held), -1))
-        left_by_sink = frames.softmax(2)[:, :, :count].sum(2, keepdim=True) if self.cohesion else None
+        left_by_sink = frames.softmax(2)[:, :, :count].sum(2, keepdim=True) if self.cohesion is not None else None
         for time, bids in enumerate(frames.unbind(1)):
-            if left_by_sink is not None:
-                advantage = self.persistence * _advantage_of_one_thing(held.detach())
+            if left_by_sink is not None and self.cohesion is not None:
+                advantage = self.persistence * _advantage_of_one_thing(held.detach(), self.cohesion)
                 held = left_by_sink[:, time] * (bids[:, :count] + advantage).softmax(1)
             else:
                 advantage = self.persistence * _reach(held.detach())
@@ -121,15 +119,15 @@ def _reach(held: Tensor) -> Tensor:
     return held + _nobodys(held) * _grown(held)
 
 
-def _advantage_of_one_thing(held: Tensor) -> Tensor:
+def _advantage_of_one_thing(held: Tensor, reach: int) -> Tensor:
     """What masks (B, K, N) of a square grid say for and against each slot in the next frame, from -1 to 1.
 
-    For it: patches that hang together with its strongest one, and what is nobody's beside them. Against it, as much as
-    it held anything: all that lies farther away.
+    For it: patches that hang together with its strongest one, at most `reach` to each side, and what is nobody's beside
+    them. Against it, as much as it held anything: all that lies farther away.
     """
     strongest = held.amax(-1, keepdim=True)
     thing = torch.where(held == strongest, held, 0)
-    for _ in range(REACH):
+    for _ in range(reach):
         thing = torch.minimum(_grown(thing), held)
     near = _grown(thing)
     return thing + _nobodys(held) * near - (strongest - near)

@@ -30,7 +30,7 @@ OPTIONS = [
     {"prior_components": 2, "recurrence": True},
     {"background_sink": True, "focus": True, "recurrence": True, "coupled": True},
     {"background_sink": True, "focus": True, "persistence": 4.0, "prior_components": 2},
-    {"background_sink": True, "focus": True, "persistence": 4.0, "cohesion": True},
+    {"background_sink": True, "focus": True, "persistence": 4.0, "cohesion": 2},
 ]
 
 
@@ -318,7 +318,7 @@ def test_a_slot_has_the_advantage_where_it_was_and_beside_where_nobody_was():
 
 def cohesive_attention(**more):
     torch.manual_seed(0)
-    return SlotAttention(4, 2, **{"sharpness": 1.0, "focus": False, "persistence": 4.0, "cohesion": True} | more)
+    return SlotAttention(4, 2, **{"sharpness": 1.0, "focus": False, "persistence": 4.0, "cohesion": 2} | more)
 
 
 def test_with_cohesion_a_slot_has_the_advantage_at_one_thing_and_the_disadvantage_away_from_it():
@@ -332,6 +332,18 @@ def test_with_cohesion_a_slot_has_the_advantage_at_one_thing_and_the_disadvantag
     advantage[:3, :3] = 0.0  # the weaker half says half for it, and half against it
     advantage[:2, :2] = 4.0
     torch.testing.assert_close(gained[0] - gained[1], advantage, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("reach", "advantage"), [(0, [4, 0, -4, -4, -4]), (1, [4, 4, 0, -4, -4]), (2, [4, 4, 4, 0, -4])]
+)
+def test_cohesion_says_how_far_a_thing_may_reach(reach, advantage):
+    attention = cohesive_attention(background_sink=False, cohesion=reach)
+    slots, key, held = torch.randn(1, 2, 4), torch.randn(1, 25, 4), torch.zeros(1, 2, 25)
+    held[0, 0, 10], held[0, 0, 11:15] = 1, 0.999999  # the strongest one at the end of a row
+    (_, free), (_, after) = attention(slots, key, key), attention(slots, key, key, held)
+    gained = (after / free).log()[0, :, 10:15]
+    torch.testing.assert_close(gained[0] - gained[1], torch.tensor(advantage).float(), atol=1e-3, rtol=0)
 
 
 def test_with_cohesion_the_sink_keeps_its_share():
@@ -353,7 +365,13 @@ def test_with_cohesion_who_holds_nothing_gets_what_is_new_to_one_that_holds_some
 
 def test_cohesion_without_persistence_is_refused():
     with pytest.raises(ValueError, match="expected persistence above 0 with cohesion, which says what it counts for"):
-        replace(CONFIG, cohesion=True)
+        replace(CONFIG, cohesion=2)
+
+
+@pytest.mark.parametrize("reach", [-1, True, 0.5])
+def test_cohesion_that_is_no_number_of_cells_is_refused(reach):
+    with pytest.raises(ValueError, match="expected cohesion"):
+        replace(CONFIG, persistence=4.0, cohesion=reach)
 
 
 @pytest.mark.parametrize("wrong", [{"persistence": -1.0}, {"persistence": 1.0, "recurrence": True}], ids=str)
