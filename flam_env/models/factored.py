@@ -31,7 +31,12 @@ class WorldModelConfig:
         ValueError: a field of another type, a size below 1, or one that does not fit the others.
     """
 
-    BEFORE: ClassVar[dict[str, Any]] = {"prior_components": None, "persistence": 0.0, "cohesion": None}
+    BEFORE: ClassVar[dict[str, Any]] = {
+        "prior_components": None,
+        "persistence": 0.0,
+        "cohesion": None,
+        "presence": False,
+    }
     """What fields mean that older files lack."""
     GONE: ClassVar[dict[str, Any]] = {"motion": []}
     """Fields that only older files have, and all that they may say."""
@@ -80,6 +85,9 @@ class WorldModelConfig:
     """Cells to each side of a slot's strongest one that persistence counts for, where what the slot held hangs together
     (not in the paper); it counts against the slot elsewhere, and between slots alone, after the sink took its share.
     None: for all that it held."""
+    presence: bool = False
+    """Whether a slot's action counts only as far as the slot is there, by its largest share of a cell (not in the
+    paper). Without it, a slot that holds nothing may decide for a thing that another one holds."""
     difference: bool = False
     """Whether the inverse dynamics starts from how a slot changes rather than from its next value: that nothing changes
     is then the same action wherever it happens."""
@@ -177,6 +185,8 @@ class FactoredWorldModel(TargetedWorldModel):
             Predicted codes (B, T, N, L), logits (B, T, N, tokens) or logits (B, T, N, L, levels), as `config.target`
             says; float32.
         """
+        if self.config.presence:
+            actions = actions * observed.masks.amax(-1, keepdim=True)
         slots, actions = (rearrange(x, "b t k d -> (b t) k d") for x in (observed.slots, actions))
         features = rearrange(observed.features, "b t n d -> (b t) n d")
         numbers = self.aggregator(features, self.forward_dynamics(slots, actions)).float()

@@ -31,6 +31,7 @@ OPTIONS = [
     {"background_sink": True, "focus": True, "recurrence": True, "coupled": True},
     {"background_sink": True, "focus": True, "persistence": 4.0, "prior_components": 2},
     {"background_sink": True, "focus": True, "persistence": 4.0, "cohesion": 2},
+    {"background_sink": True, "presence": True},
 ]
 
 
@@ -381,6 +382,16 @@ def test_persistence_that_is_negative_or_beside_recurrence_is_refused(wrong):
 
 
 # --- focus ------------------------------------------------------------------------------------------------------
+
+
+def test_with_presence_a_slot_decides_as_far_as_it_is_there():
+    model, actions = build(presence=True), torch.randn(BATCH, TIME, 5, CONFIG.latent_dim)
+    observed, there = model.observe(clips()), torch.rand(BATCH, TIME, 5, 1)
+    observed = observed._replace(masks=there * torch.rand(1, 1, 1, CONFIG.patches).clamp(max=0.9))
+    observed.masks[..., 3] = there[..., 0]  # the patch that it has most of
+    everywhere = observed._replace(masks=torch.ones_like(observed.masks))
+    assert not torch.allclose(model.step(observed, actions), model.step(everywhere, actions), atol=1e-3)
+    torch.testing.assert_close(model.step(observed, actions), model.step(everywhere, there * actions))
 
 
 def test_what_a_slot_holds_beside_its_best_match_hardly_dilutes_it_with_focus():
