@@ -1,8 +1,15 @@
 """The aggregator: predicted slots back to the features of the next frame (paper 4.2)."""
 
+import math
+
+from einops import rearrange
 from torch import Tensor, nn
+from torch.nn.functional import max_pool2d
 
 from flam_env.models.layers import CrossAttention, FeedForward
+
+# What a slot counts for that has nothing of a patch and of those around it, in the eyes of that patch.
+FAR = 0.01
 
 
 class Aggregator(nn.Module):
@@ -20,9 +27,20 @@ class Aggregator(nn.Module):
         nn.init.normal_(self.head.weight, std=1e-2)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, features: Tensor, predicted_slots: Tensor) -> Tensor:
-        """Features (B, N, D) of the current frame and predicted slots (B, K, S) -> (B, N, outputs)."""
+    def forward(self, features: Tensor, predicted_slots: Tensor, masks: Tensor | None = None) -> Tensor:
+        """Features (B, N, D) of the current frame and predicted slots (B, K, S) -> (B, N, outputs).
+
+        With the masks (B, K, N) of the current frame, a patch looks at the slots that are near where any are.
+        """
+        bias = None if masks is None else _nearness(masks)
         for attend, feed_forward in zip(self.attention, self.feed_forward, strict=True):
-            features = features + attend(features, predicted_slots)
+            features = features + attend(features, predicted_slots, bias)
             features = features + feed_forward(features)
         return self.head(self.norm(features))
+
+
+def _nearness(masks: Tensor) -> Tensor:
+    """Masks (B, K, N) of a square grid -> logarithms (B, 1, N, K) of what slots have of a patch or one beside it."""
+    side = math.isqrt(masks.shape[-1])
+    near = max_pool2d(masks.unflatten(-1, (side, side)), 3, 1, 1)
+    return rearrange((near + FAR).log(), "b k y x -> b 1 (y x) k")

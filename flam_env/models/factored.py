@@ -36,6 +36,7 @@ class WorldModelConfig:
         "persistence": 0.0,
         "cohesion": None,
         "presence": False,
+        "locality": False,
     }
     """What fields mean that older files lack."""
     GONE: ClassVar[dict[str, Any]] = {"motion": []}
@@ -88,6 +89,9 @@ class WorldModelConfig:
     presence: bool = False
     """Whether a slot's action counts only as far as the slot is there, by its largest share of a cell (not in the
     paper). Without it, a slot that holds nothing may decide for a thing that another one holds."""
+    locality: bool = False
+    """Whether a patch is predicted from the slots that are near it, where any are (not in the paper): those that hold
+    some of it or of a patch beside it. Without it, what a slot does may change anything anywhere."""
     difference: bool = False
     """Whether the inverse dynamics starts from how a slot changes rather than from its next value: that nothing changes
     is then the same action wherever it happens."""
@@ -187,9 +191,10 @@ class FactoredWorldModel(TargetedWorldModel):
         """
         if self.config.presence:
             actions = actions * observed.masks.amax(-1, keepdim=True)
-        slots, actions = (rearrange(x, "b t k d -> (b t) k d") for x in (observed.slots, actions))
-        features = rearrange(observed.features, "b t n d -> (b t) n d")
-        numbers = self.aggregator(features, self.forward_dynamics(slots, actions)).float()
+        slots, actions, masks = (x.flatten(0, 1) for x in (observed.slots, actions, observed.masks))
+        predicted_slots = self.forward_dynamics(slots, actions)
+        near = masks if self.config.locality else None
+        numbers = self.aggregator(observed.features.flatten(0, 1), predicted_slots, near).float()
         numbers = rearrange(self.features.to_patches(numbers), "(b t) n o -> b t n o", b=len(observed.tokens))
         return predicted(self.config.target, self.quantizer, numbers, observed.tokens)
 

@@ -28,15 +28,21 @@ class FeedForward(nn.Sequential):
         super().__init__(nn.LayerNorm(dim), nn.Linear(dim, multiple * dim), nn.GELU(), nn.Linear(multiple * dim, dim))
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None = None) -> Tensor:
-    """Softmax attention (..., T, d) to (..., S, d), the softmax in float32; hidden (..., T, S) is True where none is.
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
+    """Softmax attention (..., T, d) to (..., S, d), the softmax in float32.
+
+    hidden (..., T, S) is True where none is; bias (..., T, S) is added to the logits.
 
     Written out where sequences are short (slots, a window of frames): the fused CPU kernel of
     `scaled_dot_product_attention` is several times slower backwards on many of those, and in bf16 always.
     """
-    if hidden is None and query.dtype == torch.float32 and min(query.shape[-2], key.shape[-2]) >= LONG:
+    if hidden is None and bias is None and query.dtype == torch.float32 and min(query.shape[-2], key.shape[-2]) >= LONG:
         return scaled_dot_product_attention(query, key, value)
     scores = (query @ key.transpose(-2, -1)).float() * query.shape[-1] ** -0.5
+    if bias is not None:
+        scores = scores + bias
     if hidden is not None:
         scores = scores.masked_fill(hidden, float("-inf"))
     return scores.softmax(-1).to(value.dtype) @ value
@@ -70,12 +76,12 @@ class CrossAttention(nn.Module):
         self.project_context = nn.Linear(dim, 2 * dim, bias=False)
         self.project_out = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """(B, N, D) queries and (B, K, D) context -> (B, N, D)."""
+    def forward(self, x: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
+        """(B, N, D) queries and (B, K, D) context -> (B, N, D); bias (B, 1, N, K) is added to the logits."""
         query = rearrange(self.project_query(self.norm(x)), "b n (h d) -> b h n d", h=self.heads)
         key_value = self.project_context(self.norm_context(context))
         key, value = rearrange(key_value, "b k (two h d) -> two b h k d", two=2, h=self.heads)
-        return self.project_out(rearrange(attend(query, key, value), "b h n d -> b n (h d)"))
+        return self.project_out(rearrange(attend(query, key, value, bias=bias), "b h n d -> b n (h d)"))
 
 
 class PairAttention(nn.Module):

@@ -8,6 +8,7 @@ import torch
 
 from flam_env import Dream, Labeller, load_world, save_world
 from flam_env.dream.dream import replace_rows, slot_owners
+from flam_env.models.aggregator import Aggregator
 from flam_env.models.factored import FactoredWorldModel, WorldModelConfig
 from flam_env.models.factorizer import SlotAttention
 from flam_env.worlds.checkpoint import round_as_stored
@@ -31,7 +32,7 @@ OPTIONS = [
     {"background_sink": True, "focus": True, "recurrence": True, "coupled": True},
     {"background_sink": True, "focus": True, "persistence": 4.0, "prior_components": 2},
     {"background_sink": True, "focus": True, "persistence": 4.0, "cohesion": 2},
-    {"background_sink": True, "presence": True},
+    {"background_sink": True, "presence": True, "locality": True},
 ]
 
 
@@ -392,6 +393,28 @@ def test_with_presence_a_slot_decides_as_far_as_it_is_there():
     everywhere = observed._replace(masks=torch.ones_like(observed.masks))
     assert not torch.allclose(model.step(observed, actions), model.step(everywhere, actions), atol=1e-3)
     torch.testing.assert_close(model.step(observed, actions), model.step(everywhere, there * actions))
+
+
+def test_with_locality_a_patch_looks_at_the_slots_that_are_near_where_any_are():
+    torch.manual_seed(0)
+    aggregator = Aggregator(dim=8, heads=2, layers=1, feed_forward=2, outputs=3)
+    torch.nn.init.normal_(aggregator.head.weight)
+    features, slots = torch.randn(1, 25, 8), torch.randn(1, 3, 8)
+    masks, other = torch.zeros(1, 3, 25), torch.randn(1, 1, 8)
+    masks[0, 0, 0], masks[0, 1, 24] = 1, 1  # in two corners of 5 x 5; slot 2 holds nothing
+
+    def change(slot, masks):
+        changed = slots.index_copy(1, torch.tensor([slot]), other)
+        return (aggregator(features, changed, masks) - aggregator(features, slots, masks))[0].norm(dim=-1)
+
+    beside_first, beside_second = [0, 1, 5, 6], [18, 19, 23, 24]
+    nowhere = [patch for patch in range(25) if patch not in beside_first + beside_second]
+    for slot, near, far in ((0, beside_first, beside_second), (1, beside_second, beside_first)):
+        with_locality, without = change(slot, masks), change(slot, None)
+        assert with_locality[far].max() < 0.1 * without[far].max()
+        assert (with_locality[near] > with_locality[far].max()).all()
+        torch.testing.assert_close(with_locality[nowhere], without[nowhere])
+    assert change(2, masks)[beside_first + beside_second].max() < 0.1 * change(2, None).max()
 
 
 def test_what_a_slot_holds_beside_its_best_match_hardly_dilutes_it_with_focus():
