@@ -382,7 +382,7 @@ def test_persistence_that_is_negative_or_beside_recurrence_is_refused(wrong):
         replace(CONFIG, **wrong)
 
 
-# --- focus ------------------------------------------------------------------------------------------------------
+# --- presence and locality ------------------------------------------------------------------------------------------
 
 
 def test_with_presence_a_slot_decides_as_far_as_it_is_there():
@@ -415,6 +415,9 @@ def test_with_locality_a_patch_looks_at_the_slots_that_are_near_where_any_are():
         assert (with_locality[near] > with_locality[far].max()).all()
         torch.testing.assert_close(with_locality[nowhere], without[nowhere])
     assert change(2, masks)[beside_first + beside_second].max() < 0.1 * change(2, None).max()
+
+
+# --- focus ------------------------------------------------------------------------------------------------------
 
 
 def test_what_a_slot_holds_beside_its_best_match_hardly_dilutes_it_with_focus():
