@@ -1,12 +1,9 @@
 """The aggregator: predicted slots back to the features of the next frame (paper 4.2)."""
 
-import math
-
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.functional import max_pool2d
 
-from flam_env.models.layers import CrossAttention, FeedForward
+from flam_env.models.layers import CrossAttention, FeedForward, grown
 
 # What a slot counts for that has nothing of a patch and of those around it, in the eyes of that patch.
 FAR = 0.01
@@ -41,6 +38,4 @@ class Aggregator(nn.Module):
 
 def _nearness(masks: Tensor) -> Tensor:
     """Masks (B, K, N) of a square grid -> logarithms (B, 1, N, K) of what slots have of a patch or one beside it."""
-    side = math.isqrt(masks.shape[-1])
-    near = max_pool2d(masks.unflatten(-1, (side, side)), 3, 1, 1)
-    return rearrange((near + FAR).log(), "b k y x -> b 1 (y x) k")
+    return rearrange((grown(masks) + FAR).log(), "b k n -> b 1 n k")

@@ -1,14 +1,13 @@
 """The factorizer: patch features of each frame to slots (paper 4.2, equations 2 and 3)."""
 
-import math
 from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.functional import max_pool2d, normalize, pad
+from torch.nn.functional import normalize, pad
 
-from flam_env.models.layers import FeedForward, attend, rotary, rotary_turns
+from flam_env.models.layers import FeedForward, attend, grown, rotary, rotary_turns
 
 # Logit of the background at the start, in units of the key's length: the sink holds what most of a frame is made of
 # before the slots have learned to look for anything.
@@ -116,7 +115,7 @@ class SlotAttention(nn.Module):
 
 def _reach(held: Tensor) -> Tensor:
     """Masks (B, K, N) of a square grid, each grown by one patch to all sides into what is nobody's."""
-    return held + _nobodys(held) * _grown(held)
+    return held + _nobodys(held) * grown(held)
 
 
 def _advantage_of_one_thing(held: Tensor, reach: int) -> Tensor:
@@ -128,14 +127,9 @@ def _advantage_of_one_thing(held: Tensor, reach: int) -> Tensor:
     strongest = held.amax(-1, keepdim=True)
     thing = torch.where(held == strongest, held, 0)
     for _ in range(reach):
-        thing = torch.minimum(_grown(thing), held)
-    near = _grown(thing)
+        thing = torch.minimum(grown(thing), held)
+    near = grown(thing)
     return thing + _nobodys(held) * near - (strongest - near)
-
-
-def _grown(masks: Tensor) -> Tensor:
-    side = math.isqrt(masks.shape[-1])
-    return max_pool2d(masks.unflatten(-1, (side, side)), 3, 1, 1).flatten(2)
 
 
 def _nobodys(held: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
-"""Attention, feed-forward and rotary position blocks shared by all networks."""
+"""Attention, feed-forward and rotary position blocks shared by all networks, and masks that grow."""
+
+import math
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import max_pool2d, scaled_dot_product_attention
 
 LONG = 128
 """Tokens from which on attention pays in one kernel, on a CPU in float32."""
@@ -46,6 +48,12 @@ def attend(
     if hidden is not None:
         scores = scores.masked_fill(hidden, float("-inf"))
     return scores.softmax(-1).to(value.dtype) @ value
+
+
+def grown(masks: Tensor) -> Tensor:
+    """Masks (B, K, N) of a square grid, each patch with the largest share of the 3 x 3 around it."""
+    side = math.isqrt(masks.shape[-1])
+    return max_pool2d(masks.unflatten(-1, (side, side)), 3, stride=1, padding=1).flatten(-2)
 
 
 class SelfAttention(nn.Module):

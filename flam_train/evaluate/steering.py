@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from einops import repeat
 from torch import Tensor
-from torch.nn.functional import max_pool2d
 
 from flam_env.dream.dream import Dream, DreamState, pixel_masks, slot_owners
+from flam_env.models.layers import grown
 from flam_env.worlds.units import clip_to_box
 from flam_train.evaluate.rollouts import infer_actions
 from flam_train.store.clips import Clips
@@ -113,6 +113,5 @@ def _owned(dream: Dream, state: DreamState, dilated: bool = True) -> Tensor:
     slots = torch.arange(state.masks.shape[1], device=state.masks.device)
     owned = (slot_owners(state.masks)[:, None] == slots[:, None]).float()
     if dilated:
-        cells = math.isqrt(state.masks.shape[-1])
-        owned = max_pool2d(owned.unflatten(-1, (cells, cells)), 3, stride=1, padding=1).flatten(-2)
+        owned = grown(owned)
     return pixel_masks(owned, dream.tokenizer.config.image_size).bool()
